@@ -1,0 +1,571 @@
+//! What one can ask of a node, and what it answers: one vocabulary for the
+//! command line, the control socket, the local HTTP API and programs that embed
+//! the engine. A request is answered by a stream of events that ends with
+//! [`Event::Done`] or [`Event::Error`].
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+/// A command. Paths are absolute: the asker's working directory is not ours.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "command", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Request {
+    /// Makes (or finds again) the one-off channel of a path and serves it until
+    /// the asker goes away.
+    Share {
+        /// File or folder.
+        path: PathBuf,
+        /// Refuse names that some platform cannot hold.
+        #[serde(default)]
+        portable: bool,
+    },
+    /// Lists what a link leads to.
+    Ls {
+        /// The link.
+        link: String,
+    },
+    /// Fetches the newest content of a link into `into`.
+    Get {
+        /// The link.
+        link: String,
+        /// Directory that will hold the content's name.
+        into: PathBuf,
+        /// Globs over entry paths; empty means everything.
+        #[serde(default)]
+        only: Vec<String>,
+        /// Keep serving after completion, until the asker goes away.
+        #[serde(default)]
+        seed: bool,
+        /// Replace a destination that differs.
+        #[serde(default)]
+        force: bool,
+    },
+    /// Makes a lasting channel owned by this node's identity.
+    ChannelCreate {
+        /// Display name, 1 to 64 bytes.
+        name: String,
+    },
+    /// Lists the channels this node holds.
+    ChannelList,
+    /// The link of a channel, with this node's addresses as the way in.
+    Link {
+        /// Name, id or id prefix.
+        channel: String,
+    },
+    /// Publishes a release.
+    Publish {
+        /// Name, id or id prefix.
+        channel: String,
+        /// File or folder.
+        path: PathBuf,
+        /// One path component, never used before in the channel; default: the next number.
+        #[serde(default)]
+        version: Option<String>,
+        /// Release notes, Markdown text.
+        #[serde(default)]
+        notes: Option<String>,
+        /// Refuse names that some platform cannot hold.
+        #[serde(default)]
+        portable: bool,
+    },
+    /// Retracts a release.
+    Unpublish {
+        /// Name, id or id prefix.
+        channel: String,
+        /// The version to take back.
+        version: String,
+    },
+    /// Posts a newsletter issue.
+    Post {
+        /// Name, id or id prefix.
+        channel: String,
+        /// Subject; default: the first heading of the body.
+        #[serde(default)]
+        subject: Option<String>,
+        /// Markdown text.
+        body: String,
+        /// Files to attach.
+        #[serde(default)]
+        attach: Vec<PathBuf>,
+    },
+    /// Follows a channel.
+    Subscribe {
+        /// The link.
+        link: String,
+        /// Where releases appear, as `into/<version>/<name>` and `into/current`.
+        #[serde(default)]
+        into: Option<PathBuf>,
+        /// Fetch all that is current, then finish.
+        #[serde(default)]
+        once: bool,
+        /// Stay, reporting what arrives, until the asker goes away.
+        #[serde(default)]
+        wait: bool,
+        /// Keep and serve everything that the channel has.
+        #[serde(default)]
+        mirror: bool,
+    },
+    /// Stops following a channel. What was installed stays.
+    Unsubscribe {
+        /// Name, id or id prefix.
+        channel: String,
+    },
+    /// Shows issues.
+    Read {
+        /// Name, id or id prefix; default: all channels.
+        #[serde(default)]
+        channel: Option<String>,
+        /// Number in the listing, newest first from 1, or slug; default: all.
+        #[serde(default)]
+        issue: Option<String>,
+    },
+    /// What this node has and follows.
+    Status,
+    /// With whom this node is connected.
+    Peers,
+    /// Gives back disk space that nothing needs.
+    Gc {
+        /// Only say what would go.
+        #[serde(default)]
+        dry_run: bool,
+    },
+    /// Drops a channel or a content from the store.
+    Forget {
+        /// Channel name or id, or content id; prefixes allowed.
+        what: String,
+    },
+    /// Who this node is.
+    Id,
+}
+
+/// What happened. One JSON object a line with `--json`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum Event {
+    /// A path is being scanned and hashed.
+    Importing {
+        /// Bytes hashed so far.
+        bytes: u64,
+        /// Bytes to hash in all.
+        total: u64,
+    },
+    /// A one-off share is being served.
+    Sharing {
+        /// Channel id.
+        channel: String,
+        /// The link to hand out.
+        link: String,
+        /// Content id.
+        content: String,
+        /// Name of the file or folder.
+        name: String,
+        /// Number of files.
+        files: u64,
+        /// Bytes in all files.
+        bytes: u64,
+        /// Number of chunks.
+        chunks: u64,
+    },
+    /// One entry of a content.
+    Entry {
+        /// Path within the content; for a single file its name.
+        path: String,
+        /// `file`, `directory` or `symlink`.
+        kind: String,
+        /// Bytes.
+        bytes: u64,
+        /// Permission bits, octal.
+        mode: String,
+        /// Where a symlink points.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        target: Option<String>,
+        /// Bytes of it that are on this disk already.
+        have: u64,
+    },
+    /// What a link leads to, after its entries.
+    Listing {
+        /// Channel id.
+        channel: String,
+        /// Content id.
+        content: String,
+        /// Name of the file or folder.
+        name: String,
+        /// Number of files.
+        files: u64,
+        /// Bytes in all files.
+        bytes: u64,
+        /// Bytes that are on this disk already.
+        have: u64,
+    },
+    /// Waiting for something named in `what`.
+    Waiting {
+        /// For people: "looking for peers: 10.0.0.1:7421".
+        what: String,
+    },
+    /// How a transfer stands, about four times a second.
+    Progress {
+        /// Content id.
+        content: String,
+        /// Name of the file or folder.
+        name: String,
+        /// Bytes verified and written, reused ones included.
+        have: u64,
+        /// Bytes wanted.
+        total: u64,
+        /// Bytes a second, over the last seconds.
+        rate: u64,
+        /// Peers with which this content is exchanged.
+        peers: u32,
+        /// Bytes fetched so far from the record's author.
+        origin: u64,
+        /// Bytes fetched so far from everyone else.
+        others: u64,
+    },
+    /// A content is whole, verified and in place.
+    Complete {
+        /// Channel id.
+        channel: String,
+        /// Content id.
+        content: String,
+        /// Name of the file or folder.
+        name: String,
+        /// Where it is.
+        path: PathBuf,
+        /// Number of files written or found.
+        files: u64,
+        /// Bytes in them.
+        bytes: u64,
+        /// Seconds from the request to here.
+        seconds: f64,
+        /// Bytes by where they came from.
+        downloaded: Downloaded,
+        /// Bytes that were on the disk already.
+        reused: u64,
+    },
+    /// A channel was made, or is listed.
+    Channel {
+        /// Channel id.
+        id: String,
+        /// Display name.
+        name: String,
+        /// What this node is in it: `owner`, `subscriber`, `mirror`, `share` or `guest`.
+        role: String,
+        /// Number of records.
+        records: u64,
+        /// Newest release, if there is one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        version: Option<String>,
+        /// Number of newsletter issues.
+        issues: u64,
+    },
+    /// A channel's link.
+    Link {
+        /// The link.
+        link: String,
+    },
+    /// A release was published.
+    Published {
+        /// Channel id.
+        channel: String,
+        /// Version.
+        version: String,
+        /// Content id.
+        content: String,
+        /// Number of files.
+        files: u64,
+        /// Bytes.
+        bytes: u64,
+        /// Chunks that no other content of this store has, in bytes.
+        fresh: u64,
+        /// Record id.
+        record: String,
+    },
+    /// A release was retracted.
+    Unpublished {
+        /// Channel id.
+        channel: String,
+        /// Version.
+        version: String,
+        /// Record id of the retraction.
+        record: String,
+    },
+    /// An issue was posted.
+    Posted {
+        /// Channel id.
+        channel: String,
+        /// Slug of the issue.
+        issue: String,
+        /// Subject.
+        subject: String,
+        /// Number of attachments.
+        attachments: u64,
+        /// Record id.
+        record: String,
+    },
+    /// A subscription was stored.
+    Subscribed {
+        /// Channel id.
+        channel: String,
+        /// Display name, if the charter is known already.
+        name: String,
+        /// Whether everything is kept.
+        mirror: bool,
+        /// Where releases appear.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        into: Option<PathBuf>,
+    },
+    /// A subscription was dropped.
+    Unsubscribed {
+        /// Channel id.
+        channel: String,
+    },
+    /// A release is installed.
+    Installed {
+        /// Channel id.
+        channel: String,
+        /// Version.
+        version: String,
+        /// Where it is.
+        path: PathBuf,
+        /// Whether `current` points at it.
+        current: bool,
+    },
+    /// A newsletter issue.
+    Issue {
+        /// Channel name.
+        channel: String,
+        /// Channel id.
+        channel_id: String,
+        /// Slug.
+        issue: String,
+        /// Number in the channel's listing, newest first from 1.
+        number: u64,
+        /// Subject.
+        subject: String,
+        /// When it was signed, RFC 3339, UTC.
+        published: String,
+        /// Markdown.
+        body: String,
+        /// Attached files.
+        attachments: Vec<Attachment>,
+        /// False while body or attachments are still on their way.
+        complete: bool,
+    },
+    /// What the node has and does.
+    Status(Box<Status>),
+    /// One connected peer.
+    Peer(PeerStatus),
+    /// Space given back.
+    Freed {
+        /// Bytes.
+        bytes: u64,
+        /// Contents removed, by id.
+        contents: Vec<String>,
+        /// True if this was only a rehearsal.
+        dry_run: bool,
+    },
+    /// This node's identity.
+    Id {
+        /// Public key, base32.
+        peer_id: String,
+    },
+    /// The node is up.
+    Listening {
+        /// QUIC address.
+        addr: String,
+        /// This node's identity.
+        peer_id: String,
+        /// HTTP address, if on.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        http: Option<String>,
+        /// Metrics address, if on.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        metrics: Option<String>,
+    },
+    /// Something that the user should know and that stops nothing.
+    Warning {
+        /// For people.
+        message: String,
+    },
+    /// The request failed. Nothing follows.
+    Error {
+        /// Which kind of failure.
+        kind: ErrorKind,
+        /// What happened, to what, and what to do.
+        message: String,
+    },
+    /// The request is done. Nothing follows.
+    Done,
+}
+
+/// Bytes by where they came from.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Downloaded {
+    /// From the seeder that is the record's author.
+    pub origin: u64,
+    /// From everyone else.
+    pub peers: u64,
+}
+
+/// A file that belongs to an issue.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Attachment {
+    /// File name.
+    pub name: String,
+    /// Size.
+    pub bytes: u64,
+    /// Where it lies on this disk; absent until it has arrived.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<PathBuf>,
+}
+
+/// The answer to [`Request::Status`].
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Status {
+    /// Public key, base32.
+    pub peer_id: String,
+    /// QUIC address; empty when no node runs.
+    pub listen: String,
+    /// Version of this program.
+    pub version: String,
+    /// Seconds since the node started; 0 when none runs.
+    pub uptime: u64,
+    /// Bytes that the store's own files use.
+    pub store_bytes: u64,
+    /// Bytes that the store's own files may use.
+    pub quota_bytes: u64,
+    /// Channels held.
+    pub channels: Vec<ChannelStatus>,
+    /// Contents held or being fetched.
+    pub contents: Vec<ContentStatus>,
+}
+
+/// One channel in [`Status`].
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct ChannelStatus {
+    /// Channel id.
+    pub id: String,
+    /// Display name.
+    pub name: String,
+    /// `owner`, `subscriber`, `mirror`, `share` or `guest`.
+    pub role: String,
+    /// Number of records.
+    pub records: u64,
+    /// Connected members.
+    pub neighbours: u64,
+    /// Newest release.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub release: Option<String>,
+    /// Where releases appear.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub into: Option<PathBuf>,
+}
+
+/// One content in [`Status`].
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct ContentStatus {
+    /// Content id, the hash of the manifest.
+    pub manifest: String,
+    /// Name of the file or folder.
+    pub name: String,
+    /// Bytes in all files.
+    pub bytes: u64,
+    /// Number of chunks.
+    pub chunks: u64,
+    /// Chunks verified and written.
+    pub have: u64,
+    /// Whether all are there.
+    pub complete: bool,
+    /// Peers that hold or want it, connected now.
+    pub peers: u64,
+    /// Bytes a second coming in.
+    pub rate_down: u64,
+    /// Bytes a second going out.
+    pub rate_up: u64,
+}
+
+/// One connected peer.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct PeerStatus {
+    /// Public key, base32.
+    pub peer_id: String,
+    /// Its address as we see it.
+    pub addr: String,
+    /// `lan` or `wan`.
+    pub scope: String,
+    /// Round-trip time in milliseconds.
+    pub rtt_ms: f64,
+    /// Chunk bytes received from it.
+    pub received: u64,
+    /// Chunk bytes sent to it.
+    pub sent: u64,
+    /// Channels that both are in, by name.
+    pub channels: Vec<String>,
+}
+
+/// Kinds of failure; each has an exit status of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// A bug, or something nobody thought of.
+    Internal,
+    /// The command cannot be carried out as it was given.
+    Usage,
+    /// The link is damaged, of a newer version, or no link at all.
+    Link,
+    /// No peer could be reached, or none made progress.
+    NoPeer,
+    /// Peers sent wrong bytes, and no other source is left.
+    BadData,
+    /// The content's manifest breaks a rule.
+    Manifest,
+    /// A record breaks a rule.
+    Record,
+    /// The disk failed.
+    Disk,
+    /// There is not enough room.
+    NoSpace,
+    /// The destination exists with other content.
+    Exists,
+    /// Another node uses the data directory.
+    Locked,
+    /// The address to listen on is taken.
+    AddressInUse,
+    /// The data directory was written by a newer version.
+    NewerFormat,
+    /// No such channel, content, version or issue.
+    NotFound,
+    /// A file changed or vanished while it was read.
+    Changed,
+    /// This identity may not do that.
+    Denied,
+    /// The user broke it off.
+    Interrupted,
+}
+
+impl ErrorKind {
+    /// The exit status of the command line, 1 to 130.
+    pub fn exit_status(self) -> u8 {
+        match self {
+            Self::Internal => 1,
+            Self::Usage => 2,
+            Self::Link => 3,
+            Self::NoPeer => 4,
+            Self::BadData => 5,
+            Self::Manifest => 6,
+            Self::Record => 7,
+            Self::Disk => 8,
+            Self::NoSpace => 9,
+            Self::Exists => 10,
+            Self::Locked => 11,
+            Self::AddressInUse => 12,
+            Self::NewerFormat => 13,
+            Self::NotFound => 14,
+            Self::Changed => 15,
+            Self::Denied => 16,
+            Self::Interrupted => 130,
+        }
+    }
+}
