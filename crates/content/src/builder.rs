@@ -1,7 +1,16 @@
-use bytes::Bytes;
-use samara_wire::{ChunkHash, ContentId};
+use std::ops::Range;
 
-use crate::{ChunkParams, ContentError, Entry, Layout};
+use bytes::Bytes;
+use samara_wire::{ChunkHash, ContentId, Writer};
+
+use crate::{
+    ChunkPageRef, ChunkParams, ContentError, Entry, EntryPageRef, Layout, Root,
+    chunk_page::write_chunk,
+    entry_page::write_entry_pages,
+    limits::{self, CHUNKS_PER_PAGE},
+    root::{check_limits, check_name, check_sum},
+    tree,
+};
 
 /// A finished manifest in the bytes that travel.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,8 +26,19 @@ pub struct Encoded {
 /// Makes a manifest: entries first, then chunks in the order of the stream.
 #[derive(Debug)]
 pub struct ManifestBuilder {
+    name: String,
+    single_file: bool,
+    params: ChunkParams,
     entries: Vec<Entry>,
     layout: Layout,
+    chunk_pages: Vec<(ChunkPageRef, Bytes)>,
+    /// The chunk page being filled.
+    open_page: Writer,
+    chunks: u32,
+    /// Where the next chunk starts in the stream.
+    end: u64,
+    /// The segment of the chunk before.
+    segment: Option<Range<u64>>,
 }
 
 impl ManifestBuilder {
@@ -28,10 +48,28 @@ impl ManifestBuilder {
         name: &str,
         single_file: bool,
         params: ChunkParams,
-        entries: Vec<Entry>,
+        mut entries: Vec<Entry>,
     ) -> Result<Self, ContentError> {
-        let _ = (name, single_file, params, entries);
-        todo!()
+        check_name(name)?;
+        check_limits(0, entries.len() as u64, 0)?;
+        entries.iter().try_for_each(Entry::check)?;
+        entries.sort_unstable_by(|a, b| a.path.cmp(&b.path));
+        tree::check(&entries)?;
+        if single_file {
+            tree::check_single_file(name, &entries)?;
+        }
+        Ok(Self {
+            name: name.into(),
+            single_file,
+            params,
+            layout: Layout::new(&entries, params)?,
+            entries,
+            chunk_pages: Vec::new(),
+            open_page: Writer::new(),
+            chunks: 0,
+            end: 0,
+            segment: None,
+        })
     }
 
     /// The entries, in the order that [`Extent::entry`](crate::Extent) counts.
@@ -45,13 +83,74 @@ impl ManifestBuilder {
     }
 
     /// Adds the next chunk of the stream.
+    ///
+    /// # Errors
+    /// [`ContentError::BadChunk`] if it is not as long as a chunk can be there,
+    /// [`ContentError::TooManyChunks`]. The builder is as before then.
     pub fn push_chunk(&mut self, hash: ChunkHash, len: u32) -> Result<(), ContentError> {
-        let _ = (hash, len);
-        todo!()
+        check_limits(0, 0, u64::from(self.chunks) + 1)?;
+        let segment = self.segment.take();
+        self.segment = self.layout.check_chunk(self.params, segment, self.end, len);
+        if self.segment.is_none() {
+            return Err(ContentError::BadChunk {
+                chunk: self.chunks,
+                len,
+                offset: self.end,
+            });
+        }
+        write_chunk(&mut self.open_page, &hash, len);
+        self.chunks += 1;
+        self.end += u64::from(len);
+        if self.chunks.is_multiple_of(CHUNKS_PER_PAGE) {
+            self.close_page();
+        }
+        Ok(())
     }
 
     /// The manifest, when the chunks cover the whole stream.
-    pub fn finish(self) -> Result<Encoded, ContentError> {
-        todo!()
+    ///
+    /// # Errors
+    /// [`ContentError::Sums`] if they do not, [`ContentError::RootTooLarge`].
+    pub fn finish(mut self) -> Result<Encoded, ContentError> {
+        check_sum("the chunks and the files", self.end, self.layout.total())?;
+        if !self.open_page.is_empty() {
+            self.close_page();
+        }
+        let (entry_pages, mut pages): (Vec<EntryPageRef>, Vec<Bytes>) =
+            write_entry_pages(&self.entries).into_iter().unzip();
+        let (chunk_pages, last): (Vec<_>, Vec<_>) = self.chunk_pages.into_iter().unzip();
+        pages.extend(last);
+        let root = Root {
+            name: self.name,
+            single_file: self.single_file,
+            params: self.params,
+            total_bytes: self.end,
+            entry_count: self.entries.len() as u32,
+            chunk_count: self.chunks,
+            entry_pages,
+            chunk_pages,
+        };
+        let root = root.encode();
+        if root.len() > limits::MAX_ROOT_BYTES {
+            return Err(ContentError::RootTooLarge {
+                got: root.len(),
+                max: limits::MAX_ROOT_BYTES,
+            });
+        }
+        Ok(Encoded {
+            id: Root::id(&root),
+            root: root.into(),
+            pages,
+        })
+    }
+
+    fn close_page(&mut self) {
+        let bytes: Bytes = std::mem::take(&mut self.open_page).finish().into();
+        let before: u64 = self.chunk_pages.iter().map(|(page, _)| page.bytes).sum();
+        let reference = ChunkPageRef {
+            hash: *blake3::hash(&bytes).as_bytes(),
+            bytes: self.end - before,
+        };
+        self.chunk_pages.push((reference, bytes));
     }
 }

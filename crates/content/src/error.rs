@@ -2,7 +2,7 @@ use thiserror::Error;
 
 use samara_wire::WireError;
 
-/// Who has to answer for an error.
+/// Who has to answer for a [`ContentError`] in bytes that came from a peer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
     /// The peer that sent the bytes: they are not what was asked for.
@@ -10,8 +10,12 @@ pub enum Fault {
     /// The publisher: the bytes are what their hash names, and break the format.
     /// Peers that pass them on are not to blame.
     Publisher,
-    /// Nobody: one of our [`limits`](crate::limits), or a local caller's input.
-    Local,
+    /// Nobody: the publisher's program is newer than this one.
+    Incompatible,
+    /// Nobody: the content is larger than our [`limits`](crate::limits) allow.
+    Limit,
+    /// The local caller: an argument was wrong.
+    Caller,
 }
 
 /// Why a path is not one that may be written below a destination.
@@ -236,6 +240,30 @@ pub enum ContentError {
 impl ContentError {
     /// Who has to answer for it, when the bytes came from a peer.
     pub fn fault(&self) -> Fault {
-        todo!()
+        match self {
+            Self::HashMismatch { .. } | Self::Overlong { .. } => Fault::Peer,
+            Self::Unknown { .. } => Fault::Incompatible,
+            Self::TooManyEntries { .. }
+            | Self::TooManyChunks { .. }
+            | Self::TooManyBytes { .. }
+            | Self::RootTooLarge { .. } => Fault::Limit,
+            Self::NoSuchPage { .. } | Self::BadChunkSize(_) => Fault::Caller,
+            Self::Malformed(_)
+            | Self::BadPath { .. }
+            | Self::BadTarget { .. }
+            | Self::BadMode { .. }
+            | Self::DuplicatePath { .. }
+            | Self::EquivalentPaths { .. }
+            | Self::UnderNonDirectory { .. }
+            | Self::OutOfOrder { .. }
+            | Self::NotSingleFile
+            | Self::Sums { .. }
+            | Self::BadChunk { .. } => Fault::Publisher,
+        }
     }
+}
+
+/// The start of a stranger's text, short enough for a message.
+pub(crate) fn excerpt(text: &str) -> String {
+    text.chars().take(200).collect()
 }

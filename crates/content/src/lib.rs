@@ -11,6 +11,7 @@ mod chunk_page;
 mod chunk_set;
 mod chunker;
 mod entry;
+mod entry_page;
 mod error;
 mod layout;
 pub mod limits;

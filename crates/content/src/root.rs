@@ -1,6 +1,25 @@
-use samara_wire::ContentId;
+use samara_wire::{ContentId, Reader, VARINT_MAX, WireError, Writer};
 
-use crate::{ChunkParams, ContentError};
+use crate::{
+    ChunkParams, ContentError, EntryPath, PathFault,
+    chunk_page::chunks_in_page,
+    entry::MIN_ENTRY_BYTES,
+    error::excerpt,
+    limits::{self, CHUNKS_PER_PAGE, ENTRY_PAGE_BYTES, MAX_CHUNKS, MAX_ENTRIES, MAX_TOTAL_BYTES},
+};
+
+/// What a root starts with; the number is the format's.
+const MAGIC: &[u8] = b"samara content v1\0";
+
+/// The one layout there is: [`Layout`](crate::Layout), cut by
+/// [`Cutter`](crate::Cutter).
+const LAYOUT_PACKED_FASTCDC: u8 = 1;
+
+/// Parity shards have a place kept for them; nothing else is known yet.
+const PARITY_NONE: u8 = 0;
+
+/// A hash and a varint.
+const MIN_REFERENCE_BYTES: usize = 33;
 
 /// Names a page of entries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,13 +63,59 @@ pub struct Root {
 impl Root {
     /// The canonical bytes.
     pub fn encode(&self) -> Vec<u8> {
-        todo!()
+        let mut w = Writer::new();
+        w.raw(MAGIC);
+        w.u8(LAYOUT_PACKED_FASTCDC);
+        w.u8(self.params.avg().trailing_zeros() as u8);
+        w.u8(PARITY_NONE);
+        w.bool(self.single_file);
+        w.str(&self.name);
+        w.varint(self.total_bytes);
+        w.varint(self.entry_count.into());
+        w.varint(self.chunk_count.into());
+        w.varint(self.entry_pages.len() as u64);
+        for page in &self.entry_pages {
+            w.raw(&page.hash);
+            w.varint(page.count.into());
+        }
+        for page in &self.chunk_pages {
+            w.raw(&page.hash);
+            w.varint(page.bytes);
+        }
+        w.finish()
     }
 
-    /// Reads and checks the canonical bytes.
+    /// Reads the canonical bytes, and checks that the root's numbers fit each
+    /// other and the [`limits`].
     pub fn decode(bytes: &[u8]) -> Result<Self, ContentError> {
-        let _ = bytes;
-        todo!()
+        let mut r = Reader::new(bytes);
+        if r.take("format", MAGIC.len())? != MAGIC {
+            return Err(WireError::Invalid { field: "format" }.into());
+        }
+        let params = read_params(&mut r)?;
+        let single_file = r.bool("single-file flag")?;
+        let name = read_name(&mut r)?;
+        let total_bytes = r.varint("total bytes", VARINT_MAX)?;
+        let entries = r.varint("entry count", VARINT_MAX)?;
+        let chunks = r.varint("chunk count", VARINT_MAX)?;
+        let (entry_count, chunk_count) = check_limits(total_bytes, entries, chunks)?;
+        if single_file && entry_count != 1 {
+            return Err(ContentError::NotSingleFile);
+        }
+        let root = Self {
+            name,
+            single_file,
+            params,
+            total_bytes,
+            entry_count,
+            chunk_count,
+            entry_pages: read_entry_pages(&mut r, entry_count)?,
+            chunk_pages: read_chunk_pages(&mut r, chunk_count, params)?,
+        };
+        r.finish()?;
+        let sum: u64 = root.chunk_pages.iter().map(|p| p.bytes).sum();
+        check_sum("the chunk pages and the content's size", sum, total_bytes)?;
+        Ok(root)
     }
 
     /// The identifier that root bytes have.
@@ -62,4 +127,133 @@ impl Root {
     pub fn page_count(&self) -> u32 {
         (self.entry_pages.len() + self.chunk_pages.len()) as u32
     }
+}
+
+/// Checks the name of a content.
+pub(crate) fn check_name(name: &str) -> Result<(), ContentError> {
+    let path = EntryPath::new(name)?;
+    if path.components().count() > 1 {
+        return Err(ContentError::BadPath {
+            path: excerpt(name),
+            fault: PathFault::NotPlain,
+        });
+    }
+    Ok(())
+}
+
+pub(crate) fn check_sum(what: &'static str, left: u64, right: u64) -> Result<(), ContentError> {
+    if left == right {
+        Ok(())
+    } else {
+        Err(ContentError::Sums { what, left, right })
+    }
+}
+
+/// Checks a content's size against our limits; the counts, narrowed.
+pub(crate) fn check_limits(
+    bytes: u64,
+    entries: u64,
+    chunks: u64,
+) -> Result<(u32, u32), ContentError> {
+    if bytes > MAX_TOTAL_BYTES {
+        return Err(ContentError::TooManyBytes {
+            got: bytes,
+            max: MAX_TOTAL_BYTES,
+        });
+    }
+    if entries > u64::from(MAX_ENTRIES) {
+        return Err(ContentError::TooManyEntries {
+            got: entries,
+            max: MAX_ENTRIES,
+        });
+    }
+    if chunks > u64::from(MAX_CHUNKS) {
+        return Err(ContentError::TooManyChunks {
+            got: chunks,
+            max: MAX_CHUNKS,
+        });
+    }
+    Ok((entries as u32, chunks as u32))
+}
+
+fn read_params(r: &mut Reader<'_>) -> Result<ChunkParams, ContentError> {
+    known("layout", r.u8("layout")?, LAYOUT_PACKED_FASTCDC)?;
+    let avg_log2 = r.u8("chunk size")?;
+    let avg = 1u32.checked_shl(avg_log2.into()).unwrap_or(0);
+    let params = ChunkParams::new(avg).map_err(|_| WireError::Invalid {
+        field: "chunk size",
+    })?;
+    known("parity", r.u8("parity")?, PARITY_NONE)?;
+    Ok(params)
+}
+
+fn known(field: &'static str, got: u8, expected: u8) -> Result<(), ContentError> {
+    if got == expected {
+        return Ok(());
+    }
+    Err(ContentError::Unknown {
+        field,
+        got: got.into(),
+    })
+}
+
+fn read_name(r: &mut Reader<'_>) -> Result<String, ContentError> {
+    let name = r.str("name", limits::MAX_COMPONENT_BYTES)?;
+    check_name(name)?;
+    Ok(name.into())
+}
+
+fn read_entry_pages(
+    r: &mut Reader<'_>,
+    entry_count: u32,
+) -> Result<Vec<EntryPageRef>, ContentError> {
+    let n = r.count("entry pages", entry_count as usize, MIN_REFERENCE_BYTES)?;
+    let mut pages = Vec::with_capacity(n);
+    for _ in 0..n {
+        let hash = r.array("entry page hash")?;
+        let most = ENTRY_PAGE_BYTES / MIN_ENTRY_BYTES;
+        let count = r.varint32("entries of a page", most as u32)?;
+        if count == 0 {
+            return Err(WireError::Invalid {
+                field: "entries of a page",
+            }
+            .into());
+        }
+        pages.push(EntryPageRef { hash, count });
+    }
+    let sum = pages.iter().map(|p| u64::from(p.count)).sum();
+    check_sum(
+        "the entry pages and the number of entries",
+        sum,
+        entry_count.into(),
+    )?;
+    Ok(pages)
+}
+
+fn read_chunk_pages(
+    r: &mut Reader<'_>,
+    chunk_count: u32,
+    params: ChunkParams,
+) -> Result<Vec<ChunkPageRef>, ContentError> {
+    let n = chunk_count.div_ceil(CHUNKS_PER_PAGE);
+    if n as usize * MIN_REFERENCE_BYTES > r.remaining() {
+        return Err(WireError::Truncated {
+            field: "chunk pages",
+        }
+        .into());
+    }
+    let mut pages = Vec::with_capacity(n as usize);
+    for page in 0..n {
+        let hash = r.array("chunk page hash")?;
+        let chunks = u64::from(chunks_in_page(page, chunk_count));
+        let bytes = r.varint("bytes of a chunk page", chunks * u64::from(params.max()))?;
+        if bytes < chunks {
+            return Err(WireError::Invalid {
+                field: "bytes of a chunk page",
+            }
+            .into());
+        }
+        pages.push(ChunkPageRef { hash, bytes });
+    }
+    Ok(pages)
 }
