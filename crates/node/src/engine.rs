@@ -4,19 +4,10 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    api::{ErrorKind, Event, Request},
+    EngineError,
+    api::{Event, Request},
     config::NodeConfig,
 };
-
-/// What went wrong, for whoever asked.
-#[derive(Debug, Clone, thiserror::Error)]
-#[error("{message}")]
-pub struct EngineError {
-    /// Which kind.
-    pub kind: ErrorKind,
-    /// What happened, to what, and what to do.
-    pub message: String,
-}
 
 /// Whether an engine talks to anyone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

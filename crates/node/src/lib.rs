@@ -2,9 +2,16 @@
 //! requests that people and programs make of it.
 
 pub mod api;
+/// How a node is to run, and the defaults.
 pub mod config;
 pub mod control;
 mod engine;
+mod error;
+pub mod identity;
+pub mod limits;
+mod tls;
+mod transport;
 
 pub use config::NodeConfig;
-pub use engine::{Engine, EngineError, Mode};
+pub use engine::{Engine, Mode};
+pub use error::EngineError;

@@ -1,0 +1,42 @@
+use std::{io, path::Path};
+
+use crate::api::{ErrorKind, Event};
+
+/// What went wrong, for whoever asked.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct EngineError {
+    /// Which kind.
+    pub kind: ErrorKind,
+    /// What happened, to what, and what to do.
+    pub message: String,
+}
+
+impl EngineError {
+    /// An error of a kind.
+    pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
+        Self {
+            kind,
+            message: message.into(),
+        }
+    }
+
+    /// An operating system's error on a path.
+    pub fn disk(path: &Path, error: &io::Error) -> Self {
+        let kind = match error.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => ErrorKind::NoSpace,
+            io::ErrorKind::NotFound => ErrorKind::NotFound,
+            _ => ErrorKind::Disk,
+        };
+        Self::new(kind, format!("{}: {error}", path.display()))
+    }
+}
+
+impl From<EngineError> for Event {
+    fn from(error: EngineError) -> Self {
+        Self::Error {
+            kind: error.kind,
+            message: error.message,
+        }
+    }
+}

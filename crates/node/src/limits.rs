@@ -1,0 +1,41 @@
+//! Bounds on what a peer can make this node hold or do. docs/protocol.md lists them.
+
+use std::time::Duration;
+
+/// Connections being established at once; more are refused.
+pub const MAX_HANDSHAKES: usize = 64;
+/// Established connections; more are refused.
+pub const MAX_CONNECTIONS: usize = 512;
+/// Requests (bidirectional streams) that one peer may have open.
+pub const MAX_OPEN_REQUESTS: u32 = 128;
+/// Control streams that one peer may open: one.
+pub const MAX_CONTROL_STREAMS: u32 = 1;
+/// Largest frame body on a control stream: a batch of records, or a bitfield of
+/// four million chunks.
+pub const MAX_CONTROL_FRAME: usize = 1 << 20;
+/// Largest request: 64 identifiers and numbers.
+pub const MAX_REQUEST: usize = 4096;
+/// Chunks that one request may name.
+pub const MAX_REQUEST_CHUNKS: usize = 64;
+/// Manifest pages that one request may name.
+pub const MAX_REQUEST_PAGES: usize = 64;
+/// Frames that may wait for one slow peer before its connection is closed.
+pub const MAX_OUTGOING_FRAMES: usize = 1024;
+/// Contents that one peer may announce to us at once.
+pub const MAX_OPENS_PER_PEER: usize = 1024;
+/// Channels that one peer may prove membership of on one connection.
+pub const MAX_CHANNELS_PER_PEER: usize = 256;
+/// A silent connection ends after this.
+pub const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
+/// An idle connection sends something this often.
+pub const KEEP_ALIVE: Duration = Duration::from_secs(10);
+/// A dial that has not succeeded by now has failed.
+pub const DIAL_TIMEOUT: Duration = Duration::from_secs(5);
+/// Neighbours that a node looks for in one channel.
+pub const WANTED_NEIGHBOURS: usize = 32;
+/// Addresses known for one channel.
+pub const MAX_KNOWN_PEERS: usize = 1024;
+/// Bytes of chunks received and not yet written, over all peers.
+pub const MAX_UNWRITTEN: usize = 16 << 20;
+/// Bytes of chunks read and not yet taken by the transport, over all peers.
+pub const MAX_UNSENT: usize = 16 << 20;

@@ -1,0 +1,161 @@
+//! The QUIC endpoint: sockets, windows, and what quinn's defaults for small
+//! transfers are changed to.
+
+use std::{
+    io,
+    net::{Ipv6Addr, SocketAddr, UdpSocket},
+    sync::Arc,
+    time::Duration,
+};
+
+use ed25519_dalek::SigningKey;
+use quinn::{
+    AckFrequencyConfig, ClientConfig, EndpointConfig, MtuDiscoveryConfig, ServerConfig,
+    TransportConfig, VarInt,
+};
+use socket2::{Domain, Protocol, Socket, Type};
+
+use crate::{EngineError, api::ErrorKind, config::DEFAULT_PORT, limits, tls};
+
+/// Kernel socket buffers, each way. The kernel may give less (`net.core.rmem_max`).
+const SOCKET_BUFFER: usize = 8 << 20;
+/// Unread bytes that one stream may have waiting here.
+const STREAM_WINDOW: u32 = 8 << 20;
+/// Unread bytes that one connection may have waiting here: 1 Gbit/s over 100 ms.
+const CONNECTION_WINDOW: u32 = 12 << 20;
+/// Unacknowledged bytes that one connection may hold here.
+const SEND_WINDOW: u64 = 12 << 20;
+/// Largest datagram that path MTU discovery tries. Ten segments of it must stay
+/// below 64 KB, or GSO sends fail with EMSGSIZE.
+const MTU_UPPER_BOUND: u16 = 6_500;
+/// Data packets that one acknowledgement may cover.
+const ACK_THRESHOLD: u32 = 20;
+/// Longest that an acknowledgement may wait for more packets.
+const MAX_ACK_DELAY: Duration = Duration::from_millis(5);
+
+/// A bound endpoint, and how to dial from it.
+#[derive(Debug)]
+pub(crate) struct Transport {
+    pub(crate) endpoint: quinn::Endpoint,
+    pub(crate) addr: SocketAddr,
+    /// The default port was taken by somebody else.
+    pub(crate) port_was_taken: bool,
+}
+
+impl Transport {
+    /// Binds and starts the endpoint's driver on the current tokio runtime.
+    ///
+    /// With `wanted` that address exactly; else the port used `last` time, the
+    /// default port, or a free one.
+    pub(crate) fn bind(
+        key: &SigningKey,
+        wanted: Option<SocketAddr>,
+        last: Option<u16>,
+    ) -> Result<Self, EngineError> {
+        let any = |port| SocketAddr::from((Ipv6Addr::UNSPECIFIED, port));
+        let tries = match wanted {
+            // A free port, but the same as last time where possible: links name it.
+            Some(addr) if addr.port() == 0 => [last, Some(0)]
+                .into_iter()
+                .flatten()
+                .map(|port| SocketAddr::new(addr.ip(), port))
+                .collect(),
+            Some(addr) => vec![addr],
+            None => [Some(DEFAULT_PORT), last, Some(0)]
+                .into_iter()
+                .flatten()
+                .map(any)
+                .collect(),
+        };
+        let mut failure = None;
+        for (i, addr) in tries.iter().enumerate() {
+            match udp_socket(*addr) {
+                Ok(socket) => {
+                    let bound = start(key, socket)?;
+                    return Ok(Self {
+                        port_was_taken: wanted.is_none() && i > 0,
+                        ..bound
+                    });
+                }
+                Err(error) => failure = Some((addr, error)),
+            }
+        }
+        let (addr, error) = failure.expect("at least one address was tried");
+        Err(match error.kind() {
+            io::ErrorKind::AddrInUse => EngineError::new(
+                ErrorKind::AddressInUse,
+                format!("{addr} is in use by another program; choose another with --listen"),
+            ),
+            _ => EngineError::new(
+                ErrorKind::AddressInUse,
+                format!("cannot listen on {addr}: {error}"),
+            ),
+        })
+    }
+}
+
+fn start(key: &SigningKey, socket: UdpSocket) -> Result<Transport, EngineError> {
+    let internal = |e: String| EngineError::new(ErrorKind::Internal, e);
+    let (client, server) = tls::configs(key).map_err(|e| internal(e.to_string()))?;
+    let transport = Arc::new(transport_config());
+    let mut server = ServerConfig::with_crypto(server);
+    server
+        .transport_config(transport.clone())
+        .max_incoming(limits::MAX_HANDSHAKES);
+    let mut client = ClientConfig::new(client);
+    client.transport_config(transport);
+    let mut config = EndpointConfig::default();
+    config
+        .max_udp_payload_size(MTU_UPPER_BOUND)
+        .map_err(|e| internal(e.to_string()))?;
+    let addr = socket
+        .local_addr()
+        .map_err(|e| internal(format!("the socket has no address: {e}")))?;
+    let mut endpoint =
+        quinn::Endpoint::new(config, Some(server), socket, Arc::new(quinn::TokioRuntime))
+            .map_err(|e| internal(format!("the QUIC endpoint does not start: {e}")))?;
+    endpoint.set_default_client_config(client);
+    Ok(Transport {
+        endpoint,
+        addr,
+        port_was_taken: false,
+    })
+}
+
+fn transport_config() -> TransportConfig {
+    let mut ack = AckFrequencyConfig::default();
+    ack.ack_eliciting_threshold(VarInt::from_u32(ACK_THRESHOLD))
+        .max_ack_delay(Some(MAX_ACK_DELAY));
+    let mut mtu = MtuDiscoveryConfig::default();
+    mtu.upper_bound(MTU_UPPER_BOUND);
+    let mut config = TransportConfig::default();
+    config
+        .stream_receive_window(VarInt::from_u32(STREAM_WINDOW))
+        .receive_window(VarInt::from_u32(CONNECTION_WINDOW))
+        .send_window(SEND_WINDOW)
+        .send_fairness(false)
+        .max_concurrent_bidi_streams(VarInt::from_u32(limits::MAX_OPEN_REQUESTS))
+        .max_concurrent_uni_streams(VarInt::from_u32(limits::MAX_CONTROL_STREAMS))
+        .datagram_receive_buffer_size(None)
+        .max_idle_timeout(Some(limits::IDLE_TIMEOUT.try_into().expect("30 s fit")))
+        .keep_alive_interval(Some(limits::KEEP_ALIVE))
+        .ack_frequency_config(Some(ack))
+        .mtu_discovery_config(Some(mtu));
+    config
+}
+
+fn udp_socket(addr: SocketAddr) -> io::Result<UdpSocket> {
+    let socket = Socket::new(Domain::for_address(addr), Type::DGRAM, Some(Protocol::UDP))?;
+    if let SocketAddr::V6(v6) = addr {
+        // One socket for both families, where the address is "any".
+        socket.set_only_v6(!v6.ip().is_unspecified())?;
+    }
+    socket.bind(&addr.into())?;
+    for set in [Socket::set_recv_buffer_size, Socket::set_send_buffer_size] {
+        // Smaller buffers are slower, not wrong.
+        if let Err(error) = set(&socket, SOCKET_BUFFER) {
+            tracing::debug!(%error, "socket buffer");
+        }
+    }
+    Ok(socket.into())
+}
