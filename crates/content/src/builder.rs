@@ -37,6 +37,8 @@ pub struct ManifestBuilder {
     chunks: u32,
     /// Where the next chunk starts in the stream.
     end: u64,
+    /// Where the open page starts in the stream.
+    page_start: u64,
     /// The segment of the chunk before.
     segment: Option<Range<u64>>,
 }
@@ -68,6 +70,7 @@ impl ManifestBuilder {
             open_page: Writer::new(),
             chunks: 0,
             end: 0,
+            page_start: 0,
             segment: None,
         })
     }
@@ -130,13 +133,7 @@ impl ManifestBuilder {
             entry_pages,
             chunk_pages,
         };
-        let root = root.encode();
-        if root.len() > limits::MAX_ROOT_BYTES {
-            return Err(ContentError::RootTooLarge {
-                got: root.len(),
-                max: limits::MAX_ROOT_BYTES,
-            });
-        }
+        let root = encode_bounded(&root)?;
         Ok(Encoded {
             id: Root::id(&root),
             root: root.into(),
@@ -146,11 +143,60 @@ impl ManifestBuilder {
 
     fn close_page(&mut self) {
         let bytes: Bytes = std::mem::take(&mut self.open_page).finish().into();
-        let before: u64 = self.chunk_pages.iter().map(|(page, _)| page.bytes).sum();
         let reference = ChunkPageRef {
             hash: *blake3::hash(&bytes).as_bytes(),
-            bytes: self.end - before,
+            bytes: self.end - self.page_start,
         };
         self.chunk_pages.push((reference, bytes));
+        self.page_start = self.end;
+    }
+}
+
+fn encode_bounded(root: &Root) -> Result<Vec<u8>, ContentError> {
+    let bytes = root.encode();
+    if bytes.len() > limits::MAX_ROOT_BYTES {
+        return Err(ContentError::RootTooLarge {
+            got: bytes.len(),
+            max: limits::MAX_ROOT_BYTES,
+        });
+    }
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_root_has_at_most_its_bound() {
+        // Entry pages of 33 bytes each, and a name that makes up the difference.
+        let root = |name: usize| Root {
+            name: "n".repeat(name),
+            single_file: false,
+            params: ChunkParams::for_size(0),
+            total_bytes: 0,
+            entry_count: 31_773,
+            chunk_count: 0,
+            entry_pages: vec![
+                EntryPageRef {
+                    hash: [0; 32],
+                    count: 1
+                };
+                31_773
+            ],
+            chunk_pages: Vec::new(),
+        };
+        let spare = limits::MAX_ROOT_BYTES - root(1).encode().len();
+        assert!((1..60).contains(&spare), "{spare}");
+        assert!(encode_bounded(&root(1 + spare)).is_ok());
+        let bytes = root(1 + spare).encode();
+        assert!(crate::Manifest::from_root(&Root::id(&bytes), &bytes).is_ok());
+        assert_eq!(
+            encode_bounded(&root(2 + spare)),
+            Err(ContentError::RootTooLarge {
+                got: limits::MAX_ROOT_BYTES + 1,
+                max: limits::MAX_ROOT_BYTES
+            })
+        );
     }
 }

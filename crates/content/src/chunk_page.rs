@@ -1,9 +1,9 @@
 use std::ops::Range;
 
 use bytes::Bytes;
-use samara_wire::{ChunkHash, Reader, Writer};
+use samara_wire::{ChunkHash, Reader, WireError, Writer};
 
-use crate::{ChunkPageRef, ChunkParams, ContentError, limits::CHUNKS_PER_PAGE};
+use crate::{ChunkPageRef, ContentError, limits::CHUNKS_PER_PAGE, root::check_sum};
 
 /// Bytes of a chunk in its page: the hash, and the length as a `u32`.
 const STRIDE: usize = 36;
@@ -39,38 +39,32 @@ pub(crate) struct ChunkPage {
 }
 
 impl ChunkPage {
-    /// Reads the page that `reference` names, which has `count` chunks.
+    /// Reads the page that `reference` names, which has `count` chunks. Whether
+    /// their lengths are those of chunks is for the layout to say.
     pub(crate) fn read(
         bytes: Bytes,
         reference: &ChunkPageRef,
         count: u32,
-        params: ChunkParams,
     ) -> Result<Self, ContentError> {
         let mut r = Reader::new(&bytes);
         // The count is at most 1,024, whatever the peer says.
         let mut starts = Vec::with_capacity(count as usize);
         let mut end = 0u64;
         for _ in 0..count {
+            starts.push(u32::try_from(end).map_err(|_| WireError::TooLarge {
+                field: "start of a chunk in its page",
+                got: end,
+                max: u32::MAX.into(),
+            })?);
             ChunkHash::read(&mut r)?;
-            let len = r.u32("chunk length")?;
-            if len == 0 || len > params.max() {
-                return Err(ContentError::BadChunk {
-                    chunk: starts.len() as u32,
-                    len,
-                    offset: end,
-                });
-            }
-            starts.push(end as u32);
-            end += u64::from(len);
+            end += u64::from(r.u32("chunk length")?);
         }
         r.finish()?;
-        if end != reference.bytes {
-            return Err(ContentError::Sums {
-                what: "a page's chunks and its size in the root",
-                left: end,
-                right: reference.bytes,
-            });
-        }
+        check_sum(
+            "a page's chunks and its size in the root",
+            end,
+            reference.bytes,
+        )?;
         Ok(Self {
             bytes,
             starts: starts.into(),

@@ -3,11 +3,7 @@
 use bytes::Bytes;
 use samara_wire::{Reader, WireError, Writer};
 
-use crate::{
-    ContentError, Entry, EntryPageRef,
-    limits::{ENTRY_PAGE_BYTES, MAX_ENTRIES},
-    tree::check_order,
-};
+use crate::{ContentError, Entry, EntryPageRef, limits::ENTRY_PAGE_BYTES, tree::check_order};
 
 /// Fills pages with `entries`: each takes the next entry if that keeps it within
 /// [`ENTRY_PAGE_BYTES`], so that a tree has one set of pages.
@@ -67,14 +63,14 @@ pub(crate) fn read_entry_page(bytes: &[u8], count: u32) -> Result<Vec<Entry>, Co
     Ok(entries)
 }
 
-/// Joins the pages of a whole tree, and checks that each was filled before the
-/// next was begun.
-pub(crate) fn join<'a>(
-    pages: impl Iterator<Item = (&'a Bytes, &'a [Entry])>,
+/// The tree in a whole set of pages, each filled before the next was begun.
+pub(crate) fn read_tree<'a>(
+    pages: impl Iterator<Item = (&'a Bytes, &'a EntryPageRef)>,
 ) -> Result<Vec<Entry>, ContentError> {
     let mut tree: Vec<Entry> = Vec::new();
     let mut previous: Option<&Bytes> = None;
-    for (bytes, entries) in pages {
+    for (bytes, reference) in pages {
+        let entries = read_entry_page(bytes, reference.count)?;
         if let (Some(previous), Some(first)) = (previous, entries.first())
             && previous.len() + encode(first).len() <= ENTRY_PAGE_BYTES
         {
@@ -83,9 +79,100 @@ pub(crate) fn join<'a>(
             }
             .into());
         }
-        tree.extend_from_slice(entries);
+        tree.extend(entries);
         previous = Some(bytes);
     }
-    debug_assert!(tree.len() <= MAX_ENTRIES as usize);
     Ok(tree)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::EntryPath;
+    use proptest::prelude::*;
+
+    fn files(n: usize, name_len: usize) -> Vec<Entry> {
+        let path = |i| EntryPath::new(&format!("{i:0name_len$}")).unwrap();
+        (0..n)
+            .map(|i| Entry::file(path(i), 0o644, i as u64))
+            .collect()
+    }
+
+    #[test]
+    fn a_page_takes_what_fits_and_no_more() {
+        // 1 + 27 + 1 + 2 + 1 bytes each: 2,048 fill the page to the byte.
+        let entries: Vec<Entry> = files(2049, 27)
+            .into_iter()
+            .map(|e| Entry::file(e.path, 0o644, 1))
+            .collect();
+        let sizes = |n| -> Vec<(u32, usize)> {
+            write_entry_pages(&entries[..n])
+                .iter()
+                .map(|(r, b)| (r.count, b.len()))
+                .collect()
+        };
+        assert_eq!(sizes(0), []);
+        assert_eq!(sizes(2048), [(2048, ENTRY_PAGE_BYTES)]);
+        assert_eq!(sizes(2049), [(2048, ENTRY_PAGE_BYTES), (1, 32)]);
+    }
+
+    #[test]
+    fn a_page_larger_than_a_page_is_refused() {
+        let entries = files(2049, 28);
+        let bytes: Vec<u8> = entries.iter().flat_map(encode).collect();
+        assert!(bytes.len() > ENTRY_PAGE_BYTES);
+        assert!(matches!(
+            read_entry_page(&bytes, 2049),
+            Err(ContentError::Malformed(WireError::TooLarge { .. }))
+        ));
+    }
+
+    #[test]
+    fn pages_that_could_be_fuller_are_refused() {
+        let entries = files(4, 10);
+        let half = |part: &[Entry]| write_entry_pages(part).remove(0);
+        let pages = [half(&entries[..2]), half(&entries[2..])];
+        assert_eq!(
+            read_tree(pages.iter().map(|(r, b)| (b, r))),
+            Err(ContentError::Malformed(WireError::NonCanonical {
+                field: "division into entry pages"
+            }))
+        );
+    }
+
+    fn any_entry() -> impl Strategy<Value = Entry> {
+        let path = "[a-c\u{e9}]{1,3}(/[a-c]{1,2}){0,2}".prop_map(|p| EntryPath::new(&p).unwrap());
+        (path, 0u16..0o1000, 0u64..1 << 44, 0u8..3).prop_map(
+            |(path, mode, size, kind)| match kind {
+                0 => Entry::directory(path, mode),
+                1 => Entry::file(path, mode, size),
+                _ => Entry::symlink(path, "a/b").unwrap(),
+            },
+        )
+    }
+
+    proptest! {
+        #[test]
+        fn what_decodes_encodes_to_the_same_bytes(
+            mut entries in proptest::collection::vec(any_entry(), 1..6),
+            damage in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..3),
+        ) {
+            entries.sort_by(|a, b| a.path.cmp(&b.path));
+            entries.dedup_by(|a, b| a.path == b.path);
+            let count = entries.len() as u32;
+            let (_, bytes) = write_entry_pages(&entries).remove(0);
+            prop_assert_eq!(read_entry_page(&bytes, count), Ok(entries));
+            prop_assert!(read_entry_page(&bytes, count + 1).is_err());
+            prop_assert!(read_entry_page(&bytes, count - 1).is_err());
+
+            let mut bytes = bytes.to_vec();
+            for (at, byte) in damage {
+                let at = at.index(bytes.len());
+                bytes[at] = byte;
+            }
+            if let Ok(entries) = read_entry_page(&bytes, count) {
+                prop_assert_eq!(&write_entry_pages(&entries)[0].1[..], &bytes[..]);
+            }
+        }
+    }
 }

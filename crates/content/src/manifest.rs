@@ -22,20 +22,13 @@ pub struct Manifest {
     id: ContentId,
     root: Root,
     root_bytes: Bytes,
-    entry_pages: Vec<Option<EntryPage>>,
+    entry_pages: Vec<Option<Bytes>>,
     chunk_pages: Vec<Option<ChunkPage>>,
     /// Where each chunk page starts in the stream, and the end of the last.
     page_starts: Vec<u64>,
     /// Present when all entry pages are.
     tree: Option<Tree>,
     missing: u32,
-}
-
-#[derive(Debug, Clone)]
-struct EntryPage {
-    bytes: Bytes,
-    /// Moved into the tree when all pages are there.
-    entries: Vec<Entry>,
 }
 
 #[derive(Debug, Clone)]
@@ -75,7 +68,7 @@ impl Manifest {
             root,
         };
         if manifest.entry_pages.is_empty() {
-            manifest.tree = Some(manifest.grow_tree(None)?);
+            manifest.tree = Some(manifest.grow_tree()?);
         }
         Ok(manifest)
     }
@@ -122,7 +115,7 @@ impl Manifest {
     /// A page's bytes, as they came.
     pub fn page(&self, index: u32) -> Option<&Bytes> {
         match self.chunk_page_number(index) {
-            None => Some(&self.entry_pages.get(index as usize)?.as_ref()?.bytes),
+            None => self.entry_pages.get(index as usize)?.as_ref(),
             Some(page) => Some(self.chunk_pages.get(page)?.as_ref()?.bytes()),
         }
     }
@@ -239,39 +232,29 @@ impl Manifest {
     }
 
     fn add_entry_page(&mut self, page: usize, bytes: Bytes) -> Result<(), ContentError> {
-        let reference = self.root.entry_pages[page];
+        let reference = &self.root.entry_pages[page];
         check_page_hash(&bytes, &reference.hash)?;
-        let entries = entry_page::read_entry_page(&bytes, reference.count)?;
-        let added = EntryPage { bytes, entries };
-        let others = self.entry_pages.iter().flatten().count();
-        if others + 1 == self.entry_pages.len() {
-            let tree = self.grow_tree(Some((page, &added)))?;
-            for (index, chunks) in self.chunk_pages.iter().enumerate() {
-                if let Some(chunks) = chunks {
-                    self.check_chunks(&tree.layout, index, chunks)?;
+        entry_page::read_entry_page(&bytes, reference.count)?;
+        self.entry_pages[page] = Some(bytes);
+        if self.entry_pages.iter().all(Option::is_some) {
+            // Read once more rather than kept from the first time: entries of all
+            // pages are never there twice.
+            match self.grow_tree() {
+                Ok(tree) => self.tree = Some(tree),
+                Err(error) => {
+                    self.entry_pages[page] = None;
+                    return Err(error);
                 }
-            }
-            self.tree = Some(tree);
-        }
-        self.entry_pages[page] = Some(added);
-        if self.tree.is_some() {
-            for page in self.entry_pages.iter_mut().flatten() {
-                page.entries = Vec::new();
             }
         }
         Ok(())
     }
 
-    /// The whole tree, from the pages that are there and the last one.
-    fn grow_tree(&self, last: Option<(usize, &EntryPage)>) -> Result<Tree, ContentError> {
-        let pages = self.entry_pages.iter().enumerate().filter_map(|(i, page)| {
-            let page = match last {
-                Some((index, page)) if index == i => page,
-                _ => page.as_ref()?,
-            };
-            Some((&page.bytes, &page.entries[..]))
-        });
-        let entries = entry_page::join(pages)?;
+    /// The tree from all pages of entries, checked against the root and the chunk
+    /// pages that are there.
+    fn grow_tree(&self) -> Result<Tree, ContentError> {
+        let pages = self.entry_pages.iter().flatten();
+        let entries = entry_page::read_tree(pages.zip(&self.root.entry_pages))?;
         tree::check(&entries)?;
         if self.root.single_file {
             tree::check_single_file(&self.root.name, &entries)?;
@@ -282,14 +265,19 @@ impl Manifest {
             layout.total(),
             self.root.total_bytes,
         )?;
+        for (page, chunks) in self.chunk_pages.iter().enumerate() {
+            if let Some(chunks) = chunks {
+                self.check_chunks(&layout, page, chunks)?;
+            }
+        }
         Ok(Tree { entries, layout })
     }
 
     fn add_chunk_page(&mut self, page: usize, bytes: Bytes) -> Result<(), ContentError> {
-        let reference = self.root.chunk_pages[page];
+        let reference = &self.root.chunk_pages[page];
         check_page_hash(&bytes, &reference.hash)?;
         let count = chunks_in_page(page as u32, self.root.chunk_count);
-        let chunks = ChunkPage::read(bytes, &reference, count, self.root.params)?;
+        let chunks = ChunkPage::read(bytes, reference, count)?;
         if let Some(tree) = &self.tree {
             self.check_chunks(&tree.layout, page, &chunks)?;
         }

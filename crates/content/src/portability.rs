@@ -198,8 +198,9 @@ mod tests {
             issues(&["a\\b"]),
             [("a\\b".into(), PortabilityKind::ReservedCharacter('\\'))]
         );
-        let trailing = ("d.".to_string(), PortabilityKind::TrailingDotOrSpace);
-        assert_eq!(issues(&["d./", "d./a", "d./b"]), [trailing.clone()]);
-        assert_eq!(issues(&["d./a", "d./b"]), [trailing]);
+        for tree in [&["d./", "d./a", "d./b"][..], &["d./a", "d./b"]] {
+            let expected = ("d.".into(), PortabilityKind::TrailingDotOrSpace);
+            assert_eq!(issues(tree), [expected]);
+        }
     }
 }

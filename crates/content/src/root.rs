@@ -257,3 +257,208 @@ fn read_chunk_pages(
     }
     Ok(pages)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn root() -> Root {
+        Root {
+            name: "tree".into(),
+            single_file: false,
+            params: ChunkParams::for_size(0),
+            total_bytes: 300,
+            entry_count: 3,
+            chunk_count: 2,
+            entry_pages: vec![EntryPageRef {
+                hash: [1; 32],
+                count: 3,
+            }],
+            chunk_pages: vec![ChunkPageRef {
+                hash: [2; 32],
+                bytes: 300,
+            }],
+        }
+    }
+
+    /// A root at every limit at once.
+    fn largest() -> Root {
+        let most = (ENTRY_PAGE_BYTES / MIN_ENTRY_BYTES) as u32;
+        let mut entry_pages = vec![most; (MAX_ENTRIES / most) as usize];
+        entry_pages.push(MAX_ENTRIES % most);
+        let pages = MAX_CHUNKS / CHUNKS_PER_PAGE;
+        Root {
+            params: ChunkParams::new(limits::MAX_AVG_BYTES).unwrap(),
+            total_bytes: MAX_TOTAL_BYTES,
+            entry_count: MAX_ENTRIES,
+            chunk_count: MAX_CHUNKS,
+            entry_pages: entry_pages
+                .into_iter()
+                .map(|count| EntryPageRef {
+                    hash: [3; 32],
+                    count,
+                })
+                .collect(),
+            chunk_pages: (0..pages)
+                .map(|_| ChunkPageRef {
+                    hash: [4; 32],
+                    bytes: MAX_TOTAL_BYTES / u64::from(pages),
+                })
+                .collect(),
+            ..root()
+        }
+    }
+
+    fn error(root: &Root) -> ContentError {
+        Root::decode(&root.encode()).expect_err("should be refused")
+    }
+
+    #[test]
+    fn the_limits_hold_on_both_sides() {
+        let full = largest();
+        let bytes = full.encode();
+        assert!(bytes.len() < limits::MAX_ROOT_BYTES);
+        assert_eq!(Root::decode(&bytes).as_ref(), Ok(&full));
+
+        let mut more = full.clone();
+        more.total_bytes += 1;
+        assert!(matches!(error(&more), ContentError::TooManyBytes { .. }));
+        let mut more = full.clone();
+        more.entry_count += 1;
+        more.entry_pages.last_mut().unwrap().count += 1;
+        assert!(matches!(error(&more), ContentError::TooManyEntries { .. }));
+        let mut more = full;
+        more.chunk_count += 1;
+        assert!(matches!(error(&more), ContentError::TooManyChunks { .. }));
+    }
+
+    #[test]
+    fn ten_million_entries_are_refused_by_the_root_alone() {
+        let mut claims = root();
+        claims.entry_count = 10_000_000;
+        assert_eq!(
+            error(&claims),
+            ContentError::TooManyEntries {
+                got: 10_000_000,
+                max: MAX_ENTRIES
+            }
+        );
+    }
+
+    #[test]
+    fn numbers_must_add_up() {
+        let mut r = root();
+        r.total_bytes += 1;
+        assert!(matches!(
+            error(&r),
+            ContentError::Sums {
+                left: 300,
+                right: 301,
+                ..
+            }
+        ));
+        let mut r = root();
+        r.entry_count = 4;
+        assert!(matches!(
+            error(&r),
+            ContentError::Sums {
+                left: 3,
+                right: 4,
+                ..
+            }
+        ));
+        let mut r = root();
+        r.entry_pages.clear();
+        assert!(matches!(
+            error(&r),
+            ContentError::Sums {
+                left: 0,
+                right: 3,
+                ..
+            }
+        ));
+        // A page reference too few, one too many, an empty page, a page of more
+        // bytes than its chunks can have, one of fewer.
+        for change in [
+            |r: &mut Root| r.chunk_count = CHUNKS_PER_PAGE + 1,
+            |r: &mut Root| r.chunk_count = 0,
+            |r: &mut Root| {
+                let empty = EntryPageRef {
+                    hash: [0; 32],
+                    count: 0,
+                };
+                r.entry_pages.push(empty);
+            },
+            |r: &mut Root| r.chunk_pages[0].bytes = 2 * u64::from(r.params.max()) + 1,
+            |r: &mut Root| r.chunk_pages[0].bytes = 1,
+        ] {
+            let mut r = root();
+            change(&mut r);
+            assert!(matches!(error(&r), ContentError::Malformed(_)), "{r:?}");
+        }
+    }
+
+    #[test]
+    fn a_name_is_one_component() {
+        for name in ["", ".", "..", "a/b", "/a", "C:", "a\0"] {
+            let mut r = root();
+            r.name = name.into();
+            assert!(
+                matches!(error(&r), ContentError::BadPath { .. }),
+                "{name:?}"
+            );
+        }
+        let mut r = root();
+        r.name = "n".repeat(255);
+        assert!(Root::decode(&r.encode()).is_ok());
+        r.name.push('n');
+        assert!(matches!(error(&r), ContentError::Malformed(_)));
+    }
+
+    #[test]
+    fn what_a_later_version_may_bring_is_told_apart_from_damage() {
+        for (at, field) in [(0, "layout"), (2, "parity")] {
+            let mut bytes = root().encode();
+            bytes[MAGIC.len() + at] = 9;
+            let error = Root::decode(&bytes).unwrap_err();
+            assert_eq!(error, ContentError::Unknown { field, got: 9 });
+            assert_eq!(error.fault(), crate::Fault::Incompatible);
+        }
+        for avg_log2 in [0, 13, 21, 32, 255] {
+            let mut bytes = root().encode();
+            bytes[MAGIC.len() + 1] = avg_log2;
+            assert!(matches!(
+                Root::decode(&bytes),
+                Err(ContentError::Malformed(_))
+            ));
+        }
+    }
+
+    #[test]
+    fn a_single_file_has_one_entry() {
+        let mut r = root();
+        r.single_file = true;
+        assert_eq!(error(&r), ContentError::NotSingleFile);
+    }
+
+    proptest! {
+        #[test]
+        fn what_decodes_encodes_to_the_same_bytes(
+            damage in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..3),
+            cut in any::<prop::sample::Index>(),
+        ) {
+            let mut bytes = root().encode();
+            prop_assert!(Root::decode(&bytes[..cut.index(bytes.len())]).is_err());
+            for (at, byte) in damage {
+                let at = at.index(bytes.len());
+                bytes[at] = byte;
+            }
+            if let Ok(root) = Root::decode(&bytes) {
+                prop_assert_eq!(root.encode(), &bytes[..]);
+            }
+            bytes.push(0);
+            prop_assert!(Root::decode(&bytes).is_err());
+        }
+    }
+}
