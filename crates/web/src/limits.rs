@@ -1,0 +1,19 @@
+//! Bounds on what a visitor can make us hold.
+
+use std::time::Duration;
+
+/// Connections at once; more wait in the kernel's queue. A browser opens six, a
+/// scraper one.
+pub const MAX_CONNECTIONS: usize = 128;
+/// Time that a connection has for the head of its request, so that an idle or slow
+/// one gives its place back.
+pub const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
+/// Body of `POST /api/v1/run`: an issue's Markdown and paths fit many times over.
+pub const MAX_REQUEST_BYTES: usize = 4 << 20;
+/// Events that a page or a shortcut collects before it stops reading: more rows
+/// than a person scrolls through.
+pub const MAX_EVENTS: usize = 10_000;
+/// Time that a page or a shortcut waits for the engine.
+pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(20);
+/// Markdown bytes rendered of one issue; the rest is cut, and the page says so.
+pub const MAX_RENDERED_BODY: usize = 1 << 20;
