@@ -1,1 +1,39 @@
-//! graph
+//! What is said of a channel's contents: identities, charters, signed records,
+//! and the state machine that keeps every member's copy of them alike.
+//!
+//! The room is pure: [`Graph`] takes the time and what happened, and returns what
+//! to do. It opens no socket and no file and reads no clock, so the node drives it
+//! over QUIC and a simulation drives ten thousand of them in memory.
+//!
+//! From the ground up: a [`SecretKey`] signs; a [`SignedCharter`] says who may
+//! publish and within which limits, and its hash is the channel; a [`Record`] is
+//! the signed unit that travels byte for byte; a [`Link`] is the way in, as text;
+//! a [`Graph`] is one node's copy of one channel.
+
+mod address;
+pub mod body;
+mod charter;
+mod graph;
+mod key;
+mod kind;
+pub mod limits;
+mod link;
+mod message;
+mod record;
+mod time;
+
+pub use address::{AddressError, PeerAddress};
+pub use charter::{
+    Charter, CharterChain, CharterError, CharterHash, CharterLimits, CharterRef, Publishers,
+    Readers, SignedCharter,
+};
+pub use graph::{
+    Action, Config, Draft, DropReason, Event, Fault, Graph, GraphError, NeighbourStatus, Reject,
+    RemoveReason, Status, Verdict,
+};
+pub use key::{BadSignature, Domain, SecretKey, Signature, verify};
+pub use kind::Kind;
+pub use link::{Link, LinkError, LinkPeer};
+pub use message::{Message, Summary};
+pub use record::{NewRecord, Record, RecordError, RecordHeader};
+pub use time::WallMs;

@@ -1,0 +1,56 @@
+use std::fmt;
+
+/// What a record's body is. A number and not an enum, since a node stores and
+/// forwards kinds that it does not know.
+///
+/// The number says which rules hold, also to a node that does not know the kind:
+/// below 256 it is a *control* kind, with a quota of its own that nothing ordinary
+/// displaces; from 65,536 on it belongs to applications.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Kind(pub u32);
+
+impl Kind {
+    /// Takes records of its own author back: [`body::Retraction`](crate::body::Retraction).
+    pub const RETRACTION: Self = Self(1);
+    /// Reserved: a signed credential.
+    pub const GRANT: Self = Self(2);
+    /// Reserved: takes a grant back.
+    pub const REVOCATION: Self = Self(3);
+    /// Reserved: the public half of an invitation's one-time key.
+    pub const INVITE: Self = Self(4);
+    /// Reserved: an invitation used.
+    pub const REDEMPTION: Self = Self(5);
+    /// Reserved: an owner's word on what time it is.
+    pub const TIME: Self = Self(6);
+    /// A version of a product: [`body::Release`](crate::body::Release). Its key is the version.
+    pub const RELEASE: Self = Self(256);
+    /// An issue of a newsletter: [`body::Issue`](crate::body::Issue).
+    pub const ISSUE: Self = Self(257);
+    /// The content of a one-off share: [`body::Share`](crate::body::Share).
+    pub const SHARE: Self = Self(258);
+    /// Reserved: a presence lease.
+    pub const PRESENCE: Self = Self(259);
+
+    /// Whether records of this kind govern others.
+    pub fn is_control(self) -> bool {
+        self.0 < 256
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match *self {
+            Self::RETRACTION => "retraction",
+            Self::GRANT => "grant",
+            Self::REVOCATION => "revocation",
+            Self::INVITE => "invite",
+            Self::REDEMPTION => "redemption",
+            Self::TIME => "time",
+            Self::RELEASE => "release",
+            Self::ISSUE => "issue",
+            Self::SHARE => "share",
+            Self::PRESENCE => "presence",
+            Self(other) => return write!(f, "kind {other}"),
+        })
+    }
+}

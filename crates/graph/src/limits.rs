@@ -1,0 +1,144 @@
+//! Every bound of the room, with its reason. docs/protocol.md lists those that a
+//! second implementation must know.
+
+use std::time::Duration;
+
+// --- What is signed -------------------------------------------------------
+
+/// Largest record, signature included: what needs more is content.
+pub const MAX_RECORD_BYTES: usize = 64 * 1024;
+/// Longest key of a record: a version, a slug.
+pub const MAX_KEY_BYTES: usize = 64;
+/// Latest time that can be signed (the year 10889): sums of times cannot overflow.
+pub const MAX_TIME_MS: u64 = 1 << 48;
+/// How far ahead of the wall clock a creation time may lie.
+pub const CLOCK_AHEAD: Duration = Duration::from_secs(10 * 60);
+/// How long after its expiry a record is still held and taken, for clocks that
+/// run behind its author's. It is not sent any more.
+pub const EXPIRY_GRACE: Duration = Duration::from_secs(15 * 60);
+
+/// Longest name of a channel, in bytes.
+pub const MAX_NAME_BYTES: usize = 128;
+/// Root keys of a charter.
+pub const MAX_ROOTS: usize = 16;
+/// Publishers that a charter can name.
+pub const MAX_PUBLISHERS: usize = 256;
+/// Signatures on a charter: the old roots and the new ones.
+pub const MAX_CHARTER_SIGNATURES: usize = 2 * MAX_ROOTS;
+/// Largest signed charter; follows from the counts above.
+pub const MAX_CHARTER_BYTES: usize = 16 * 1024;
+/// Versions that a charter can have: a client walks them all.
+pub const MAX_CHARTER_VERSIONS: usize = 256;
+/// Records that any charter may allow in one channel.
+pub const MAX_CHANNEL_RECORDS: u32 = 4_194_304;
+/// Lifetime that any charter may allow a record.
+pub const MAX_LIFETIME: Duration = Duration::from_secs(100 * 366 * 24 * 3600);
+
+/// Longest text of an issue that travels in the record itself.
+pub const MAX_INLINE_MARKDOWN: usize = 32 * 1024;
+/// Longest subject of an issue, in bytes.
+pub const MAX_SUBJECT_BYTES: usize = 512;
+/// Longest notes of a release, in bytes.
+pub const MAX_NOTES_BYTES: usize = 16 * 1024;
+/// Largest manifest root that a record may name (the content room's bound).
+pub const MAX_ROOT_BYTES: u32 = 1024 * 1024;
+/// Largest content that a record may name: 2^50 bytes.
+pub const MAX_CONTENT_BYTES: u64 = 1 << 50;
+/// Most entries of a content that a record may name (the content room's bound).
+pub const MAX_CONTENT_FILES: u32 = 1_000_000;
+
+// --- Addresses and links --------------------------------------------------
+
+/// Addresses of one peer.
+pub const MAX_ADDRESSES: usize = 8;
+/// Peers in a link.
+pub const MAX_LINK_PEERS: usize = 16;
+/// Characters of a link: what a mail client and a QR code still take.
+pub const MAX_LINK_CHARS: usize = 2048;
+/// Peer addresses in one message.
+pub const MAX_PEERS_IN_MESSAGE: usize = 16;
+/// Peers that a channel's graph remembers and is not connected to.
+pub const MAX_KNOWN_PEERS: usize = 256;
+/// How old a signed address may be.
+pub const ADDRESS_LIFETIME: Duration = Duration::from_secs(24 * 3600);
+/// How often a neighbour is told of other peers.
+pub const PEERS_EVERY: Duration = Duration::from_secs(30);
+/// Messages with peers that a neighbour may send at once; refilled one every 5 s.
+pub const PEERS_BURST: u32 = 8;
+/// Connection attempts of one channel that may be under way at once.
+pub const MAX_CONNECTING: usize = 4;
+/// A connection attempt that has not become a neighbour by then has failed.
+pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// Wait after a peer's first failed attempt; doubles up to [`CONNECT_RETRY_MAX`].
+pub const CONNECT_RETRY: Duration = Duration::from_secs(15);
+/// Longest wait between two attempts at one peer.
+pub const CONNECT_RETRY_MAX: Duration = Duration::from_secs(600);
+
+// --- Messages -------------------------------------------------------------
+
+/// Largest message between two graphs.
+pub const MAX_MESSAGE_BYTES: usize = 128 * 1024;
+/// Ids in one message: 1,024 of them are 32 KiB.
+pub const MAX_IDS: usize = 1024;
+/// Largest reconciliation message. The crate `negentropy` keeps its own below it.
+pub const MAX_RECONCILE_BYTES: usize = 64 * 1024;
+/// Frame size that we ask of `negentropy`: room for what it adds after checking.
+pub const RECONCILE_FRAME: usize = 32 * 1024;
+
+// --- State that peers can grow --------------------------------------------
+
+/// Records that wait for the disk, per channel. More are dropped and come again
+/// with the next reconciliation.
+pub const MAX_PENDING: usize = 1024;
+/// Bytes of records that wait for the disk, per channel.
+pub const MAX_PENDING_BYTES: usize = 16 * 1024 * 1024;
+/// Control records (retractions, later grants) of one author: they are small, and
+/// the earliest stand.
+pub const MAX_CONTROL_PER_AUTHOR: usize = 1024;
+/// Ids of records that can never become valid, remembered so as not to ask again.
+pub const MAX_REFUSED: usize = 4096;
+/// Ids that we want of one neighbour and have not asked for yet.
+pub const MAX_WANTED: usize = 4096;
+/// Requests to one neighbour that are not answered yet.
+pub const MAX_REQUESTED: usize = 256;
+/// A request that nothing answers for that long has failed.
+pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(20);
+/// Ids that one neighbour asked us for and that wait for its turn. An honest one
+/// never has more than [`MAX_REQUESTED`] open, and as many again in flight.
+pub const MAX_SERVING: usize = 1024;
+/// Bytes of records that one neighbour may draw at once.
+pub const SERVE_BURST: u64 = 16 * 1024 * 1024;
+/// Bytes of records that one neighbour may draw a second after that.
+pub const SERVE_RATE: u64 = 4 * 1024 * 1024;
+/// Records that a neighbour may send unasked at once; more are not even verified.
+pub const UNASKED_BURST: u64 = 1024;
+/// Records a second that a neighbour may send unasked after that.
+pub const UNASKED_RATE: u64 = 64;
+/// Records of one author that are flooded whole at once; beyond it their ids are,
+/// and who wants one asks.
+pub const EAGER_BURST: u64 = 256;
+/// Records a second of one author that are flooded whole after that.
+pub const EAGER_RATE: u64 = 8;
+/// Larger records are announced by id, so that a duplicate costs an id, not a body.
+pub const EAGER_BYTES: usize = 8 * 1024;
+/// How long announcements to a neighbour are gathered into one message.
+pub const ANNOUNCE_DELAY: Duration = Duration::from_millis(20);
+
+/// How often a neighbour is told what we hold, in 25 bytes; a difference starts a
+/// reconciliation. Jittered by a tenth.
+pub const RECONCILE_EVERY: Duration = Duration::from_secs(45);
+/// Rounds of one reconciliation: 4 million ids at [`RECONCILE_FRAME`] a round.
+pub const MAX_RECONCILE_ROUNDS: u32 = 4500;
+/// A reconciliation that its neighbour does not answer for that long is over.
+pub const RECONCILE_TIMEOUT: Duration = Duration::from_secs(20);
+/// Reconciliation messages of a neighbour that we answer at once.
+pub const RECONCILE_BURST: u64 = 256;
+/// Reconciliation messages of a neighbour that we answer a second after that: each
+/// one may cost a pass over all ids.
+pub const RECONCILE_RATE: u64 = 16;
+/// A neighbour that lets this many of the ids that it named go unanswered in one
+/// reconciliation is lying.
+pub const MAX_UNFULFILLED: usize = 1024;
+
+/// Longest sleep: the wall clock may have been set meanwhile.
+pub const MAX_SLEEP: Duration = Duration::from_secs(60);

@@ -1,0 +1,209 @@
+use std::{fmt, net::SocketAddr, str::FromStr};
+
+use samara_wire::{ChannelId, PeerId, Reader, WireError, Writer, base32};
+use thiserror::Error;
+
+use crate::{
+    CharterRef,
+    address::{dialable, plain, read_addrs, write_addrs},
+    limits,
+};
+
+const SCHEME: &str = "samara:";
+const VERSION: u8 = 1;
+const CHECKSUM_BYTES: usize = 4;
+const CHECKSUM_CONTEXT: &str = "samara link checksum v1";
+
+/// The way into a channel, as text: `samara:` and one lowercase base32 token, with
+/// nothing in it that a shell, a mail client or a browser could break.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Link {
+    channel: ChannelId,
+    charter: CharterRef,
+    peers: Vec<LinkPeer>,
+}
+
+/// A peer that is known to be in the channel.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LinkPeer {
+    /// Who.
+    pub peer: PeerId,
+    /// Where it was last; at most [`limits::MAX_ADDRESSES`].
+    pub addrs: Vec<SocketAddr>,
+}
+
+impl Link {
+    /// A link with as many of `peers` and their addresses, in the order given, as
+    /// fit into [`limits::MAX_LINK_CHARS`].
+    ///
+    /// A peer's first address comes before any peer's second, since one way to many
+    /// is worth more than many to one.
+    pub fn new(channel: ChannelId, charter: CharterRef, peers: &[LinkPeer]) -> Self {
+        let mut link = Self {
+            channel,
+            charter,
+            peers: Vec::new(),
+        };
+        let mut wanted: Vec<(PeerId, Vec<SocketAddr>)> = Vec::new();
+        for p in peers {
+            if wanted.iter().all(|(known, _)| *known != p.peer) {
+                let mut addrs: Vec<_> = p.addrs.iter().map(plain).filter(dialable).collect();
+                let mut seen = Vec::new();
+                addrs.retain(|a| {
+                    !seen.contains(a) && {
+                        seen.push(*a);
+                        true
+                    }
+                });
+                addrs.truncate(limits::MAX_ADDRESSES);
+                wanted.push((p.peer, addrs));
+            }
+        }
+        wanted.truncate(limits::MAX_LINK_PEERS);
+        for nth in 0..limits::MAX_ADDRESSES {
+            for (peer, addrs) in &wanted {
+                let at = link.peers.iter().position(|p| p.peer == *peer);
+                if nth > 0 && (at.is_none() || addrs.len() <= nth) {
+                    continue;
+                }
+                let before = link.peers.clone();
+                match at {
+                    Some(at) => link.peers[at].addrs.push(addrs[nth]),
+                    None => link.peers.push(LinkPeer {
+                        peer: *peer,
+                        addrs: addrs.first().copied().into_iter().collect(),
+                    }),
+                }
+                if link.to_string().len() > limits::MAX_LINK_CHARS {
+                    link.peers = before;
+                }
+            }
+        }
+        link
+    }
+
+    /// The channel.
+    pub fn channel(&self) -> ChannelId {
+        self.channel
+    }
+
+    /// The newest charter that the link's maker knew.
+    pub fn charter(&self) -> CharterRef {
+        self.charter
+    }
+
+    /// Whom to ask.
+    pub fn peers(&self) -> &[LinkPeer] {
+        &self.peers
+    }
+
+    fn payload(&self) -> Vec<u8> {
+        let mut w = Writer::new();
+        w.u8(VERSION);
+        w.u8(0); // flags; one will say that an invitation's key follows
+        self.channel.write(&mut w);
+        self.charter.write(&mut w);
+        w.varint(self.peers.len() as u64);
+        for p in &self.peers {
+            p.peer.write(&mut w);
+            write_addrs(&mut w, &p.addrs);
+        }
+        w.finish()
+    }
+
+    fn read(r: &mut Reader<'_>) -> Result<Self, WireError> {
+        let channel = ChannelId::read(r)?;
+        let charter = CharterRef::read(r)?;
+        let n = r.count("link peers", limits::MAX_LINK_PEERS, 33)?;
+        let mut peers: Vec<LinkPeer> = Vec::with_capacity(n);
+        for _ in 0..n {
+            let peer = PeerId::read(r)?;
+            if peers.iter().any(|p| p.peer == peer) {
+                return Err(WireError::NonCanonical {
+                    field: "link peers",
+                });
+            }
+            let addrs = read_addrs(r)?;
+            peers.push(LinkPeer { peer, addrs });
+        }
+        Ok(Self {
+            channel,
+            charter,
+            peers,
+        })
+    }
+}
+
+impl fmt::Display for Link {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut bytes = self.payload();
+        let sum = checksum(&bytes);
+        bytes.extend_from_slice(&sum);
+        write!(f, "{SCHEME}{}", base32().encode(&bytes))
+    }
+}
+
+impl FromStr for Link {
+    type Err = LinkError;
+
+    /// Reads a link; white space around it is no part of it.
+    fn from_str(text: &str) -> Result<Self, LinkError> {
+        let token = text
+            .trim()
+            .strip_prefix(SCHEME)
+            .ok_or(LinkError::NotALink)?;
+        if token.len() + SCHEME.len() > limits::MAX_LINK_CHARS {
+            return Err(LinkError::Damaged);
+        }
+        let bytes = base32()
+            .decode(token.as_bytes())
+            .map_err(|_| LinkError::Damaged)?;
+        let (payload, sum) = bytes
+            .split_last_chunk::<CHECKSUM_BYTES>()
+            .ok_or(LinkError::Damaged)?;
+        // The checksum covers the version, and is the same in all of them: so a
+        // damaged link is told from one of a newer Samara.
+        if checksum(payload) != *sum {
+            return Err(LinkError::Damaged);
+        }
+        let mut r = Reader::new(payload);
+        match (r.u8("link version")?, r.u8("link flags")?) {
+            (VERSION, 0) => {}
+            (VERSION, flags) => return Err(LinkError::UnknownFlags(flags)),
+            (version, _) => return Err(LinkError::UnknownVersion(version)),
+        }
+        let link = Self::read(&mut r)?;
+        r.finish()?;
+        Ok(link)
+    }
+}
+
+/// Why a text is not a link that can be used.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum LinkError {
+    /// It does not start with `samara:`.
+    #[error("this is not a Samara link: those start with \"{SCHEME}\"")]
+    NotALink,
+    /// Its checksum, its characters or its length are wrong.
+    #[error("the link is damaged or incomplete; copy it again, all of it")]
+    Damaged,
+    /// A newer Samara made it.
+    #[error(
+        "the link is of version {0}, this Samara knows version {VERSION}; a newer Samara can open it"
+    )]
+    UnknownVersion(u8),
+    /// A newer Samara made it, with something in it that must not be ignored.
+    #[error(
+        "the link needs something that this Samara does not know (flags {0:#04x}); a newer one can open it"
+    )]
+    UnknownFlags(u8),
+    /// Whole, but wrongly made.
+    #[error("the link is whole, but wrongly made: {0}")]
+    Malformed(#[from] WireError),
+}
+
+fn checksum(payload: &[u8]) -> [u8; CHECKSUM_BYTES] {
+    let hash = blake3::derive_key(CHECKSUM_CONTEXT, payload);
+    *hash.first_chunk().expect("a hash is longer")
+}
