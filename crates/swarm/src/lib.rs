@@ -1,1 +1,25 @@
-//! swarm
+//! How a content is moved: who asks whom for which chunk.
+//!
+//! [`Swarm`] is one state machine for all contents of a node. It is told what
+//! happened as an [`Event`] together with the time, and answers with
+//! [`Action`]s; it opens no socket, reads no clock and touches no disk, so the
+//! same code runs in a node and, a hundred thousand times, in the simulator.
+//!
+//! Receivers choose, uploaders grant. An uploader hands out byte credit, to the
+//! interested neighbour that has least first, so that its uplink is always busy
+//! and never promised twice. A receiver spends credit at once, on what the
+//! seeder suggests or on the rarest chunk that it still needs, and gives back
+//! what it has no use for. docs/protocol.md has the messages' bytes.
+
+mod action;
+mod config;
+mod event;
+pub mod limits;
+mod message;
+mod swarm;
+
+pub use action::{Action, Offence};
+pub use config::Config;
+pub use event::{ContentKey, Event, RequestId, Role, ServeId, Tier};
+pub use message::Message;
+pub use swarm::{LinkStatus, Progress, Swarm};

@@ -1,0 +1,221 @@
+use std::{sync::Arc, time::Duration};
+
+use samara_content::ChunkSet;
+use samara_wire::PeerId;
+
+use crate::Message;
+
+/// The node's own number for a content. Never on the wire: the node maps it to
+/// a channel and a content there. Not used again after the content was removed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ContentKey(pub u32);
+
+/// A request of ours, numbered by the swarm.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RequestId(pub u64);
+
+/// A request of a peer, numbered by the node; unique among those that have not
+/// ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ServeId(pub u64);
+
+/// How near a peer is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Tier {
+    /// The same link: bytes to it cross no router.
+    Subnet,
+    /// The same site: bytes to it do not leave the house.
+    Site,
+    /// Anywhere else.
+    Elsewhere,
+}
+
+/// What a node does for others in a swarm.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// Takes what it wants and serves what it has.
+    Member,
+    /// Takes only; grants nobody credit and refuses requests.
+    Leech,
+}
+
+/// What happened outside.
+#[derive(Debug, Clone)]
+pub enum Event {
+    /// The node takes part in a content's swarm from now on.
+    ///
+    /// Comes when the manifest is known, and before the first
+    /// [`PeerJoined`](Self::PeerJoined) of that key.
+    ContentAdded {
+        /// New key.
+        key: ContentKey,
+        /// Bytes of every chunk, in stream order. For a chunk whose manifest page
+        /// is not known (and which is not wanted), the largest size it may have.
+        chunk_sizes: Arc<[u32]>,
+        /// Chunks that are verified and written here.
+        have: ChunkSet,
+        /// Chunks to fetch; `None`: all.
+        wanted: Option<ChunkSet>,
+        /// What this node does for the others.
+        role: Role,
+        /// Contents of higher priority are served first.
+        priority: u8,
+    },
+    /// More chunks of a content are to be fetched.
+    WantMore {
+        /// The content.
+        key: ContentKey,
+        /// Added to those wanted already.
+        wanted: ChunkSet,
+    },
+    /// The node left the swarm; its open requests are cancelled.
+    ContentRemoved {
+        /// The content.
+        key: ContentKey,
+    },
+    /// A connected peer takes part in the content's swarm (both ends have said so).
+    PeerJoined {
+        /// The content.
+        key: ContentKey,
+        /// The peer.
+        peer: PeerId,
+        /// How near it is.
+        tier: Tier,
+    },
+    /// The peer left this content's swarm and stays connected.
+    PeerLeft {
+        /// The content.
+        key: ContentKey,
+        /// The peer.
+        peer: PeerId,
+    },
+    /// The connection to the peer ended; it leaves every swarm.
+    Disconnected {
+        /// The peer.
+        peer: PeerId,
+    },
+    /// The transport measured the path. The smallest of the last minute counts,
+    /// so that our own queues do not look like distance.
+    PathSample {
+        /// The peer.
+        peer: PeerId,
+        /// Round trip.
+        rtt: Duration,
+    },
+    /// A peer said something about a content.
+    Message {
+        /// Who.
+        peer: PeerId,
+        /// The content.
+        key: ContentKey,
+        /// What, decoded with this content's chunk count.
+        msg: Message,
+    },
+    /// All bytes of a requested chunk came in. Not verified yet: it is not asked
+    /// for elsewhere meanwhile, and nothing is announced.
+    ChunkArrived {
+        /// The content.
+        key: ContentKey,
+        /// Which chunk.
+        chunk: u32,
+        /// Who sent it.
+        peer: PeerId,
+        /// How many bytes.
+        bytes: u32,
+    },
+    /// The chunk's hash is right; [`ChunkStored`](Self::ChunkStored) follows.
+    ChunkVerified {
+        /// The content.
+        key: ContentKey,
+        /// Which chunk.
+        chunk: u32,
+        /// Who sent it.
+        peer: PeerId,
+    },
+    /// The chunk's length or hash is wrong: the fault of `peer`. May come before
+    /// [`ChunkArrived`](Self::ChunkArrived), when an answer is of the wrong length.
+    ChunkRejected {
+        /// The content.
+        key: ContentKey,
+        /// Which chunk.
+        chunk: u32,
+        /// Who sent it.
+        peer: PeerId,
+    },
+    /// The chunk is verified and written: it is announced. Also for chunks that
+    /// were never requested (found on the disk).
+    ChunkStored {
+        /// The content.
+        key: ContentKey,
+        /// Which chunk.
+        chunk: u32,
+    },
+    /// A chunk that arrived could not be kept for a reason of ours (disk): it is
+    /// wanted again, and nobody is blamed.
+    ChunkDropped {
+        /// The content.
+        key: ContentKey,
+        /// Which chunk.
+        chunk: u32,
+    },
+    /// A chunk that was stored is damaged or gone: it is withdrawn, and fetched
+    /// again if it is wanted.
+    ChunkLost {
+        /// The content.
+        key: ContentKey,
+        /// Which chunk.
+        chunk: u32,
+    },
+    /// A request of ours ended (refused, reset, cut short) before all its chunks
+    /// arrived; those that did not are wanted again. A request whose chunks all
+    /// arrived needs no such event, nor does one that was cancelled.
+    RequestFailed {
+        /// The content.
+        key: ContentKey,
+        /// Whom it was sent to.
+        peer: PeerId,
+        /// Which request.
+        request: RequestId,
+    },
+    /// A peer asks for chunks. Answered at once with [`Action::Serve`] or
+    /// [`Action::Refuse`](crate::Action::Refuse).
+    ///
+    /// [`Action::Serve`]: crate::Action::Serve
+    Incoming {
+        /// The content.
+        key: ContentKey,
+        /// Who asks.
+        peer: PeerId,
+        /// The node's number for it.
+        serve: ServeId,
+        /// What it asks for, in the order of the answer.
+        chunks: Vec<u32>,
+    },
+    /// The transport took the last byte of one chunk of an answer.
+    Served {
+        /// The content.
+        key: ContentKey,
+        /// To whom.
+        peer: PeerId,
+        /// Which answer.
+        serve: ServeId,
+        /// Which chunk.
+        chunk: u32,
+        /// How many bytes.
+        bytes: u32,
+    },
+    /// An answer is over: the peer acknowledged all of it, stopped it, or the
+    /// stream failed. This is what frees credit, so it must not come when bytes
+    /// are merely queued: with quinn, when `SendStream::stopped` resolves.
+    ServeEnded {
+        /// The content.
+        key: ContentKey,
+        /// To whom.
+        peer: PeerId,
+        /// Which answer.
+        serve: ServeId,
+    },
+    /// Nothing but the time: [`Swarm::next_timeout`](crate::Swarm::next_timeout)
+    /// has come.
+    Tick,
+}

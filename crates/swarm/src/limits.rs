@@ -1,0 +1,41 @@
+//! Every bound on what a peer can make this room hold or do, with its reason.
+
+/// Peers in one content's swarm; who joins beyond is ignored. As many as a node
+/// has connections.
+pub const MAX_LINKS: usize = 512;
+
+/// Chunks that one request names. 1 MiB of small chunks: enough that a fast path
+/// carries several requests instead of thousands.
+pub const MAX_REQUEST_CHUNKS: usize = 64;
+
+/// Chunks in one [`HaveMore`](crate::Message::HaveMore) or
+/// [`Withdraw`](crate::Message::Withdraw); longer lists are sent in parts.
+pub const MAX_LIST: usize = 8192;
+
+/// Chunks that come suggested with one grant.
+pub const MAX_SUGGESTED: usize = 1024;
+
+/// Bytes of credit that one peer may have outstanding, used or not: fills
+/// 1 Gbit/s over 130 ms.
+pub const MAX_CREDIT: u64 = 16 << 20;
+
+/// Requests of one peer that are answered at once, over all contents.
+pub const MAX_SERVES_PER_PEER: usize = 128;
+
+/// How often one chunk is sent to one peer. Twice: an honest peer may lose an
+/// answer, none needs a chunk three times.
+pub const MAX_SENDS_PER_CHUNK: u8 = 2;
+
+/// Bad chunks from one peer until it is banned: on repetition.
+pub const MAX_BAD_CHUNKS: u32 = 2;
+
+/// Requests without credit from one peer until it is banned. An honest peer's
+/// request may cross the message of a withdrawn chunk or the taking back of its credit.
+pub const MAX_REFUSALS: u32 = 256;
+
+/// Peers remembered as banned; the oldest is forgotten.
+pub const MAX_BANNED: usize = 1024;
+
+/// Bytes requested and not yet here, over all peers of one content; grants
+/// beyond it are given back.
+pub const MAX_IN_FLIGHT: u64 = 64 << 20;
