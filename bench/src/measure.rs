@@ -1,0 +1,360 @@
+//! One run: a sender, its receivers, and what it took them.
+
+use std::{
+    fs,
+    path::Path,
+    time::{Duration, Instant},
+};
+
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::{
+    content::warm_memory,
+    error::{Context, Error, Result},
+    interrupt, limits,
+    machine::Snapshot,
+    net::Topology,
+    process::{Cpu, Launch, Process, stop_all},
+    scratch::Scratch,
+    tools::{Job, Node, Sign, Tool},
+    tracker,
+};
+
+/// Folder of the current run.
+const RUN: &str = "run";
+
+/// What one run measured. Times are seconds from just before the first receiver's start.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Run {
+    pub(crate) tool: &'static str,
+    pub(crate) receivers: usize,
+    pub(crate) bytes: u64,
+    /// From the sender's start until it says that it is ready: hashing, listening, announcing.
+    pub(crate) ready_seconds: f64,
+    /// The last receiver.
+    pub(crate) seconds: f64,
+    pub(crate) median_seconds: f64,
+    pub(crate) each_seconds: Vec<f64>,
+    pub(crate) sender_cpu: Cpu,
+    /// Mean over the receivers.
+    pub(crate) receiver_cpu: Cpu,
+    /// The whole machine without foreign processes, interrupts included.
+    pub(crate) machine_cpu: f64,
+    /// Processes that have nothing to do with the bench: with much of it, throw the run away.
+    pub(crate) foreign_cpu: f64,
+    pub(crate) stolen_cpu: f64,
+    pub(crate) sender_anon_mib: f64,
+    /// The largest of the receivers.
+    pub(crate) receiver_anon_mib: f64,
+    /// By the sender's interface counter.
+    pub(crate) sender_sent: u64,
+    /// By the sender's shaper, headers of offloaded segments counted; 0 without one.
+    pub(crate) sender_shaped: u64,
+    /// By the receivers' interface counters, together.
+    pub(crate) receivers_sent: u64,
+    /// What the tool says about itself, of the first receiver.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) report: Option<Value>,
+}
+
+/// Where and how long.
+pub(crate) struct Setting<'a> {
+    pub(crate) topology: &'a Topology,
+    pub(crate) scratch: &'a Scratch,
+    /// Where output of the tools stays, if anywhere.
+    pub(crate) logs: Option<&'a Path>,
+    pub(crate) timeout: Duration,
+}
+
+/// A node that has a process, and how that says it is done.
+struct Running {
+    process: Process,
+    done: Sign,
+}
+
+impl Running {
+    /// True once done. A process that ended otherwise is an error with its last words.
+    fn is_done(&mut self, who: &str) -> Result<bool> {
+        // Asked before the sign is looked at, so that a sign given just before the end is not missed.
+        let exited = self.process.exited()?;
+        let signed = match &self.done {
+            Sign::Exit => exited.is_some_and(|status| status.success()),
+            Sign::Output(test) => test(self.process.output()?),
+            Sign::File(file) => file.exists(),
+        };
+        match exited {
+            Some(status) if !signed => {
+                let words = self.process.last_words();
+                Err(Error::Tool(format!("{who} ended early, {status}: {words}")))
+            }
+            _ => Ok(signed),
+        }
+    }
+
+    fn timed_out(&mut self, who: &str, timeout: Duration) -> Error {
+        let words = self.process.last_words();
+        Error::Tool(format!(
+            "{who} not done after {} s: {words}",
+            timeout.as_secs()
+        ))
+    }
+}
+
+impl Setting<'_> {
+    fn node(&self, tool: &dyn Tool, i: usize) -> Result<Node> {
+        let dir = self
+            .scratch
+            .path()
+            .join(RUN)
+            .join(format!("{}-{i}", tool.name()));
+        fs::create_dir_all(&dir).on("creating", &dir)?;
+        let out = dir.join("out");
+        fs::create_dir(&out).on("creating", &out)?;
+        let place = |i: usize| self.topology.places[i].address.clone();
+        Ok(Node {
+            address: place(i),
+            sender: place(0),
+            dir,
+            out,
+        })
+    }
+
+    fn start(
+        &self,
+        tool: &dyn Tool,
+        i: usize,
+        node: &Node,
+        (launch, done): (Launch, Sign),
+    ) -> Result<Running> {
+        let name = format!("{}-{i}", tool.name());
+        let run = self.scratch.path().join(RUN);
+        let log = self.logs.unwrap_or(&run).join(format!("{name}.log"));
+        let netns = &self.topology.places[i].netns;
+        let process = Process::start(&name, netns, &launch, &node.dir, &log)?;
+        Ok(Running { process, done })
+    }
+
+    fn start_tracker(&self) -> Result<Running> {
+        let me = std::env::current_exe().context("finding this program")?;
+        let launch = Launch::new([me]).arg(tracker::TRACKER);
+        let log = self.scratch.path().join("tracker.log");
+        let netns = &self.topology.tracker.netns;
+        let mut running = Running {
+            process: Process::start("tracker", netns, &launch, self.scratch.path(), &log)?,
+            done: Sign::Output(|text| text.contains(tracker::READY)),
+        };
+        self.until_done(&mut running, "the tracker", limits::POLL_SWARM)?;
+        Ok(running)
+    }
+
+    /// Waits for one process; returns the seconds since its start.
+    fn until_done(&self, running: &mut Running, who: &str, poll: Duration) -> Result<f64> {
+        let mut sampled = running.process.started;
+        while !running.is_done(who)? {
+            let now = Instant::now();
+            if now - running.process.started > self.timeout {
+                return Err(running.timed_out(who, self.timeout));
+            }
+            if now - sampled > limits::SAMPLE_PAIR {
+                running.process.sample_memory();
+                sampled = now;
+            }
+            interrupt::sleep(poll)?;
+        }
+        Ok(running.process.started.elapsed().as_secs_f64())
+    }
+}
+
+/// Sends `job`'s content from node 0 to all others at once, and compares every result with the original.
+pub(crate) fn transfer(tool: &dyn Tool, job: &Job<'_>, setting: &Setting<'_>) -> Result<Run> {
+    let receivers = setting.topology.places.len() - 1;
+    // What the run before left behind, also if it failed.
+    setting.scratch.folder(RUN)?;
+    let tracker = tool
+        .wants_tracker()
+        .then(|| setting.start_tracker())
+        .transpose()?;
+
+    let node = setting.node(tool, 0)?;
+    let mut sender = setting.start(tool, 0, &node, tool.send(job, &node)?)?;
+    let ready_seconds = setting.until_done(&mut sender, "the sender", limits::POLL_SWARM)?;
+    let link = tool.link(sender.process.output()?);
+    interrupt::sleep(limits::SENDER_SETTLE)?;
+
+    let mut waiting = Vec::new();
+    for i in 1..=receivers {
+        let node = setting.node(tool, i)?;
+        let what = tool.receive(job, &node, link.as_deref())?;
+        waiting.push((i, node, what));
+    }
+    warm_memory(setting.scratch.path(), job.content.bytes * receivers as u64)?;
+
+    let sent = |i: usize| setting.topology.sent(i);
+    let sent_before = (0..=receivers).map(sent).collect::<Result<Vec<_>>>()?;
+    let shaped_before = setting.topology.shaped(0)?;
+    let ours = |running: &[Running], sender: &Running| -> Vec<i32> {
+        let mut pids = sender.process.pids();
+        pids.extend(
+            running
+                .iter()
+                .chain(&tracker)
+                .flat_map(|r| r.process.pids()),
+        );
+        pids
+    };
+    let before = Snapshot::take(ours(&[], &sender));
+    let cpu_before = sender.process.cpu();
+
+    let start = Instant::now();
+    let (mut running, mut nodes) = (Vec::new(), Vec::new());
+    for (i, node, what) in waiting {
+        running.push(setting.start(tool, i, &node, what)?);
+        nodes.push(node);
+    }
+    let done = watch(&mut running, &mut sender, start, setting.timeout)?;
+
+    let sender_cpu = sender.process.cpu().since(cpu_before);
+    let after = Snapshot::take(ours(&running, &sender));
+    let sent_after = (0..=receivers).map(sent).collect::<Result<Vec<_>>>()?;
+    let sender_shaped = setting.topology.shaped(0)? - shaped_before;
+    for node in &nodes {
+        job.content.verify(&node.out.join(&job.content.name))?;
+    }
+    let report = tool.report(running[0].process.output()?);
+
+    let used = before.until(&after);
+    let sent: Vec<u64> = sent_after
+        .iter()
+        .zip(&sent_before)
+        .map(|(a, b)| a - b)
+        .collect();
+    let mut each_seconds: Vec<f64> = done.iter().map(|d| d.seconds).collect();
+    each_seconds.sort_by(f64::total_cmp);
+    let mean = |of: fn(Cpu) -> f64| done.iter().map(|d| of(d.cpu)).sum::<f64>() / receivers as f64;
+    let peak = running
+        .iter()
+        .map(|r| r.process.peak_anon_kib)
+        .max()
+        .unwrap_or(0);
+    let run = Run {
+        tool: tool.name(),
+        receivers,
+        bytes: job.content.bytes,
+        ready_seconds,
+        seconds: each_seconds[receivers - 1],
+        median_seconds: crate::report::median(each_seconds.iter().copied()),
+        each_seconds,
+        sender_cpu,
+        receiver_cpu: Cpu {
+            user: mean(|cpu| cpu.user),
+            system: mean(|cpu| cpu.system),
+        },
+        machine_cpu: used.machine,
+        foreign_cpu: used.foreign,
+        stolen_cpu: used.steal,
+        sender_anon_mib: sender.process.peak_anon_kib as f64 / 1024.0,
+        receiver_anon_mib: peak as f64 / 1024.0,
+        sender_sent: sent[0],
+        sender_shaped,
+        receivers_sent: sent[1..].iter().sum(),
+        report,
+    };
+    let all = running.into_iter().chain([sender]).chain(tracker);
+    stop_all(all.map(|r| r.process).collect());
+    Ok(run)
+}
+
+/// A receiver's moment.
+#[derive(Clone, Copy, Default)]
+struct Done {
+    seconds: f64,
+    cpu: Cpu,
+}
+
+fn watch(
+    running: &mut [Running],
+    sender: &mut Running,
+    start: Instant,
+    timeout: Duration,
+) -> Result<Vec<Done>> {
+    let one = running.len() == 1;
+    let (poll, sample) = if one {
+        (limits::POLL_PAIR, limits::SAMPLE_PAIR)
+    } else {
+        (limits::POLL_SWARM, limits::SAMPLE_SWARM)
+    };
+    let mut done = vec![None; running.len()];
+    let mut sampled = start;
+    loop {
+        for (i, receiver) in running.iter_mut().enumerate() {
+            if done[i].is_some() {
+                continue;
+            }
+            let now = start.elapsed();
+            let who = format!("receiver {}", i + 1);
+            if receiver.is_done(&who)? {
+                receiver.process.sample_memory();
+                done[i] = Some(Done {
+                    seconds: now.as_secs_f64(),
+                    cpu: receiver.process.cpu(),
+                });
+            } else if now > timeout {
+                return Err(receiver.timed_out(&who, timeout));
+            }
+        }
+        if sampled.elapsed() > sample {
+            running.iter_mut().for_each(|r| r.process.sample_memory());
+            sender.process.sample_memory();
+            sampled = Instant::now();
+        }
+        if done.iter().all(Option::is_some) {
+            sender.process.sample_memory();
+            return Ok(done.into_iter().flatten().collect());
+        }
+        interrupt::sleep(poll)?;
+    }
+}
+
+/// What an import measured.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Import {
+    pub(crate) tool: &'static str,
+    pub(crate) bytes: u64,
+    pub(crate) seconds: f64,
+    pub(crate) cpu: Cpu,
+    pub(crate) anon_mib: f64,
+    pub(crate) foreign_cpu: f64,
+}
+
+/// From the start of a tool until it has hashed the content and could serve it; `None` if it has no such step.
+pub(crate) fn import(
+    tool: &dyn Tool,
+    job: &Job<'_>,
+    setting: &Setting<'_>,
+) -> Result<Option<Import>> {
+    setting.scratch.folder(RUN)?;
+    let node = setting.node(tool, 0)?;
+    let Some(what) = tool.import(job, &node)? else {
+        return Ok(None);
+    };
+    warm_memory(setting.scratch.path(), 0)?;
+    let before = Snapshot::take([]);
+    let mut running = setting.start(tool, 0, &node, what)?;
+    let seconds = setting.until_done(&mut running, "the import", limits::POLL_PAIR)?;
+    let cpu = running.process.cpu();
+    let foreign_cpu = before
+        .until(&Snapshot::take(running.process.pids()))
+        .foreign;
+    running.process.sample_memory();
+    let import = Import {
+        tool: tool.name(),
+        bytes: job.content.bytes,
+        seconds,
+        cpu,
+        anon_mib: running.process.peak_anon_kib as f64 / 1024.0,
+        foreign_cpu,
+    };
+    stop_all(vec![running.process]);
+    Ok(Some(import))
+}

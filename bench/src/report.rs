@@ -1,0 +1,121 @@
+//! What is printed and written: tables of medians, JSON with every single run.
+
+use std::{collections::HashMap, fs, path::Path};
+
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::{
+    error::{Context, Error, Result},
+    machine::Machine,
+};
+
+/// A tool that failed, with why.
+#[derive(Debug, Serialize)]
+pub(crate) struct Failure {
+    pub(crate) tool: &'static str,
+    pub(crate) receivers: usize,
+    pub(crate) message: String,
+}
+
+/// The JSON file.
+#[derive(Serialize)]
+pub(crate) struct Document<'a, R: Serialize> {
+    pub(crate) bench: &'a str,
+    /// Seconds since 1970.
+    pub(crate) at: u64,
+    pub(crate) machine: &'a Machine,
+    pub(crate) parameters: Value,
+    pub(crate) versions: HashMap<&'static str, String>,
+    pub(crate) runs: &'a [R],
+    /// One object per row of the table.
+    pub(crate) medians: Value,
+    pub(crate) failures: &'a [Failure],
+}
+
+impl<R: Serialize> Document<'_, R> {
+    pub(crate) fn write(&self, path: &Path) -> Result<()> {
+        let text =
+            serde_json::to_string_pretty(self).map_err(|e| Error::Setup(format!("JSON: {e}")))?;
+        fs::write(path, text + "\n").on("writing", path)
+    }
+}
+
+/// The middle value; of an even number the mean of the two in the middle.
+pub(crate) fn median(values: impl Iterator<Item = f64>) -> f64 {
+    let mut values: Vec<f64> = values.collect();
+    values.sort_by(f64::total_cmp);
+    let n = values.len();
+    match n {
+        0 => f64::NAN,
+        _ if n % 2 == 1 => values[n / 2],
+        _ => (values[n / 2 - 1] + values[n / 2]) / 2.0,
+    }
+}
+
+/// A Markdown table with padded columns.
+pub(crate) fn table(head: &[&str], rows: &[Vec<String>]) -> String {
+    let width: Vec<usize> = (0..head.len())
+        .map(|i| {
+            let cells = rows.iter().map(|row| row[i].chars().count());
+            cells.chain([head[i].chars().count()]).max().unwrap_or(0)
+        })
+        .collect();
+    let line = |cells: Vec<&str>| {
+        let padded: Vec<String> = cells
+            .iter()
+            .zip(&width)
+            .enumerate()
+            .map(|(i, (cell, &w))| {
+                if i == 0 {
+                    format!("{cell:<w$}")
+                } else {
+                    format!("{cell:>w$}")
+                }
+            })
+            .collect();
+        format!("| {} |\n", padded.join(" | "))
+    };
+    let rule: Vec<String> = width
+        .iter()
+        .enumerate()
+        .map(|(i, &w)| {
+            if i == 0 {
+                "-".repeat(w)
+            } else {
+                "-".repeat(w - 1) + ":"
+            }
+        })
+        .collect();
+    let mut out = line(head.to_vec());
+    out += &line(rule.iter().map(String::as_str).collect());
+    for row in rows {
+        out += &line(row.iter().map(String::as_str).collect());
+    }
+    out
+}
+
+/// Single values of the repeats, for the last column.
+pub(crate) fn each(values: impl Iterator<Item = f64>) -> String {
+    values
+        .map(|v| format!("{v:.2}"))
+        .collect::<Vec<_>>()
+        .join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn medians_of_odd_and_even_numbers() {
+        assert_eq!(median([3.0, 1.0, 2.0].into_iter()), 2.0);
+        assert_eq!(median([4.0, 1.0, 2.0, 3.0].into_iter()), 2.5);
+    }
+
+    #[test]
+    fn columns_line_up() {
+        let text = table(&["tool", "s"], &[vec!["x×".into(), "12.5".into()]]);
+        assert_eq!(text, "| tool |    s |\n| ---- | ---: |\n| x×   | 12.5 |\n");
+    }
+}
