@@ -10,8 +10,9 @@ use axum::{
     http::{
         HeaderMap, HeaderName, HeaderValue, Method, StatusCode,
         header::{
-            AUTHORIZATION, CACHE_CONTROL, CONTENT_SECURITY_POLICY, COOKIE, HOST, LOCATION,
-            REFERRER_POLICY, SET_COOKIE, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
+            AUTHORIZATION, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_SECURITY_POLICY, COOKIE, HOST,
+            LOCATION, REFERRER_POLICY, SET_COOKIE, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
+            X_FRAME_OPTIONS,
         },
         uri::{Authority, Uri},
     },
@@ -22,6 +23,7 @@ use samara_node::api::ErrorKind;
 
 use crate::{
     WebOptions, api,
+    limits::MAX_REQUEST_BYTES,
     node::{Failure, Node},
     pages,
 };
@@ -165,6 +167,9 @@ pub(crate) async fn check(
              add the name to http_allowed_hosts in samara's config.toml.\n",
         )
             .into_response()
+    } else if announced_length(request.headers()) > MAX_REQUEST_BYTES as u64 {
+        // Said before the body comes; one that does not announce itself is cut while it is read.
+        (StatusCode::PAYLOAD_TOO_LARGE, "The request is too large.\n").into_response()
     } else {
         match guard.let_in(&request) {
             Entry::Open => next.run(request).await,
@@ -224,6 +229,13 @@ pub(crate) async fn check(
 fn canonical(name: &str) -> String {
     let name = name.to_ascii_lowercase();
     name.strip_suffix('.').map(str::to_owned).unwrap_or(name)
+}
+
+fn announced_length(headers: &HeaderMap) -> u64 {
+    headers
+        .get(CONTENT_LENGTH)
+        .and_then(|value| value.to_str().ok()?.parse().ok())
+        .unwrap_or(0)
 }
 
 /// The token consists of letters and digits, so nothing needs decoding.
