@@ -1,148 +1,329 @@
-use std::sync::Arc;
+use std::{
+    collections::HashSet,
+    path::{Path, PathBuf},
+    sync::{
+        Arc, Mutex, RwLock, Weak,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    thread::JoinHandle,
+};
 
 use bytes::Bytes;
-use samara_content::{ChunkSet, Manifest};
+use samara_content::{ChunkRef, ChunkSet, Entry, EntryKind, Layout, Manifest};
 use samara_wire::ContentId;
 
-use crate::{Placement, ReadError, StoreError, SyncError, WriteError};
+use crate::{
+    Placement,
+    chunks::AtomicChunks,
+    stamp::Stamp,
+    state::{ContentDir, Row},
+    store::{Shared, Table},
+    sync::Synced,
+    write::Reserve,
+};
+
+/// Stands for the store's own file of parts that were not selected.
+pub(crate) const SPILL: u32 = u32::MAX;
+/// Stands for a sealed content's file.
+pub(crate) const DATA: u32 = u32::MAX - 1;
 
 /// A content that the store has, wholly or in part.
 ///
 /// Shared between threads. Reading, writing and asking what is there take no
 /// lock that another of them holds for longer than a table look-up.
 #[derive(Debug)]
-pub struct Content {}
+pub struct Content {
+    /// Tells this handle's open files from those of an earlier placement.
+    pub(crate) uid: u64,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) table: Weak<Table>,
+    pub(crate) dir: ContentDir,
+    pub(crate) manifest: Manifest,
+    pub(crate) chosen: Option<ChunkSet>,
+    pub(crate) wanted: ChunkSet,
+    pub(crate) wanted_bytes: u64,
+    /// Always within `wanted`.
+    pub(crate) have: AtomicChunks,
+    /// Read-locked while a chunk is written, write-locked while `finish` moves
+    /// the tree. Readers of chunks only clone it.
+    pub(crate) place: RwLock<Arc<Place>>,
+    /// By entry; for a sealed content its one file's.
+    pub(crate) stamps: RwLock<Vec<Stamp>>,
+    pub(crate) synced: Mutex<Synced>,
+    /// Files written to since the last sync. A file is in here before the chunk
+    /// is in `have`.
+    pub(crate) dirty: Mutex<HashSet<u32>>,
+    /// Held while files are hashed again, or moved.
+    pub(crate) examining: Mutex<()>,
+    pub(crate) reused: AtomicU64,
+    /// The same content in another place, to be copied from.
+    pub(crate) donor: Mutex<Option<Arc<Content>>>,
+    pub(crate) reserve: Mutex<Option<Reserve>>,
+    /// Stops the thread that preallocates.
+    pub(crate) abandon: Arc<AtomicBool>,
+    pub(crate) allocating: Mutex<Option<JoinHandle<()>>>,
+    /// Whether `finish` may replace what lies at the destination.
+    pub(crate) replace: bool,
+    pub(crate) added_ms: u64,
+}
+
+/// Where the files are, and what may be done to them.
+#[derive(Debug)]
+pub(crate) struct Place {
+    pub(crate) placement: Placement,
+    pub(crate) state: State,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum State {
+    /// Being written; only the store touches the files.
+    Open,
+    /// At rest: the files must look like their stamps.
+    Finished,
+    /// Forgotten.
+    Retired,
+}
+
+/// A part of a chunk in one file.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Piece {
+    /// An entry's number, or [`SPILL`], or [`DATA`].
+    pub(crate) key: u32,
+    pub(crate) offset: u64,
+    pub(crate) len: usize,
+}
 
 impl Content {
     /// The content's identifier.
     pub fn id(&self) -> &ContentId {
-        todo!()
+        self.manifest.id()
     }
 
     /// Root and pages as they came; complete unless only a part was selected.
     pub fn manifest(&self) -> &Manifest {
-        todo!()
+        &self.manifest
     }
 
     /// The root's bytes, for a peer that asks.
     pub fn root_bytes(&self) -> Bytes {
-        todo!()
+        self.manifest.root_bytes().clone()
     }
 
     /// A page's bytes, for a peer that asks.
     pub fn page(&self, index: u32) -> Option<Bytes> {
-        let _ = index;
-        todo!()
+        self.manifest.page(index).cloned()
     }
 
     /// Where its bytes are at the moment.
     pub fn placement(&self) -> Placement {
-        todo!()
+        self.place().placement.clone()
     }
 
     /// Whether `chunk` was verified and written. One atomic load.
     pub fn has(&self, chunk: u32) -> bool {
-        let _ = chunk;
-        todo!()
+        self.have.contains(chunk)
     }
 
     /// The chunks that were verified and written: what may be announced.
     pub fn have(&self) -> ChunkSet {
-        todo!()
+        self.have.snapshot()
     }
 
     /// How many chunks `have` has. One atomic load.
     pub fn have_count(&self) -> u32 {
-        todo!()
+        self.have.count()
     }
 
     /// The chunks that are on disk for good: what counts as a replica.
     pub fn synced(&self) -> ChunkSet {
-        todo!()
+        self.synced.lock().expect("no panic inside").set.clone()
     }
 
     /// The chunks that the selection needs; all, unless only a part was selected.
     pub fn wanted(&self) -> &ChunkSet {
-        todo!()
+        &self.wanted
     }
 
     /// Whether every chunk of the content is here, whatever was selected.
     pub fn is_complete(&self) -> bool {
-        todo!()
+        self.have.count() == self.manifest.chunk_count()
     }
 
     /// Whether every wanted chunk is here.
     pub fn has_wanted(&self) -> bool {
-        todo!()
+        self.have.count() == self.wanted.count()
     }
 
     /// Whether it is in its final place: in place, installed, or sealed and whole.
     pub fn is_finished(&self) -> bool {
-        todo!()
+        self.place().state == State::Finished
     }
 
     /// Bytes of wanted chunks that were on the disk already, at the destination
     /// or in another content, and did not have to be fetched.
     pub fn reused_bytes(&self) -> u64 {
-        todo!()
+        self.reused.load(Ordering::Relaxed)
     }
 
     /// Bytes of the wanted chunks.
     pub fn wanted_bytes(&self) -> u64 {
-        todo!()
+        self.wanted_bytes
     }
 
-    /// Reads a chunk into `into`, which is emptied first and keeps its capacity.
-    ///
-    /// A file that is not the store's alone is checked (inode, size, mtime,
-    /// ctime) before and after.
-    pub fn read_chunk(&self, chunk: u32, into: &mut Vec<u8>) -> Result<(), ReadError> {
-        let _ = (chunk, into);
-        todo!()
+    pub(crate) fn place(&self) -> Arc<Place> {
+        self.place.read().expect("no panic inside").clone()
     }
 
-    /// Hashes `bytes` and writes them if they are chunk number `chunk`; `have`
-    /// has it when this returns `Ok`. A chunk that is there already is `Ok` too.
-    pub fn verify_and_write(&self, chunk: u32, bytes: &[u8]) -> Result<(), WriteError> {
-        let _ = (chunk, bytes);
-        todo!()
+    pub(crate) fn entries(&self) -> &[Entry] {
+        self.manifest
+            .entries()
+            .expect("checked when the content was made")
     }
 
-    /// Makes everything durable that was in `have` when it was called, then says
-    /// so in the persistent bitfield, then in [`synced`](Self::synced). Returns
-    /// at once when nothing is new. Meant to be called at most every 100 ms.
-    pub fn sync(&self) -> Result<(), SyncError> {
-        todo!()
+    pub(crate) fn layout(&self) -> &Layout {
+        self.manifest
+            .layout()
+            .expect("checked when the content was made")
     }
 
-    /// Fills missing wanted chunks from other contents of the store and from an
-    /// earlier version at the destination. `progress` gets the bytes found so
-    /// far, from several threads. Returns the bytes found.
-    pub fn reuse(&self, progress: &(dyn Fn(u64) + Sync)) -> Result<u64, StoreError> {
-        let _ = progress;
-        todo!()
+    pub(crate) fn is_chosen(&self, entry: u32) -> bool {
+        self.chosen
+            .as_ref()
+            .is_none_or(|chosen| chosen.contains(entry))
     }
 
-    /// Puts a download in its final place, when all wanted chunks are there:
-    /// modes, links, empty files and directories, one sync pass, one rename, one
-    /// fsync of the parent. Nothing happens if it is finished.
-    pub fn finish(&self) -> Result<(), StoreError> {
-        todo!()
+    /// The selected entries of which `kind` holds, with their numbers.
+    pub(crate) fn chosen_entries(
+        &self,
+        kind: fn(&EntryKind) -> bool,
+    ) -> impl Iterator<Item = (u32, &Entry)> {
+        (0..)
+            .zip(self.entries())
+            .filter(move |(i, entry)| kind(&entry.kind) && self.is_chosen(*i))
     }
 
-    /// Hashes everything that `have` claims again, on all cores. What does not
-    /// match any more is taken out of `have` and returned, ascending.
-    pub fn verify(&self) -> Result<Vec<u32>, StoreError> {
-        todo!()
+    /// Where the parts of a chunk lie.
+    pub(crate) fn pieces<'a>(
+        &'a self,
+        place: &Place,
+        chunk: &ChunkRef,
+    ) -> impl Iterator<Item = Piece> + use<'a> {
+        let sealed = place.placement == Placement::Sealed;
+        let whole = sealed.then_some(Piece {
+            key: DATA,
+            offset: chunk.offset,
+            len: chunk.len as usize,
+        });
+        let range = if sealed { 0..0 } else { chunk.range() };
+        let parts = self.layout().extents(range).map(|extent| {
+            let chosen = self.is_chosen(extent.entry);
+            Piece {
+                key: if chosen { extent.entry } else { SPILL },
+                offset: if chosen {
+                    extent.file_offset
+                } else {
+                    extent.stream_offset
+                },
+                len: extent.len as usize,
+            }
+        });
+        whole.into_iter().chain(parts)
     }
 
-    /// Hashes one chunk again, as a peer's complaint asks for. `Ok(false)`: it
-    /// was damaged and is not in `have` any more.
-    pub fn recheck(&self, chunk: u32) -> Result<bool, StoreError> {
-        let _ = chunk;
-        todo!()
+    /// Where a piece's file lies.
+    pub(crate) fn path_of(&self, place: &Place, key: u32) -> PathBuf {
+        match key {
+            SPILL => self.dir.spill(),
+            DATA => self.dir.data(),
+            entry => {
+                let base = self.base(place);
+                if self.manifest.root().single_file {
+                    base
+                } else {
+                    base.join(&self.entries()[entry as usize].path)
+                }
+            }
+        }
+    }
+
+    /// The file or folder that the entries lie in.
+    pub(crate) fn base(&self, place: &Place) -> PathBuf {
+        match &place.placement {
+            Placement::InPlace(path) | Placement::Installed(path) => path.clone(),
+            Placement::Staging { staging, .. } => staged(staging),
+            Placement::Sealed => self.dir.data(),
+        }
+    }
+
+    /// How large the piece's file is when it is whole.
+    pub(crate) fn size_of(&self, key: u32) -> u64 {
+        match key {
+            SPILL | DATA => self.layout().total(),
+            entry => self.entries()[entry as usize].size(),
+        }
+    }
+
+    /// The chunks that have a part in a file.
+    pub(crate) fn chunks_of(&self, key: u32) -> std::ops::Range<u32> {
+        let range = match key {
+            SPILL | DATA => Some(0..self.layout().total()),
+            entry => self.layout().file_range(entry),
+        };
+        range
+            .and_then(|range| self.manifest.chunks_of_range(range))
+            .unwrap_or(0..0)
+    }
+
+    /// What the index should know of it.
+    pub(crate) fn row(&self) -> Row {
+        let place = self.place();
+        Row {
+            bytes: if place.placement == Placement::Sealed {
+                self.wanted_bytes
+            } else {
+                0
+            },
+            finished: place.state == State::Finished,
+            placement: place.placement.clone(),
+            chosen: self.chosen.clone(),
+            added_ms: self.added_ms,
+        }
+    }
+
+    /// Waits for the thread that preallocates, a few milliseconds at most.
+    pub(crate) fn stop_allocating(&self) {
+        self.abandon.store(true, Ordering::Relaxed);
+        let thread = self.allocating.lock().expect("no panic inside").take();
+        if let Some(thread) = thread {
+            let _ = thread.join();
+        }
+    }
+
+    /// Ends its use: nothing is read or written any more, no file stays open.
+    pub(crate) fn retire(&self) {
+        self.stop_allocating();
+        let _examining = self.examining.lock().expect("no panic inside");
+        let mut place = self.place.write().expect("no panic inside");
+        *place = Arc::new(Place {
+            placement: place.placement.clone(),
+            state: State::Retired,
+        });
+        drop(place);
+        self.synced.lock().expect("no panic inside").bitfield = None;
+        *self.reserve.lock().expect("no panic inside") = None;
+        *self.donor.lock().expect("no panic inside") = None;
+        self.shared.files.close_all(self.uid);
     }
 }
 
-#[allow(dead_code)]
-pub(crate) type Shared = Arc<Content>;
+impl Drop for Content {
+    fn drop(&mut self) {
+        self.abandon.store(true, Ordering::Relaxed);
+        self.shared.files.close_all(self.uid);
+    }
+}
+
+/// The tree in a staging folder.
+pub(crate) fn staged(staging: &Path) -> PathBuf {
+    staging.join("tree")
+}

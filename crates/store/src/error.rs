@@ -24,12 +24,6 @@ pub enum StoreError {
         /// The newest that this program knows.
         supported: u32,
     },
-    /// The directory has something in it, and it is not a data directory.
-    #[error("{} is not a samara data directory and not empty", dir.display())]
-    NotADataDirectory {
-        /// What was opened.
-        dir: PathBuf,
-    },
     /// Another process has the data directory open.
     #[error("{} is in use by process {pid}", dir.display())]
     Locked {

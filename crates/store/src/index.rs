@@ -1,19 +1,41 @@
-use samara_wire::{ChannelId, RecordId};
+use std::{
+    path::{Path, PathBuf},
+    sync::mpsc::{Receiver, SyncSender, sync_channel},
+    thread::JoinHandle,
+};
+
+use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition, WriteTransaction};
+use samara_wire::{ChannelId, ContentId, RecordId};
+
+use crate::{
+    StoreError,
+    limits::{INDEX_CACHE_BYTES, MAX_BATCHES_PER_COMMIT, MAX_QUEUED_BATCHES, MAX_SETTING_BYTES},
+};
+
+const CHARTERS: TableDefinition<'_, [u8; 32], &[u8]> = TableDefinition::new("charters");
+/// Channel, then record: a channel's records stand together.
+const RECORDS: TableDefinition<'_, [u8; 64], &[u8]> = TableDefinition::new("records");
+/// Beside the records, so that start-up reads kilobytes instead of megabytes.
+const HEADS: TableDefinition<'_, [u8; 64], &[u8]> = TableDefinition::new("record heads");
+const SETTINGS: TableDefinition<'_, (&str, &[u8]), &[u8]> = TableDefinition::new("settings");
+const CONTENTS: TableDefinition<'_, [u8; 32], &[u8]> = TableDefinition::new("contents");
 
 /// Changes to the index that become durable together, or not at all.
 #[derive(Debug, Default)]
 pub struct Batch {
-    pub(crate) ops: Vec<Op>,
+    ops: Vec<Op>,
 }
 
 #[derive(Debug)]
-pub(crate) enum Op {
+enum Op {
     PutCharter(ChannelId, Vec<u8>),
     RemoveChannel(ChannelId),
     PutRecord(ChannelId, RecordId, Vec<u8>, Vec<u8>),
     RemoveRecord(ChannelId, RecordId),
     PutSetting(String, Vec<u8>, Vec<u8>),
     RemoveSetting(String, Vec<u8>),
+    PutContent(ContentId, Vec<u8>),
+    RemoveContent(ContentId),
 }
 
 impl Batch {
@@ -25,14 +47,12 @@ impl Batch {
     /// Keeps the charter (or chain of charters) of a channel, instead of what
     /// was kept before.
     pub fn put_charter(&mut self, channel: &ChannelId, bytes: &[u8]) -> &mut Self {
-        self.ops.push(Op::PutCharter(*channel, bytes.to_vec()));
-        self
+        self.push(Op::PutCharter(*channel, bytes.to_vec()))
     }
 
     /// Removes a channel's charter and all its records.
     pub fn remove_channel(&mut self, channel: &ChannelId) -> &mut Self {
-        self.ops.push(Op::RemoveChannel(*channel));
-        self
+        self.push(Op::RemoveChannel(*channel))
     }
 
     /// Keeps a record. `head` is whatever the caller wants to read of every
@@ -44,38 +64,388 @@ impl Batch {
         head: &[u8],
         bytes: &[u8],
     ) -> &mut Self {
-        self.ops
-            .push(Op::PutRecord(*channel, *id, head.to_vec(), bytes.to_vec()));
-        self
+        self.push(Op::PutRecord(*channel, *id, head.to_vec(), bytes.to_vec()))
     }
 
     /// Removes a record; nothing happens if it is not there.
     pub fn remove_record(&mut self, channel: &ChannelId, id: &RecordId) -> &mut Self {
-        self.ops.push(Op::RemoveRecord(*channel, *id));
-        self
+        self.push(Op::RemoveRecord(*channel, *id))
     }
 
-    /// Keeps a value of at most
-    /// [`MAX_SETTING_BYTES`](crate::limits::MAX_SETTING_BYTES) under a key of a
-    /// namespace (the caller's choice of a word).
+    /// Keeps a value under a key of a namespace (the caller's choice of a word).
+    ///
+    /// # Panics
+    /// If the value has more than
+    /// [`MAX_SETTING_BYTES`](crate::limits::MAX_SETTING_BYTES): settings are the
+    /// node's own small things, nothing that a peer can grow.
     pub fn put_setting(&mut self, namespace: &str, key: &[u8], value: &[u8]) -> &mut Self {
-        self.ops.push(Op::PutSetting(
+        assert!(value.len() <= MAX_SETTING_BYTES, "the setting is too large");
+        self.push(Op::PutSetting(
             namespace.to_owned(),
             key.to_vec(),
             value.to_vec(),
-        ));
-        self
+        ))
     }
 
     /// Removes a key; nothing happens if it is not there.
     pub fn remove_setting(&mut self, namespace: &str, key: &[u8]) -> &mut Self {
-        self.ops
-            .push(Op::RemoveSetting(namespace.to_owned(), key.to_vec()));
-        self
+        self.push(Op::RemoveSetting(namespace.to_owned(), key.to_vec()))
     }
 
     /// Whether there is no change in it.
     pub fn is_empty(&self) -> bool {
         self.ops.is_empty()
+    }
+
+    pub(crate) fn put_content(&mut self, id: &ContentId, row: Vec<u8>) -> &mut Self {
+        self.push(Op::PutContent(*id, row))
+    }
+
+    pub(crate) fn remove_content(&mut self, id: &ContentId) -> &mut Self {
+        self.push(Op::RemoveContent(*id))
+    }
+
+    fn push(&mut self, op: Op) -> &mut Self {
+        self.ops.push(op);
+        self
+    }
+}
+
+type Done = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
+
+/// The redb file and the thread that writes to it.
+///
+/// One commit is a few fsyncs, whatever is in it. While one is under way the
+/// batches of all threads queue up, and the next commit takes them together: a
+/// batch waits for at most two commits, and for nothing when it is alone.
+#[derive(Debug)]
+pub(crate) struct Index {
+    path: PathBuf,
+    db: std::sync::Arc<Database>,
+    queue: Option<SyncSender<(Batch, Done)>>,
+    committer: Option<JoinHandle<()>>,
+}
+
+impl Index {
+    pub(crate) fn open(path: PathBuf) -> Result<Self, StoreError> {
+        let db = Database::builder()
+            .set_cache_size(INDEX_CACHE_BYTES)
+            .create(&path)
+            .map_err(|e| failed(&path, e))?;
+        let db = std::sync::Arc::new(db);
+        apply(&db, &path, &[]).map_err(|message| failed(&path, message))?;
+        let (queue, batches) = sync_channel(MAX_QUEUED_BATCHES);
+        let committer = {
+            let (db, file) = (db.clone(), path.clone());
+            std::thread::Builder::new()
+                .name("samara-index".into())
+                .spawn(move || commit_all(&db, &file, &batches))
+                .map_err(|e| StoreError::io("start the thread of", &path, e))?
+        };
+        Ok(Self {
+            path,
+            db,
+            queue: Some(queue),
+            committer: Some(committer),
+        })
+    }
+
+    pub(crate) fn write(&self, batch: Batch) -> Result<(), StoreError> {
+        let (tell, told) = sync_channel(1);
+        self.write_then(batch, move |result| {
+            // The receiver waits below.
+            let _ = tell.send(result);
+        });
+        told.recv()
+            .unwrap_or_else(|_| Err(failed(&self.path, "the committing thread is gone")))
+    }
+
+    pub(crate) fn write_then(
+        &self,
+        batch: Batch,
+        done: impl FnOnce(Result<(), StoreError>) + Send + 'static,
+    ) {
+        let queue = self.queue.as_ref().expect("taken only in drop");
+        if let Err(unsent) = queue.send((batch, Box::new(done))) {
+            unsent.0.1(Err(failed(&self.path, "the committing thread is gone")));
+        }
+    }
+
+    pub(crate) fn charter(&self, channel: &ChannelId) -> Result<Option<Vec<u8>>, StoreError> {
+        self.get(CHARTERS, channel.0)
+    }
+
+    pub(crate) fn charters(&self) -> Result<Vec<(ChannelId, Vec<u8>)>, StoreError> {
+        self.read(|tx| {
+            let table = tx.open_table(CHARTERS)?;
+            let rows = table.iter()?.map(|row| {
+                let (channel, bytes) = row?;
+                Ok((ChannelId(channel.value()), bytes.value().to_vec()))
+            });
+            rows.collect()
+        })
+    }
+
+    pub(crate) fn record(
+        &self,
+        channel: &ChannelId,
+        id: &RecordId,
+    ) -> Result<Option<Vec<u8>>, StoreError> {
+        self.get(RECORDS, record_key(channel, id))
+    }
+
+    pub(crate) fn record_heads(
+        &self,
+        channel: &ChannelId,
+        each: &mut dyn FnMut(RecordId, &[u8]),
+    ) -> Result<(), StoreError> {
+        self.read(|tx| {
+            let (first, last) = channel_range(channel);
+            for row in tx.open_table(HEADS)?.range(first..=last)? {
+                let (key, head) = row?;
+                let id = std::array::from_fn(|i| key.value()[32 + i]);
+                each(RecordId(id), head.value());
+            }
+            Ok(())
+        })
+    }
+
+    pub(crate) fn setting(
+        &self,
+        namespace: &str,
+        key: &[u8],
+    ) -> Result<Option<Vec<u8>>, StoreError> {
+        self.read(|tx| {
+            let table = tx.open_table(SETTINGS)?;
+            Ok(table.get((namespace, key))?.map(|v| v.value().to_vec()))
+        })
+    }
+
+    pub(crate) fn settings(&self, namespace: &str) -> Result<Vec<(Vec<u8>, Vec<u8>)>, StoreError> {
+        self.read(|tx| {
+            let table = tx.open_table(SETTINGS)?;
+            let mut all = Vec::new();
+            for row in table.range::<(&str, &[u8])>((namespace, &[][..])..)? {
+                let (key, value) = row?;
+                let (space, key) = key.value();
+                if space != namespace {
+                    break;
+                }
+                all.push((key.to_vec(), value.value().to_vec()));
+            }
+            Ok(all)
+        })
+    }
+
+    pub(crate) fn contents(&self) -> Result<Vec<(ContentId, Vec<u8>)>, StoreError> {
+        self.read(|tx| {
+            let table = tx.open_table(CONTENTS)?;
+            let rows = table.iter()?.map(|row| {
+                let (id, bytes) = row?;
+                Ok((ContentId(id.value()), bytes.value().to_vec()))
+            });
+            rows.collect()
+        })
+    }
+
+    fn get<const N: usize>(
+        &self,
+        table: TableDefinition<'_, [u8; N], &'static [u8]>,
+        key: [u8; N],
+    ) -> Result<Option<Vec<u8>>, StoreError> {
+        self.read(|tx| Ok(tx.open_table(table)?.get(key)?.map(|v| v.value().to_vec())))
+    }
+
+    fn read<T>(
+        &self,
+        work: impl FnOnce(redb::ReadTransaction) -> Result<T, redb::Error>,
+    ) -> Result<T, StoreError> {
+        let tx = self.db.begin_read().map_err(|e| failed(&self.path, e))?;
+        work(tx).map_err(|e| failed(&self.path, e))
+    }
+}
+
+impl Drop for Index {
+    fn drop(&mut self) {
+        // Ends the thread's loop when it has committed what is queued.
+        drop(self.queue.take());
+        if let Some(committer) = self.committer.take() {
+            // The last handle may be dropped by a `done` on that very thread.
+            if committer.thread().id() != std::thread::current().id() {
+                let _ = committer.join();
+            }
+        }
+    }
+}
+
+fn commit_all(db: &Database, path: &Path, batches: &Receiver<(Batch, Done)>) {
+    while let Ok(first) = batches.recv() {
+        let mut group = vec![first];
+        group.extend(batches.try_iter().take(MAX_BATCHES_PER_COMMIT - 1));
+        let (group, dones): (Vec<_>, Vec<_>) = group.into_iter().unzip();
+        let result = apply(db, path, &group);
+        for done in dones {
+            done(result.clone().map_err(|message| failed(path, message)));
+        }
+    }
+}
+
+fn apply(db: &Database, path: &Path, batches: &[Batch]) -> Result<(), String> {
+    let attempt = || -> Result<(), redb::Error> {
+        let mut tx = db.begin_write()?;
+        // Implies two-phase commit; without it an unclean end costs a walk over
+        // the whole file at the next start.
+        tx.set_quick_repair(true);
+        apply_ops(&tx, batches)?;
+        Ok(tx.commit()?)
+    };
+    attempt().map_err(|e| {
+        tracing::error!(path = %path.display(), error = %e, "the index refused a commit");
+        e.to_string()
+    })
+}
+
+fn apply_ops(tx: &WriteTransaction, batches: &[Batch]) -> Result<(), redb::Error> {
+    let mut charters = tx.open_table(CHARTERS)?;
+    let mut records = tx.open_table(RECORDS)?;
+    let mut heads = tx.open_table(HEADS)?;
+    let mut settings = tx.open_table(SETTINGS)?;
+    let mut contents = tx.open_table(CONTENTS)?;
+    for op in batches.iter().flat_map(|batch| &batch.ops) {
+        match op {
+            Op::PutCharter(channel, bytes) => {
+                charters.insert(channel.0, &bytes[..])?;
+            }
+            Op::RemoveChannel(channel) => {
+                charters.remove(channel.0)?;
+                let (first, last) = channel_range(channel);
+                records.retain_in(first..=last, |_, _| false)?;
+                heads.retain_in(first..=last, |_, _| false)?;
+            }
+            Op::PutRecord(channel, id, head, bytes) => {
+                let key = record_key(channel, id);
+                heads.insert(key, &head[..])?;
+                records.insert(key, &bytes[..])?;
+            }
+            Op::RemoveRecord(channel, id) => {
+                let key = record_key(channel, id);
+                heads.remove(key)?;
+                records.remove(key)?;
+            }
+            Op::PutSetting(namespace, key, value) => {
+                settings.insert((&namespace[..], &key[..]), &value[..])?;
+            }
+            Op::RemoveSetting(namespace, key) => {
+                settings.remove((&namespace[..], &key[..]))?;
+            }
+            Op::PutContent(id, row) => {
+                contents.insert(id.0, &row[..])?;
+            }
+            Op::RemoveContent(id) => {
+                contents.remove(id.0)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn record_key(channel: &ChannelId, id: &RecordId) -> [u8; 64] {
+    let mut key = [0; 64];
+    key[..32].copy_from_slice(&channel.0);
+    key[32..].copy_from_slice(&id.0);
+    key
+}
+
+fn channel_range(channel: &ChannelId) -> ([u8; 64], [u8; 64]) {
+    let end = |byte| record_key(channel, &RecordId([byte; 32]));
+    (end(0), end(0xff))
+}
+
+fn failed(path: &Path, error: impl ToString) -> StoreError {
+    StoreError::Index {
+        path: path.to_owned(),
+        message: error.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn heads(index: &Index, channel: &ChannelId) -> Vec<(RecordId, Vec<u8>)> {
+        let mut all = Vec::new();
+        index
+            .record_heads(channel, &mut |id, head| all.push((id, head.to_vec())))
+            .unwrap();
+        all
+    }
+
+    #[test]
+    fn what_was_written_is_there_after_reopening() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("index.redb");
+        let (a, b) = (ChannelId([1; 32]), ChannelId([2; 32]));
+        let (first, last) = (RecordId([0; 32]), RecordId([0xff; 32]));
+        let index = Index::open(path.clone()).unwrap();
+        let mut batch = Batch::new();
+        batch.put_charter(&a, b"A").put_charter(&b, b"B");
+        batch
+            .put_record(&a, &first, b"h1", b"r1")
+            .put_record(&a, &last, b"h2", b"r2");
+        batch.put_record(&b, &first, b"h3", b"r3");
+        batch
+            .put_setting("n", b"k", b"v")
+            .put_setting("n", b"", b"w")
+            .put_setting("nn", b"k", b"x");
+        index.write(batch).unwrap();
+        drop(index);
+
+        let index = Index::open(path).unwrap();
+        assert_eq!(
+            index.charters().unwrap(),
+            [(a, b"A".to_vec()), (b, b"B".to_vec())]
+        );
+        assert_eq!(index.record(&a, &last).unwrap().unwrap(), b"r2");
+        assert_eq!(
+            heads(&index, &a),
+            [(first, b"h1".to_vec()), (last, b"h2".to_vec())]
+        );
+        assert_eq!(
+            index.settings("n").unwrap(),
+            [(vec![], b"w".to_vec()), (b"k".to_vec(), b"v".to_vec())]
+        );
+        let mut batch = Batch::new();
+        batch
+            .remove_channel(&a)
+            .remove_setting("n", b"k")
+            .remove_record(&b, &last);
+        index.write(batch).unwrap();
+        assert_eq!(index.charter(&a).unwrap(), None);
+        assert_eq!(index.record(&a, &first).unwrap(), None);
+        assert_eq!(heads(&index, &a), []);
+        assert_eq!(heads(&index, &b), [(first, b"h3".to_vec())]);
+        assert_eq!(index.setting("n", b"k").unwrap(), None);
+        assert_eq!(index.setting("nn", b"k").unwrap().unwrap(), b"x");
+    }
+
+    #[test]
+    fn concurrent_batches_are_all_told() {
+        let dir = tempfile::tempdir().unwrap();
+        let index = Index::open(dir.path().join("index.redb")).unwrap();
+        let (tell, told) = std::sync::mpsc::channel();
+        for i in 0..200u8 {
+            let mut batch = Batch::new();
+            batch.put_record(&ChannelId([9; 32]), &RecordId([i; 32]), &[i], &[i; 100]);
+            let tell = tell.clone();
+            index.write_then(batch, move |result| tell.send((i, result.is_ok())).unwrap());
+        }
+        drop(tell);
+        // Told in order, and only when it can be read.
+        for (expected, (i, ok)) in told.iter().enumerate() {
+            assert!(ok && usize::from(i) == expected);
+            let record = index.record(&ChannelId([9; 32]), &RecordId([i; 32]));
+            assert_eq!(record.unwrap().unwrap(), [i; 100]);
+        }
+        assert_eq!(heads(&index, &ChannelId([9; 32])).len(), 200);
     }
 }

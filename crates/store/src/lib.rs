@@ -7,11 +7,13 @@
 //! threads at once; the caller keeps them off its async workers.
 //! docs/storage.md has the layout and argues every failure case.
 
+mod begin;
 mod bitfield;
 mod chunks;
 mod content;
 mod error;
 mod files;
+mod finish;
 mod import;
 mod index;
 mod install;

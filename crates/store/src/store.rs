@@ -1,14 +1,26 @@
 use std::{
-    path::Path,
-    sync::{Arc, atomic::AtomicBool},
+    collections::HashMap,
+    fs::File,
+    io,
+    os::unix::fs::{DirBuilderExt, FileExt, MetadataExt},
+    path::{Path, PathBuf},
+    sync::{
+        Arc, Mutex, RwLock,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
+use rustix::fs::{FlockOperation, flock};
 use samara_content::Manifest;
 use samara_wire::{ChannelId, ContentId, RecordId};
 
 use crate::{
-    Batch, Content, Destination, GcReport, ImportOptions, ImportProgress, Selection, StoreConfig,
-    StoreError,
+    Batch, Content, GcReport, Placement, StoreConfig, StoreError,
+    files::{self, FileCache},
+    index::Index,
+    install::Parts,
+    limits::FORMAT,
+    state::{ContentDir, Row},
 };
 
 /// A node's data directory, opened.
@@ -16,133 +28,282 @@ use crate::{
 /// A clone is another handle of the same store. The directory stays locked until
 /// the last handle and the last [`Content`] are gone.
 #[derive(Debug, Clone)]
-pub struct Store {}
+pub struct Store {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) table: Arc<Table>,
+}
+
+/// What contents need of the store.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) dir: PathBuf,
+    pub(crate) config: StoreConfig,
+    pub(crate) files: FileCache,
+    pub(crate) index: Index,
+    next_uid: AtomicU64,
+    /// Locked while it is open.
+    _lock: File,
+}
+
+impl Shared {
+    pub(crate) fn next_uid(&self) -> u64 {
+        self.next_uid.fetch_add(1, Ordering::Relaxed)
+    }
+}
+
+/// The contents. Apart from [`Shared`], which each of them holds, so that they
+/// do not keep each other alive.
+#[derive(Debug, Default)]
+pub(crate) struct Table {
+    contents: RwLock<HashMap<ContentId, Arc<Content>>>,
+    /// As in the index; also those that are not loaded (interrupted downloads).
+    pub(crate) rows: Mutex<HashMap<ContentId, Row>>,
+}
+
+impl Table {
+    pub(crate) fn all(&self) -> Vec<Arc<Content>> {
+        self.contents
+            .read()
+            .expect("no panic inside")
+            .values()
+            .cloned()
+            .collect()
+    }
+
+    pub(crate) fn get(&self, id: &ContentId) -> Option<Arc<Content>> {
+        self.contents
+            .read()
+            .expect("no panic inside")
+            .get(id)
+            .cloned()
+    }
+
+    /// Writes down what a content is, durably.
+    pub(crate) fn put_row(&self, shared: &Shared, content: &Content) -> Result<(), StoreError> {
+        let row = content.row();
+        let mut batch = Batch::new();
+        batch.put_content(content.id(), row.encode());
+        shared.index.write(batch)?;
+        self.rows
+            .lock()
+            .expect("no panic inside")
+            .insert(*content.id(), row);
+        Ok(())
+    }
+}
 
 impl Store {
     /// Opens a data directory, making it if it is not there.
+    ///
+    /// Finished contents are there at once: their files were compared with their
+    /// stamps, and what had changed was hashed again. Interrupted downloads come
+    /// back through [`begin`](Self::begin).
     pub fn open(dir: impl AsRef<Path>, config: StoreConfig) -> Result<Self, StoreError> {
-        let _ = (dir.as_ref(), config);
-        todo!()
+        let dir = dir.as_ref();
+        let make = std::fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(dir.join("contents"));
+        make.map_err(|e| StoreError::io("make the data directory", dir, e))?;
+        let dir = std::fs::canonicalize(dir).map_err(|e| StoreError::io("find", dir, e))?;
+        check_format(&dir)?;
+        let lock = lock(&dir)?;
+        let version = dir.join("VERSION");
+        if !version.exists() {
+            files::replace(&version, format!("{FORMAT}\n").as_bytes())
+                .map_err(|e| StoreError::io("write", &version, e))?;
+        }
+        let store = Self {
+            shared: Arc::new(Shared {
+                index: Index::open(dir.join("index.redb"))?,
+                dir,
+                config,
+                files: FileCache::default(),
+                next_uid: AtomicU64::new(0),
+                _lock: lock,
+            }),
+            table: Arc::default(),
+        };
+        store.load()?;
+        Ok(store)
+    }
+
+    fn load(&self) -> Result<(), StoreError> {
+        for (id, bytes) in self.shared.index.contents()? {
+            let row = match Row::decode(&bytes) {
+                Ok(row) => row,
+                Err(e) => {
+                    tracing::warn!(content = %id, error = %e, "the index has a bad row; ignored");
+                    continue;
+                }
+            };
+            self.table
+                .rows
+                .lock()
+                .expect("no panic inside")
+                .insert(id, row.clone());
+            if !row.finished {
+                continue;
+            }
+            match Parts::load(self, &id, &row) {
+                Ok(content) => self.insert(&content),
+                Err(e) => {
+                    tracing::warn!(content = %id, error = %e, "a content cannot be loaded; left out");
+                }
+            }
+        }
+        Ok(())
     }
 
     /// The data directory.
     pub fn dir(&self) -> &Path {
-        todo!()
-    }
-
-    /// Makes a content of a file or a folder, which is served from where it lies.
-    ///
-    /// The same unchanged path again gives the earlier result without reading.
-    /// `progress` is called from several threads, a few hundred times in all.
-    pub fn import(
-        &self,
-        path: &Path,
-        options: &ImportOptions,
-        progress: &(dyn Fn(ImportProgress) + Sync),
-        cancel: &AtomicBool,
-    ) -> Result<Arc<Content>, StoreError> {
-        let _ = (path, options, progress, cancel);
-        todo!()
-    }
-
-    /// Starts or resumes a download. The space is reserved when it returns.
-    ///
-    /// `manifest` needs all pages of entries, and the pages of the chunks that
-    /// `selection` needs. The content may come back with everything in `have`:
-    /// when the destination holds it already (then it is finished as well), when
-    /// the store has it in the same place, or when an interrupted download had
-    /// it all. [`Content::reuse`] then fills what other contents know.
-    pub fn begin(
-        &self,
-        manifest: Manifest,
-        destination: &Destination,
-        selection: Selection<'_>,
-    ) -> Result<Arc<Content>, StoreError> {
-        let _ = (manifest, destination, selection);
-        todo!()
+        &self.shared.dir
     }
 
     /// All contents, in no order.
     pub fn contents(&self) -> Vec<Arc<Content>> {
-        todo!()
+        self.table.all()
     }
 
     /// The content with this identifier, finished or not.
     pub fn content(&self, id: &ContentId) -> Option<Arc<Content>> {
-        let _ = id;
-        todo!()
+        self.table.get(id)
     }
 
     /// Keeps what is known of a manifest (root and some pages), so that an
     /// interrupted fetch of pages resumes. No content comes of it.
     pub fn save_manifest(&self, manifest: &Manifest) -> Result<(), StoreError> {
-        let _ = manifest;
-        todo!()
+        let dir = self.content_dir(manifest.id());
+        let saved = dir.save_manifest(manifest);
+        saved.map_err(|e| StoreError::io("write the manifest in", dir.path(), e))
     }
 
     /// What was kept of a manifest, by [`save_manifest`](Self::save_manifest) or
     /// with a content. A damaged file is as good as none.
     pub fn load_manifest(&self, id: &ContentId) -> Option<Manifest> {
-        let _ = id;
-        todo!()
+        if let Some(content) = self.content(id) {
+            return Some(content.manifest().clone());
+        }
+        self.content_dir(id).load_manifest(id)
     }
 
     /// Removes a content: sealed data, staging, index; never the user's own
     /// files. Returns the bytes of disk space given back.
+    ///
+    /// Handles that are still around read and write nothing any more.
+    ///
+    /// # Errors
+    /// [`StoreError::UnknownContent`] if there is nothing of that name.
     pub fn forget(&self, id: &ContentId) -> Result<u64, StoreError> {
-        let _ = id;
-        todo!()
+        let row = self.table.rows.lock().expect("no panic inside").remove(id);
+        let content = self
+            .table
+            .contents
+            .write()
+            .expect("no panic inside")
+            .remove(id);
+        let dir = self.content_dir(id);
+        if row.is_none() && content.is_none() && !dir.path().exists() {
+            return Err(StoreError::UnknownContent(*id));
+        }
+        if let Some(content) = content {
+            content.retire();
+        }
+        // First the index: a crash in between leaves folders that `gc` finds.
+        let mut batch = Batch::new();
+        batch.remove_content(id);
+        self.shared.index.write(batch)?;
+        let mut freed = remove(dir.path())?;
+        if let Some(Row {
+            placement: Placement::Staging { staging, .. },
+            ..
+        }) = row
+        {
+            freed += remove(&staging)?;
+        }
+        Ok(freed)
     }
 
     /// Forgets every content for which `keep` does not hold, and whatever lies in
     /// the store without belonging to one.
     pub fn gc(&self, keep: &dyn Fn(&ContentId) -> bool) -> Result<GcReport, StoreError> {
-        let _ = keep;
-        todo!()
+        let mut ids: Vec<ContentId> = self
+            .table
+            .rows
+            .lock()
+            .expect("no panic inside")
+            .keys()
+            .copied()
+            .collect();
+        let contents = self.shared.dir.join("contents");
+        let unreadable = |e| StoreError::io("read the folder", &contents, e);
+        for item in std::fs::read_dir(&contents).map_err(unreadable)? {
+            let item = item.map_err(unreadable)?;
+            // What else lies there is nothing of ours.
+            if let Some(id) = item.file_name().to_str().and_then(|name| name.parse().ok()) {
+                ids.push(id);
+            }
+        }
+        ids.sort_unstable();
+        ids.dedup();
+        let mut report = GcReport::default();
+        for id in ids.into_iter().filter(|id| !keep(id)) {
+            report.freed += self.forget(&id)?;
+            report.removed.push(id);
+        }
+        Ok(report)
     }
 
     /// Bytes that sealed contents take, reserved ones included: what the quota
     /// limits.
     pub fn used(&self) -> u64 {
-        todo!()
+        self.table
+            .rows
+            .lock()
+            .expect("no panic inside")
+            .values()
+            .map(|row| row.bytes)
+            .sum()
     }
 
     /// Sealed contents for which `pinned` does not hold, with the bytes that
     /// [`forget`](Self::forget) would give back, longest in the store first.
     pub fn evictable(&self, pinned: &dyn Fn(&ContentId) -> bool) -> Vec<(ContentId, u64)> {
-        let _ = pinned;
-        todo!()
+        let rows = self.table.rows.lock().expect("no panic inside").clone();
+        let mut found: Vec<_> = rows
+            .into_iter()
+            .filter(|(id, row)| row.placement == Placement::Sealed && !pinned(id))
+            .collect();
+        found.sort_by_key(|(id, row)| (row.added_ms, *id));
+        found.into_iter().map(|(id, row)| (id, row.bytes)).collect()
     }
 
     /// Makes the changes of `batch` durable, and returns when they are.
     /// Batches of several threads share a commit.
     pub fn write(&self, batch: Batch) -> Result<(), StoreError> {
-        let _ = batch;
-        todo!()
+        self.shared.index.write(batch)
     }
 
     /// Like [`write`](Self::write), but returns at once and calls `done` on the
     /// index's own thread when the changes are durable, or are not. `done` must
-    /// not block. Waits only while
+    /// neither block nor write to the store. Waits only while
     /// [`MAX_QUEUED_BATCHES`](crate::limits::MAX_QUEUED_BATCHES) are under way.
     pub fn write_then(
         &self,
         batch: Batch,
         done: impl FnOnce(Result<(), StoreError>) + Send + 'static,
     ) {
-        let _ = (batch, done);
-        todo!()
+        self.shared.index.write_then(batch, done);
     }
 
     /// A channel's charter, as [`Batch::put_charter`] kept it.
     pub fn charter(&self, channel: &ChannelId) -> Result<Option<Vec<u8>>, StoreError> {
-        let _ = channel;
-        todo!()
+        self.shared.index.charter(channel)
     }
 
     /// All channels with their charters, in order of the identifiers.
     pub fn charters(&self) -> Result<Vec<(ChannelId, Vec<u8>)>, StoreError> {
-        todo!()
+        self.shared.index.charters()
     }
 
     /// A record's bytes.
@@ -151,8 +312,7 @@ impl Store {
         channel: &ChannelId,
         id: &RecordId,
     ) -> Result<Option<Vec<u8>>, StoreError> {
-        let _ = (channel, id);
-        todo!()
+        self.shared.index.record(channel, id)
     }
 
     /// Calls `each` with the identifier and the head of every record of a
@@ -162,19 +322,93 @@ impl Store {
         channel: &ChannelId,
         each: &mut dyn FnMut(RecordId, &[u8]),
     ) -> Result<(), StoreError> {
-        let _ = (channel, each);
-        todo!()
+        self.shared.index.record_heads(channel, each)
     }
 
     /// A setting's value.
     pub fn setting(&self, namespace: &str, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
-        let _ = (namespace, key);
-        todo!()
+        self.shared.index.setting(namespace, key)
     }
 
     /// All keys and values of a namespace, in order of the keys.
     pub fn settings(&self, namespace: &str) -> Result<Vec<(Vec<u8>, Vec<u8>)>, StoreError> {
-        let _ = namespace;
-        todo!()
+        self.shared.index.settings(namespace)
     }
+
+    pub(crate) fn content_dir(&self, id: &ContentId) -> ContentDir {
+        ContentDir::new(&self.shared.dir, id)
+    }
+
+    pub(crate) fn insert(&self, content: &Arc<Content>) {
+        let mut contents = self.table.contents.write().expect("no panic inside");
+        contents.insert(*content.id(), content.clone());
+    }
+
+    /// Makes a content known under its name, durably.
+    pub(crate) fn register(&self, content: &Arc<Content>) -> Result<(), StoreError> {
+        self.table.put_row(&self.shared, content)?;
+        self.insert(content);
+        Ok(())
+    }
+}
+
+/// Removes a tree and says how much room it took.
+pub(crate) fn remove(path: &Path) -> Result<u64, StoreError> {
+    let freed = disk_usage(path);
+    files::remove_tree(path).map_err(|e| StoreError::io("remove", path, e))?;
+    Ok(freed)
+}
+
+/// Bytes of the blocks that a tree takes; what cannot be read counts as nothing.
+pub(crate) fn disk_usage(path: &Path) -> u64 {
+    let Ok(meta) = std::fs::symlink_metadata(path) else {
+        return 0;
+    };
+    let mut bytes = meta.blocks() * 512;
+    if meta.is_dir() {
+        let items = std::fs::read_dir(path).into_iter().flatten().flatten();
+        bytes += items.map(|item| disk_usage(&item.path())).sum::<u64>();
+    }
+    bytes
+}
+
+fn check_format(dir: &Path) -> Result<(), StoreError> {
+    let path = dir.join("VERSION");
+    let text = match std::fs::read_to_string(&path) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
+        text => text.map_err(|e| StoreError::io("read", &path, e))?,
+    };
+    let unreadable = io::Error::new(io::ErrorKind::InvalidData, "it is not a format number");
+    let found = text.trim().parse();
+    let found = found.map_err(|_| StoreError::io("read", &path, unreadable))?;
+    if found > FORMAT {
+        return Err(StoreError::NewerFormat {
+            dir: dir.to_owned(),
+            found,
+            supported: FORMAT,
+        });
+    }
+    Ok(())
+}
+
+/// Takes the directory for this process, and says in the file who has it.
+fn lock(dir: &Path) -> Result<File, StoreError> {
+    let path = dir.join("lock");
+    let file = files::open_write(&path).map_err(|e| StoreError::io("open", &path, e))?;
+    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Err(rustix::io::Errno::WOULDBLOCK) => {
+            let holder = std::fs::read_to_string(&path).unwrap_or_default();
+            return Err(StoreError::Locked {
+                dir: dir.to_owned(),
+                pid: holder.trim().parse().unwrap_or(0),
+            });
+        }
+        other => other.map_err(|e| StoreError::io("lock", &path, e))?,
+    }
+    let pid = format!("{}\n", std::process::id());
+    let written = file
+        .set_len(0)
+        .and_then(|()| file.write_all_at(pid.as_bytes(), 0));
+    written.map_err(|e| StoreError::io("write", &path, e))?;
+    Ok(file)
 }

@@ -1,0 +1,668 @@
+use std::{
+    collections::HashSet,
+    fs::File,
+    os::unix::fs::{DirBuilderExt, MetadataExt},
+    path::{Path, PathBuf},
+    sync::{Arc, atomic::Ordering},
+};
+
+use samara_content::{ChunkSet, Entry, EntryKind, EntryPath, Manifest, portability};
+
+use crate::{
+    Content, Destination, Placement, Selection, Store, StoreError,
+    bitfield::Claim,
+    content::{DATA, SPILL, State, staged},
+    files,
+    install::{Parts, choose, free, open_bitfield, set_mode, staging_name},
+    scan::Tree,
+    stamp::Stamp,
+    sync::Synced,
+    write::{Reserve, allocate, allocate_behind, is_preallocated, on_disk},
+};
+
+impl Store {
+    /// Starts or resumes a download. The space is reserved when it returns.
+    ///
+    /// `manifest` needs all pages of entries, and the pages of the chunks that
+    /// `selection` needs. The content may come back with everything in `have`:
+    /// when the destination holds it already (then it is finished as well), when
+    /// the store has it in the same place, or when an interrupted download had
+    /// it all. [`Content::reuse`] then fills what other contents know.
+    ///
+    /// For [`Destination::Sealed`], a content that lies complete somewhere else
+    /// is good enough: bytes live once.
+    pub fn begin(
+        &self,
+        manifest: Manifest,
+        destination: &Destination,
+        selection: Selection<'_>,
+    ) -> Result<Arc<Content>, StoreError> {
+        let chosen = choose(&manifest, selection)?;
+        let mut parts = Parts::new(self, manifest, chosen)?;
+        parts.donor = self
+            .content(parts.manifest.id())
+            .filter(|old| old.have_count() > 0);
+        match destination {
+            Destination::Sealed => self.begin_sealed(parts),
+            Destination::Install {
+                parent,
+                name,
+                force,
+            } => {
+                std::fs::create_dir_all(parent)
+                    .map_err(|e| StoreError::io("make the folder", parent, e))?;
+                let parent =
+                    std::fs::canonicalize(parent).map_err(|e| StoreError::io("find", parent, e))?;
+                let path = parent.join(name);
+                if EntryPath::new(name).is_err() || name.contains('/') {
+                    let reason = "its name is not one plain path component".into();
+                    return Err(StoreError::BadDestination { path, reason });
+                }
+                self.begin_install(parts, &parent, name, *force)
+            }
+        }
+    }
+
+    fn begin_sealed(&self, mut parts: Parts) -> Result<Arc<Content>, StoreError> {
+        let id = *parts.manifest.id();
+        if let Some(old) = self.content(&id)
+            && parts.wanted.difference_count(&old.wanted) == 0
+            && (old.has_wanted() || old.place().state == State::Open)
+        {
+            return Ok(old);
+        }
+        let row = self
+            .table
+            .rows
+            .lock()
+            .expect("no panic inside")
+            .get(&id)
+            .cloned();
+        let reserved = row.as_ref().map_or(0, |row| row.bytes);
+        let need = parts.wanted_bytes.saturating_sub(reserved);
+        let used = self.used();
+        if let Some(quota) = self
+            .shared
+            .config
+            .quota_bytes
+            .filter(|quota| used + need > *quota)
+        {
+            return Err(StoreError::OverQuota { quota, used, need });
+        }
+        if let Some(old) = self.content(&id) {
+            old.synced.lock().expect("no panic inside").bitfield = None;
+        }
+        parts.added_ms = row.map_or(parts.added_ms, |row| row.added_ms);
+        let (bitfield, claim) = open_bitfield(&parts.dir.have(), &parts.manifest)?;
+        // A bitfield that speaks of another placement says nothing of this file.
+        let claim = claim.filter(|_| parts.dir.data().exists());
+        let synced = unclaimed(&parts.manifest, bitfield);
+        let have = ChunkSet::new(parts.manifest.chunk_count());
+        let stamps = vec![Stamp::default()];
+        let content = parts.content(self, Placement::Sealed, State::Open, have, stamps, synced);
+        content.resume(claim)?;
+        content.reserve_sealed()?;
+        content.save_manifest()?;
+        self.register(&content)?;
+        Ok(content)
+    }
+
+    fn begin_install(
+        &self,
+        mut parts: Parts,
+        parent: &Path,
+        name: &str,
+        force: bool,
+    ) -> Result<Arc<Content>, StoreError> {
+        let path = parent.join(name);
+        if let Some(old) = self.content(parts.manifest.id()) {
+            if let Some(same) = same_place(&old, &path, &parts)? {
+                return Ok(same);
+            }
+        }
+        check_case(&parts, parent)?;
+        if std::fs::symlink_metadata(&path).is_ok() {
+            if let Some(content) = self.adopt(&parts, &path)? {
+                return Ok(content);
+            }
+            if !force && !widens(&mut parts, &path) {
+                return Err(StoreError::DestinationDiffers { path });
+            }
+            parts = Parts {
+                replace: true,
+                ..self.reselect(parts)?
+            };
+        }
+        self.stage(parts, parent, name, path)
+    }
+
+    /// Works out again what the selection needs.
+    fn reselect(&self, parts: Parts) -> Result<Parts, StoreError> {
+        let (donor, added_ms) = (parts.donor, parts.added_ms);
+        let again = Parts::new(self, parts.manifest, parts.chosen)?;
+        Ok(Parts {
+            donor,
+            added_ms,
+            ..again
+        })
+    }
+
+    fn stage(
+        &self,
+        parts: Parts,
+        parent: &Path,
+        name: &str,
+        destination: PathBuf,
+    ) -> Result<Arc<Content>, StoreError> {
+        let staging = parent.join(staging_name(parts.manifest.id(), name));
+        let mut parts = parts;
+        if parts.donor.is_none() {
+            parts.donor = self.interrupted(&parts, &staging);
+        }
+        let fresh = match std::fs::DirBuilder::new().mode(0o700).create(&staging) {
+            Ok(()) => true,
+            Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => false,
+            Err(e) => return Err(StoreError::io("make the folder", &staging, e)),
+        };
+        let (bitfield, claim) = open_bitfield(&staging.join("have"), &parts.manifest)?;
+        let synced = unclaimed(&parts.manifest, bitfield);
+        let have = ChunkSet::new(parts.manifest.chunk_count());
+        let placement = Placement::Staging {
+            staging: staging.clone(),
+            destination,
+        };
+        let content = parts.content(self, placement, State::Open, have, Vec::new(), synced);
+        let prepare = || {
+            content.make_folders(&staging)?;
+            content.resume(claim)?;
+            content.reserve_files(&staging)?;
+            content.save_manifest()?;
+            self.register(&content)
+        };
+        prepare().inspect_err(|_| {
+            if fresh {
+                content.stop_allocating();
+                // The error that is under way matters more.
+                let _ = files::remove_tree(&staging);
+            }
+        })?;
+        Ok(content)
+    }
+
+    /// An interrupted download of the same content to another place, to take its
+    /// chunks from; it is removed when this one is finished.
+    fn interrupted(&self, parts: &Parts, staging: &Path) -> Option<Arc<Content>> {
+        let id = parts.manifest.id();
+        let row = self
+            .table
+            .rows
+            .lock()
+            .expect("no panic inside")
+            .get(id)
+            .cloned()?;
+        let Placement::Staging { staging: other, .. } = &row.placement else {
+            return None;
+        };
+        if other == staging || !other.is_dir() {
+            return None;
+        }
+        let old = Parts::new(self, parts.manifest.clone(), row.chosen.clone()).ok()?;
+        let (bitfield, claim) = open_bitfield(&other.join("have"), &old.manifest).ok()?;
+        let synced = unclaimed(&old.manifest, bitfield);
+        let have = ChunkSet::new(old.manifest.chunk_count());
+        let content = old.content(self, row.placement, State::Open, have, Vec::new(), synced);
+        content.resume(claim).ok()?;
+        Some(content)
+    }
+
+    /// Takes what lies at the destination for the content, if it is.
+    fn adopt(&self, parts: &Parts, path: &Path) -> Result<Option<Arc<Content>>, StoreError> {
+        let Some((present, tree)) = compare(parts, path) else {
+            return Ok(None);
+        };
+        let entries = parts.manifest.entries().unwrap_or_default();
+        // What else lies there of the content is known to it as well.
+        let chosen = (!present.is_full()).then_some(&present);
+        let Ok(wider) = Parts::new(self, parts.manifest.clone(), chosen.cloned()) else {
+            return Ok(None);
+        };
+        let wanted = wider.wanted.clone();
+        let synced = Synced {
+            set: wanted.clone(),
+            bitfield: None,
+            stamp_ns: 0,
+        };
+        let placement = Placement::Installed(path.to_owned());
+        let probe = wider.content(
+            self,
+            placement.clone(),
+            State::Finished,
+            wanted.clone(),
+            Vec::new(),
+            synced,
+        );
+        if !probe.all_intact(&probe.place(), &wanted.iter().collect::<Vec<_>>()) {
+            return Ok(None);
+        }
+        let unchanged =
+            compare(parts, path).is_some_and(|(_, later)| tree.first_change(&later).is_none());
+        if !unchanged {
+            return Ok(None);
+        }
+        let at = |entry: &Entry| {
+            if probe.manifest.root().single_file {
+                path.to_owned()
+            } else {
+                path.join(&entry.path)
+            }
+        };
+        for entry in tree.entries.iter().rev() {
+            let index = entries.binary_search_by(|e| e.path.cmp(&entry.path));
+            let Some(wanted) = index.ok().map(|i| &entries[i]) else {
+                continue;
+            };
+            if wanted.mode != entry.mode && !matches!(wanted.kind, EntryKind::Symlink { .. }) {
+                set_mode(&at(entry), wanted.mode)
+                    .map_err(|e| StoreError::io("change the mode of", at(entry), e))?;
+            }
+        }
+        let mut stamps = vec![Stamp::default(); entries.len()];
+        for (i, entry) in probe.chosen_entries(|kind| matches!(kind, EntryKind::File { .. })) {
+            let stamp = files::open_read(&at(entry)).and_then(Stamp::of);
+            stamps[i as usize] = stamp.map_err(|e| StoreError::io("open", at(entry), e))?;
+        }
+        self.supersede(probe.id())?;
+        let parts = Parts::new(self, parts.manifest.clone(), chosen.cloned())?;
+        let content = parts.finished(self, placement, wanted, stamps)?;
+        content
+            .reused
+            .store(content.wanted_bytes, Ordering::Relaxed);
+        self.register(&content)?;
+        Ok(Some(content))
+    }
+}
+
+/// The content that is under way to, or lies at, the same path.
+fn same_place(
+    old: &Arc<Content>,
+    path: &Path,
+    parts: &Parts,
+) -> Result<Option<Arc<Content>>, StoreError> {
+    let covers = parts.wanted.difference_count(&old.wanted) == 0 && old.covers(parts);
+    match old.placement() {
+        Placement::Staging { destination, .. } if destination == path && covers => {
+            Ok(Some(old.clone()))
+        }
+        Placement::Staging { destination, .. } => {
+            let reason = format!(
+                "the content is being downloaded to {}",
+                destination.display()
+            );
+            Err(StoreError::BadDestination {
+                path: path.to_owned(),
+                reason,
+            })
+        }
+        Placement::Installed(at) | Placement::InPlace(at) if at == path && covers => {
+            let place = old.place();
+            for (i, _) in
+                old.chosen_entries(|kind| matches!(kind, EntryKind::File { size } if *size > 0))
+            {
+                old.examine(i, &place);
+            }
+            let whole = old.has_wanted() && compare(parts, path).is_some();
+            if whole {
+                old.reused.store(old.wanted_bytes, Ordering::Relaxed);
+            }
+            Ok(whole.then(|| old.clone()))
+        }
+        _ => Ok(None),
+    }
+}
+
+/// Whether what lies at `path` is an earlier, narrower selection of the same
+/// content that the store put there; then that is selected too.
+fn widens(parts: &mut Parts, path: &Path) -> bool {
+    let Some(old) = &parts.donor else {
+        return false;
+    };
+    let ours = old.placement() == Placement::Installed(path.to_owned()) && old.has_wanted();
+    if !ours || old.chosen.is_none() {
+        return false;
+    }
+    let untouched = compare_loosely(&parts.manifest, path).is_some_and(|(present, _)| {
+        old.chosen
+            .as_ref()
+            .is_some_and(|c| present.difference_count(c) == 0)
+    });
+    if let (true, Some(chosen), Some(before)) = (untouched, &mut parts.chosen, &old.chosen) {
+        chosen.union_with(before);
+    }
+    untouched
+}
+
+impl Content {
+    /// Whether everything that `parts` selects is selected here.
+    fn covers(&self, parts: &Parts) -> bool {
+        match (&self.chosen, &parts.chosen) {
+            (None, _) => true,
+            (Some(_), None) => false,
+            (Some(ours), Some(theirs)) => theirs.difference_count(ours) == 0,
+        }
+    }
+
+    fn save_manifest(&self) -> Result<(), StoreError> {
+        let saved = self.dir.save_manifest(&self.manifest);
+        saved.map_err(|e| StoreError::io("write in", self.dir.path(), e))
+    }
+
+    /// Makes the tree's folders, writable until `finish`.
+    fn make_folders(&self, staging: &Path) -> Result<(), StoreError> {
+        let base = staged(staging);
+        let make = |path: &Path| {
+            std::fs::create_dir_all(path).map_err(|e| StoreError::io("make the folder", path, e))
+        };
+        if self.manifest.root().single_file {
+            return Ok(());
+        }
+        make(&base)?;
+        let mut made = HashSet::new();
+        for (_, entry) in self.chosen_entries(|_| true) {
+            let folder = match entry.kind {
+                EntryKind::Directory => Some(entry.path.clone()),
+                _ => entry.path.parent(),
+            };
+            if let Some(folder) = folder
+                && made.insert(folder.clone())
+            {
+                make(&base.join(&folder))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Finds out what an interrupted download left. Files that were written to
+    /// after the last sync, or whose claim does not read back, are hashed.
+    fn resume(&self, claim: Option<Claim>) -> Result<(), StoreError> {
+        let place = self.place();
+        let count = self.manifest.chunk_count();
+        let readable = claim.is_some();
+        let since = claim.as_ref().map_or(i64::MIN, |claim| claim.stamp_ns);
+        let mut claimed = claim.map_or_else(|| ChunkSet::new(count), |claim| claim.have);
+        claimed.intersect_with(&self.wanted);
+        let mut doubtful = ChunkSet::new(count);
+        let mut absent = ChunkSet::new(count);
+        let sealed = place.placement == Placement::Sealed;
+        let mut keys: Vec<u32> = if sealed {
+            vec![DATA]
+        } else {
+            let files =
+                self.chosen_entries(|kind| matches!(kind, EntryKind::File { size } if *size > 0));
+            files.map(|(i, _)| i).collect()
+        };
+        keys.extend((!sealed && self.chosen.is_some()).then_some(SPILL));
+        for key in keys {
+            let stamp = std::fs::symlink_metadata(self.path_of(&place, key));
+            let stamp = stamp
+                .ok()
+                .filter(|meta| meta.is_file())
+                .map(|meta| Stamp::from_metadata(&meta));
+            let chunks = || {
+                let uses = |chunk: &u32| {
+                    let chunk = self.manifest.chunk(*chunk);
+                    key != SPILL
+                        || chunk.is_some_and(|c| self.pieces(&place, &c).any(|p| p.key == SPILL))
+                };
+                self.chunks_of(key)
+                    .filter(|chunk| self.wanted.contains(*chunk))
+                    .filter(uses)
+                    .collect::<Vec<_>>()
+            };
+            match stamp {
+                None => chunks().into_iter().for_each(|chunk| {
+                    absent.insert(chunk);
+                }),
+                Some(stamp)
+                    if stamp.ctime_ns > since
+                        || (key < DATA && stamp.size != self.size_of(key)) =>
+                {
+                    chunks().into_iter().for_each(|chunk| {
+                        doubtful.insert(chunk);
+                    });
+                }
+                Some(_) => {}
+            }
+        }
+        let before = claimed.clone();
+        claimed.subtract(&absent);
+        claimed.subtract(&doubtful);
+        doubtful.subtract(&absent);
+        self.have.extend(claimed.iter());
+        {
+            let mut synced = self.synced.lock().expect("no panic inside");
+            synced.set = claimed.clone();
+            synced.stamp_ns = since.max(0);
+        }
+        let doubtful: Vec<u32> = doubtful.iter().collect();
+        let damaged = self.damaged(&place, &doubtful);
+        let mut dirty = self.dirty.lock().expect("no panic inside");
+        for chunk in doubtful
+            .into_iter()
+            .filter(|chunk| damaged.binary_search(chunk).is_err())
+        {
+            if let Some(found) = self.manifest.chunk(chunk) {
+                dirty.extend(self.pieces(&place, &found).map(|piece| piece.key));
+            }
+            self.have.insert(chunk);
+        }
+        drop(dirty);
+        if before != claimed || !readable {
+            self.unclaim(&[]);
+        }
+        let have = self.have();
+        let bytes = have
+            .iter()
+            .filter_map(|chunk| self.manifest.chunk(chunk))
+            .map(|c| u64::from(c.len));
+        self.reused.store(bytes.sum(), Ordering::Relaxed);
+        Ok(())
+    }
+
+    fn reserve_sealed(&self) -> Result<(), StoreError> {
+        let path = self.dir.data();
+        let total = self.layout().total();
+        let failed = |e| self.no_room("allocate", &path, self.wanted_bytes, e);
+        let file = files::open_write(&path).map_err(failed)?;
+        let allocated = file.metadata().map_err(failed)?.blocks() * 512;
+        check_room(&path, self.wanted_bytes.saturating_sub(allocated))?;
+        file.set_len(total).map_err(failed)?;
+        // Of a part, the holes between what is wanted stay holes.
+        if self.chosen.is_some() || allocated >= total {
+            return Ok(());
+        }
+        if in_memory(&path) {
+            return self.allocate_behind(vec![(file, total)]).map_err(failed);
+        }
+        allocate(&file, 0, total).map_err(failed)
+    }
+
+    fn allocate_behind(&self, files: Vec<(File, u64)>) -> std::io::Result<()> {
+        let thread = allocate_behind(files, self.abandon.clone())?;
+        *self.allocating.lock().expect("no panic inside") = Some(thread);
+        Ok(())
+    }
+
+    fn reserve_files(&self, staging: &Path) -> Result<(), StoreError> {
+        let place = self.place();
+        let have = self.have();
+        let is_whole = |entry: u32| self.chunks_of(entry).all(|chunk| have.contains(chunk));
+        let mut small = 0;
+        let mut large = Vec::new();
+        let mut need = 0;
+        for (i, entry) in
+            self.chosen_entries(|kind| matches!(kind, EntryKind::File { size } if *size > 0))
+        {
+            if is_whole(i) {
+                continue;
+            }
+            let path = self.path_of(&place, i);
+            if is_preallocated(entry.size()) {
+                let allocated = std::fs::metadata(&path).map_or(0, |meta| meta.blocks() * 512);
+                if allocated < entry.size() {
+                    need += on_disk(entry.size()) - allocated;
+                    large.push((path, entry.size()));
+                }
+            } else {
+                small += on_disk(entry.size());
+            }
+        }
+        // What an interrupted download had reserved is free again.
+        let reserve = staging.join("reserve");
+        let _ = std::fs::remove_file(&reserve);
+        check_room(staging, need + small)?;
+        let mut behind = Vec::new();
+        for (path, size) in large {
+            let failed = |e| self.no_room("allocate", &path, need, e);
+            let file = files::open_write(&path).map_err(failed)?;
+            if in_memory(staging) {
+                file.set_len(size).map_err(failed)?;
+                behind.push((file, size));
+            } else {
+                allocate(&file, 0, size).map_err(failed)?;
+            }
+        }
+        let taken = Reserve::take(reserve, small);
+        let taken = taken.map_err(|e| self.no_room("reserve space in", staging, small, e))?;
+        *self.reserve.lock().expect("no panic inside") = taken;
+        if !behind.is_empty() {
+            let started = self.allocate_behind(behind);
+            started.map_err(|e| StoreError::io("start a thread for", staging, e))?;
+        }
+        Ok(())
+    }
+
+    fn no_room(
+        &self,
+        action: &'static str,
+        path: &Path,
+        need: u64,
+        e: std::io::Error,
+    ) -> StoreError {
+        if files::is_full(&e) {
+            StoreError::NoSpace {
+                path: path.to_owned(),
+                need,
+                free: free(path),
+            }
+        } else {
+            StoreError::io(action, path, e)
+        }
+    }
+}
+
+fn unclaimed(manifest: &Manifest, bitfield: crate::bitfield::Bitfield) -> Synced {
+    Synced {
+        set: ChunkSet::new(manifest.chunk_count()),
+        bitfield: Some(bitfield),
+        stamp_ns: 0,
+    }
+}
+
+fn check_room(path: &Path, need: u64) -> Result<(), StoreError> {
+    let free = free(path);
+    if need > free {
+        return Err(StoreError::NoSpace {
+            path: path.to_owned(),
+            need,
+            free,
+        });
+    }
+    Ok(())
+}
+
+/// Whether the file system keeps its files in memory.
+fn in_memory(path: &Path) -> bool {
+    const TMPFS_MAGIC: u64 = 0x0102_1994;
+    #[allow(clippy::unnecessary_cast)]
+    rustix::fs::statfs(path).is_ok_and(|stat| stat.f_type as u64 == TMPFS_MAGIC)
+}
+
+/// What of the manifest lies at `path`, when nothing else does and everything
+/// selected does.
+fn compare(parts: &Parts, path: &Path) -> Option<(ChunkSet, Tree)> {
+    let (present, tree) = compare_loosely(&parts.manifest, path)?;
+    let complete = match &parts.chosen {
+        None => present.is_full(),
+        Some(chosen) => chosen.difference_count(&present) == 0,
+    };
+    complete.then_some((present, tree))
+}
+
+/// What of the manifest lies at `path`, when nothing else does.
+fn compare_loosely(manifest: &Manifest, path: &Path) -> Option<(ChunkSet, Tree)> {
+    let entries = manifest.entries()?;
+    let meta = std::fs::symlink_metadata(path).ok()?;
+    let tree = match (manifest.root().single_file, meta.is_dir()) {
+        // Whatever it is called there.
+        (true, false) => Tree::of_file(path, &manifest.root().name, &meta).ok()?,
+        (false, true) => Tree::of_folder(path).ok()?,
+        _ => return None,
+    };
+    let mut present = ChunkSet::new(entries.len() as u32);
+    let implied: HashSet<EntryPath> = {
+        let mut all = HashSet::new();
+        for entry in entries {
+            let mut parent = entry.path.parent();
+            while let Some(path) = parent {
+                parent = path.parent();
+                if !all.insert(path) {
+                    break;
+                }
+            }
+        }
+        all
+    };
+    for entry in &tree.entries {
+        match entries.binary_search_by(|e| e.path.cmp(&entry.path)) {
+            Ok(i) if entries[i].kind == entry.kind => {
+                present.insert(i as u32);
+            }
+            Err(_) if entry.kind == EntryKind::Directory && implied.contains(&entry.path) => {}
+            _ => return None,
+        }
+    }
+    Some((present, tree))
+}
+
+/// Refuses a tree that has two names for one, where the file system folds case.
+fn check_case(parts: &Parts, parent: &Path) -> Result<(), StoreError> {
+    let entries = parts.manifest.entries().unwrap_or_default();
+    let chosen: Vec<Entry> = (0..)
+        .zip(entries)
+        .filter(|(i, _)| {
+            parts
+                .chosen
+                .as_ref()
+                .is_none_or(|chosen| chosen.contains(*i))
+        })
+        .map(|(_, entry)| entry.clone())
+        .collect();
+    let issue = portability(&chosen)
+        .into_iter()
+        .find(|issue| issue.kind.is_case_collision());
+    match issue {
+        Some(issue) if folds_case(parent) => Err(StoreError::Unportable {
+            path: parent.to_owned(),
+            issue,
+        }),
+        _ => Ok(()),
+    }
+}
+
+fn folds_case(folder: &Path) -> bool {
+    let name = |case: &str| folder.join(format!(".samara-{case}-{}", std::process::id()));
+    let made = File::create(name("case"));
+    let folds = made.is_ok() && std::fs::symlink_metadata(name("CASE")).is_ok();
+    let _ = std::fs::remove_file(name("case"));
+    folds
+}
