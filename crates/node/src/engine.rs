@@ -1,68 +1,349 @@
-use std::{net::SocketAddr, path::Path, sync::Arc};
+//! The engine's outside: opening, asking, closing. Everything runs on one thread
+//! of its own (a QUIC endpoint does best on a runtime that nothing else shares)
+//! and on the blocking threads of that runtime.
 
-use tokio::sync::mpsc;
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError, Weak},
+    thread,
+};
+
+use samara_graph::SecretKey;
+use samara_store::{Batch, Store, StoreConfig};
+use samara_wire::ChannelId;
+use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     EngineError,
-    api::{Event, Request},
+    api::{ErrorKind, Event, Request},
     config::NodeConfig,
+    control,
+    core::{self, CHANNEL_SETTINGS, ChannelMeta, Core, CoreHandle, Role},
+    identity,
+    metrics::Metrics,
+    ops,
+    transport::Transport,
 };
 
-/// Whether an engine talks to anyone.
+/// Where the node's own settings are kept in the store.
+const NODE_SETTINGS: &str = "node";
+const PORT_KEY: &[u8] = b"port";
+/// Blocking threads for disk and hashing. More than cores: some wait for the disk.
+const MAX_BLOCKING_THREADS: usize = 16;
+
+/// How much of a node an engine is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
     /// Reads and writes the data directory only.
     Offline,
-    /// Listens, dials, serves and follows; also serves the control socket.
+    /// Listens, dials and serves what requests ask for; serves the control socket.
     Online,
+    /// Besides, serves the channels that are held here and follows subscriptions.
+    Node,
 }
 
 /// A running node. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Engine {
-    inner: Arc<NodeConfig>,
+    inner: Arc<Inner>,
+}
+
+/// An engine that its own tasks do not keep alive.
+#[derive(Debug, Clone)]
+pub(crate) struct WeakEngine(Weak<Inner>);
+
+impl WeakEngine {
+    pub(crate) fn upgrade(&self) -> Option<Engine> {
+        self.0.upgrade().map(|inner| Engine { inner })
+    }
+}
+
+pub(crate) struct Inner {
+    pub(crate) config: NodeConfig,
+    pub(crate) core: CoreHandle,
+    pub(crate) store: Store,
+    pub(crate) mode: Mode,
+    /// Bound addresses; empty offline.
+    pub(crate) listen: Option<SocketAddr>,
+    /// The default port was taken, so it is another one.
+    port_was_taken: bool,
+    token: String,
+    metrics: Metrics,
+    runtime: tokio::runtime::Handle,
+    stop: CancellationToken,
+    thread: Mutex<Option<thread::JoinHandle<()>>>,
+}
+
+impl std::fmt::Debug for Inner {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Engine")
+            .field("data_dir", &self.config.data_dir)
+            .field("mode", &self.mode)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What the engine's thread says when it is up.
+struct Started {
+    core: CoreHandle,
+    store: Store,
+    listen: Option<SocketAddr>,
+    port_was_taken: bool,
+    token: String,
+    metrics: Metrics,
+    runtime: tokio::runtime::Handle,
 }
 
 impl Engine {
     /// Opens the data directory (making it if need be) and, online, the network.
-    pub async fn open(config: NodeConfig, _mode: Mode) -> Result<Self, EngineError> {
-        Ok(Self {
-            inner: Arc::new(config),
-        })
+    ///
+    /// # Errors
+    /// [`ErrorKind::Locked`], [`ErrorKind::NewerFormat`], [`ErrorKind::AddressInUse`],
+    /// [`ErrorKind::Disk`].
+    pub async fn open(config: NodeConfig, mode: Mode) -> Result<Self, EngineError> {
+        let stop = CancellationToken::new();
+        let (send, started) = oneshot::channel();
+        let thread = {
+            let (config, stop) = (config.clone(), stop.clone());
+            thread::Builder::new()
+                .name("samara-engine".into())
+                .spawn(move || run(config, mode, stop, send))
+                .map_err(|e| {
+                    EngineError::new(ErrorKind::Internal, format!("no thread can be made: {e}"))
+                })?
+        };
+        let started = started.await.map_err(|_| {
+            EngineError::new(ErrorKind::Internal, "the engine's thread ended at once")
+        })??;
+        let engine = Self {
+            inner: Arc::new(Inner {
+                config,
+                core: started.core,
+                store: started.store,
+                mode,
+                listen: started.listen,
+                port_was_taken: started.port_was_taken,
+                token: started.token,
+                metrics: started.metrics,
+                runtime: started.runtime,
+                stop: stop.clone(),
+                thread: Mutex::new(Some(thread)),
+            }),
+        };
+        if mode != Mode::Offline {
+            let (served, stop) = (engine.clone(), stop.clone());
+            let serving = engine
+                .inner
+                .runtime
+                .spawn(async move { control::serve(&served, stop) });
+            let result = serving
+                .await
+                .unwrap_or_else(|e| Err(EngineError::new(ErrorKind::Internal, e.to_string())));
+            if let Err(error) = result {
+                engine.shutdown().await;
+                return Err(error);
+            }
+        }
+        if mode == Mode::Node {
+            let follower = ops::Context::background(&engine);
+            engine.inner.runtime.spawn(ops::follow_all(follower));
+        }
+        Ok(engine)
     }
 
     /// Carries out a request. Cancelling ends it soon; the last event is
     /// [`Event::Done`] or [`Event::Error`] either way.
-    pub fn run(&self, _request: Request, _cancel: CancellationToken) -> mpsc::Receiver<Event> {
-        todo!()
+    pub fn run(&self, request: Request, cancel: CancellationToken) -> mpsc::Receiver<Event> {
+        let (events, receiver) = mpsc::channel(control::MAX_QUEUED_EVENTS);
+        let context = ops::Context::new(self, events.clone(), cancel);
+        self.inner.runtime.spawn(async move {
+            let last = match ops::run(context, request).await {
+                Ok(()) => Event::Done,
+                Err(error) => error.into(),
+            };
+            let _ = events.send(last).await;
+        });
+        receiver
     }
 
     /// The QUIC address, online.
     pub fn listen_addr(&self) -> Option<SocketAddr> {
-        None
+        self.inner.listen
+    }
+
+    /// Whether the default port was taken by another program, so that
+    /// [`listen_addr`](Self::listen_addr) has another one.
+    pub fn port_was_taken(&self) -> bool {
+        self.inner.port_was_taken
     }
 
     /// The data directory.
     pub fn data_dir(&self) -> &Path {
-        &self.inner.data_dir
+        &self.inner.config.data_dir
     }
 
     /// The token that the local API asks for; made at first start, mode 0600.
     pub fn api_token(&self) -> &str {
-        todo!()
+        &self.inner.token
     }
 
     /// All metrics, for `/metrics`.
     pub fn metrics(&self) -> &prometheus::Registry {
-        todo!()
+        &self.inner.metrics.registry
     }
 
-    /// Whether the engine's tasks are alive and its disk answers.
+    /// Whether the engine's tasks are alive.
     pub async fn healthy(&self) -> bool {
-        true
+        self.inner.core.call(|_| ()).await.is_ok()
     }
 
-    /// Stops serving, syncs, closes connections. Takes a second at most.
-    pub async fn shutdown(&self) {}
+    /// Stops serving, syncs, closes connections. Takes a second at most, plus what
+    /// the disk needs.
+    pub async fn shutdown(&self) {
+        self.inner.stop.cancel();
+        let thread = self
+            .inner
+            .thread
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        if let Some(thread) = thread {
+            let _ = tokio::task::spawn_blocking(move || thread.join()).await;
+        }
+    }
+
+    pub(crate) fn downgrade(&self) -> WeakEngine {
+        WeakEngine(Arc::downgrade(&self.inner))
+    }
+
+    pub(crate) fn inner(&self) -> &Arc<Inner> {
+        &self.inner
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+/// The engine's thread.
+fn run(
+    config: NodeConfig,
+    mode: Mode,
+    stop: CancellationToken,
+    started: oneshot::Sender<Result<Started, EngineError>>,
+) {
+    let runtime = match tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .max_blocking_threads(MAX_BLOCKING_THREADS)
+        .thread_name("samara-blocking")
+        // Several datagrams' worth of stream data between looks at the socket.
+        .build()
+    {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            let _ = started.send(Err(EngineError::new(
+                ErrorKind::Internal,
+                format!("no runtime can be made: {error}"),
+            )));
+            return;
+        }
+    };
+    let handle = runtime.handle().clone();
+    runtime.block_on(async move {
+        match start(config, mode, handle, &stop) {
+            Ok((core, queue, up)) => {
+                let mode_stop = stop.clone();
+                if started.send(Ok(up)).is_ok() {
+                    core.run(queue).await;
+                }
+                mode_stop.cancel();
+            }
+            Err(error) => {
+                let _ = started.send(Err(error));
+            }
+        }
+    });
+    // What still hashes or writes is not waited for longer than this.
+    runtime.shutdown_timeout(std::time::Duration::from_secs(5));
+}
+
+fn start(
+    config: NodeConfig,
+    mode: Mode,
+    runtime: tokio::runtime::Handle,
+    stop: &CancellationToken,
+) -> Result<(Core, mpsc::Receiver<core::Input>, Started), EngineError> {
+    let mut store_config = StoreConfig {
+        quota_bytes: Some(config.quota),
+        ..StoreConfig::default()
+    };
+    if config.threads > 0 {
+        store_config.threads = config.threads;
+    }
+    let store = Store::open(&config.data_dir, store_config)?;
+    let signing = identity::load_or_create(&config.data_dir)?;
+    let token = identity::api_token(&config.data_dir)?;
+    let key = SecretKey::from_bytes(signing.as_bytes());
+    let metrics = Metrics::new()?;
+    let (mut core, handle, queue) = Core::new(
+        config.clone(),
+        key,
+        store.clone(),
+        metrics.clone(),
+        stop.clone(),
+    )?;
+    let mut listen = None;
+    let mut port_was_taken = false;
+    if mode != Mode::Offline {
+        let transport = Transport::bind(&signing, config.listen, last_port(&store))?;
+        listen = Some(transport.addr);
+        port_was_taken = transport.port_was_taken;
+        let mut batch = Batch::new();
+        batch.put_setting(
+            NODE_SETTINGS,
+            PORT_KEY,
+            &transport.addr.port().to_le_bytes(),
+        );
+        store.write(batch)?;
+        core.go_online(transport);
+    }
+    for (key, value) in store.settings(CHANNEL_SETTINGS)? {
+        let (Ok(id), Ok(meta)) = (
+            <[u8; 32]>::try_from(key),
+            serde_json::from_slice::<ChannelMeta>(&value),
+        ) else {
+            continue;
+        };
+        let id = ChannelId(id);
+        let active = mode == Mode::Node && meta.role != Role::Share;
+        match core::load(&store, core.me, id, meta) {
+            Ok(channel) => core.add_channel(id, channel, active),
+            Err(error) => tracing::warn!("{error}"),
+        }
+    }
+    let started = Started {
+        core: handle,
+        store,
+        listen,
+        port_was_taken,
+        token,
+        metrics,
+        runtime,
+    };
+    Ok((core, queue, started))
+}
+
+/// The port that this data directory listened on last.
+pub(crate) fn last_port(store: &Store) -> Option<u16> {
+    let bytes = store.setting(NODE_SETTINGS, PORT_KEY).ok()??;
+    Some(u16::from_le_bytes(bytes.try_into().ok()?))
+}
+
+/// The folder of an issue's files.
+pub(crate) fn issue_dir(data_dir: &Path, channel: ChannelId, slug: &str) -> PathBuf {
+    data_dir.join("issues").join(channel.short()).join(slug)
 }

@@ -1,14 +1,26 @@
 //! The engine: one node, its connections, its channels and its transfers, and the
 //! requests that people and programs make of it.
 
+mod addrs;
 pub mod api;
 /// How a node is to run, and the defaults.
 pub mod config;
 pub mod control;
+mod core;
 mod engine;
 mod error;
+mod fetch;
 pub mod identity;
 pub mod limits;
+mod message;
+mod metrics;
+mod ops;
+mod pool;
+mod rate;
+mod rfc3339;
+mod serve;
+mod session;
+mod shaper;
 mod tls;
 mod transport;
 

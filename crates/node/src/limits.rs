@@ -35,7 +35,11 @@ pub const DIAL_TIMEOUT: Duration = Duration::from_secs(5);
 pub const WANTED_NEIGHBOURS: usize = 32;
 /// Addresses known for one channel.
 pub const MAX_KNOWN_PEERS: usize = 1024;
+/// Peers remembered as banned.
+pub const MAX_BANNED: usize = 4096;
 /// Bytes of chunks received and not yet written, over all peers.
 pub const MAX_UNWRITTEN: usize = 16 << 20;
 /// Bytes of chunks read and not yet taken by the transport, over all peers.
 pub const MAX_UNSENT: usize = 16 << 20;
+/// Bytes of a site's label.
+pub const MAX_SITE_LABEL: usize = 64;

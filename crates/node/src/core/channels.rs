@@ -1,0 +1,800 @@
+//! Channels: the graphs' actions carried out, and who is in which channel.
+
+use std::{
+    collections::{HashMap, HashSet},
+    net::SocketAddr,
+    path::PathBuf,
+    time::Duration,
+};
+
+use bytes::Bytes;
+use samara_graph::{
+    Action, CharterChain, CharterRef, Config, Draft, Event, Fault, Graph, Kind, Link as WayIn,
+    LinkPeer, Message, PeerAddress, Record, RecordHeader, WallMs,
+    body::{Body, ContentRef, IssueText, Release},
+};
+use samara_store::{Batch, Store};
+use samara_wire::{ChannelId, ContentId, PeerId, RecordId};
+use serde::{Deserialize, Serialize};
+use tokio::task;
+
+use super::{Core, Input, Known, wall_ms};
+use crate::{
+    EngineError,
+    api::ErrorKind,
+    limits,
+    message::Control,
+    session::{Close, SessionId},
+};
+
+/// Where a channel's own small things are kept in the store.
+pub(crate) const CHANNEL_SETTINGS: &str = "channel";
+/// Where the peers of a channel are remembered for the next start.
+const PEER_SETTINGS: &str = "peers";
+/// How often they are written down.
+const REMEMBER_EVERY: Duration = Duration::from_secs(20);
+/// Neighbours that a graph looks for: the swarm wants about 32 to choose from.
+const TARGET_NEIGHBOURS: usize = 16;
+
+/// What this node is in a channel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Role {
+    /// Made here.
+    Owner,
+    /// Followed.
+    Subscriber,
+    /// Followed, everything kept.
+    Mirror,
+    /// A one-off share of a path of this machine.
+    Share,
+    /// Looked into once.
+    Guest,
+}
+
+impl Role {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Owner => "owner",
+            Self::Subscriber => "subscriber",
+            Self::Mirror => "mirror",
+            Self::Share => "share",
+            Self::Guest => "guest",
+        }
+    }
+}
+
+/// What the node remembers of a channel besides charter and records.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct ChannelMeta {
+    pub(crate) role: Role,
+    /// Where releases are installed.
+    pub(crate) into: Option<PathBuf>,
+    /// The link that led here: the way in until members are met.
+    pub(crate) link: Option<String>,
+    /// Average chunk size that the first release was cut with, in bytes.
+    pub(crate) chunk_avg: Option<u32>,
+}
+
+impl ChannelMeta {
+    pub(crate) fn new(role: Role) -> Self {
+        Self {
+            role,
+            into: None,
+            link: None,
+            chunk_avg: None,
+        }
+    }
+}
+
+/// What a record says, without the texts.
+#[derive(Debug, Clone)]
+pub(crate) enum What {
+    Release(Release),
+    Issue {
+        subject: String,
+        text: Option<ContentRef>,
+        attachments: Option<ContentRef>,
+    },
+    Share(ContentRef),
+}
+
+/// A record of a kind that this node acts on.
+#[derive(Debug, Clone)]
+pub(crate) struct Item {
+    pub(crate) header: RecordHeader,
+    pub(crate) what: What,
+}
+
+/// Which record brought a content into a channel.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct NamedContent {
+    pub(crate) author: PeerId,
+}
+
+/// A channel that this node holds.
+pub(crate) struct Channel {
+    pub(crate) graph: Graph,
+    pub(crate) meta: ChannelMeta,
+    /// Whether the node talks about it with others at the moment.
+    pub(crate) active: bool,
+    pub(crate) items: HashMap<RecordId, Item>,
+    /// Where members may be reached.
+    pub(crate) known: HashMap<PeerId, Known>,
+    /// Connected peers that carry this channel with us.
+    pub(crate) members: HashSet<PeerId>,
+    /// Connected peers that were asked whether they do.
+    pub(super) greeted: HashSet<PeerId>,
+    /// Members that we hold everything of.
+    pub(crate) synchronized: HashSet<PeerId>,
+    /// When addresses were last told and peers remembered.
+    last_round: Option<Duration>,
+}
+
+impl Channel {
+    /// A channel whose charter is here.
+    pub(crate) fn new(graph: Graph, meta: ChannelMeta, items: HashMap<RecordId, Item>) -> Self {
+        Self {
+            graph,
+            meta,
+            active: false,
+            items,
+            known: HashMap::new(),
+            members: HashSet::new(),
+            greeted: HashSet::new(),
+            synchronized: HashSet::new(),
+            last_round: None,
+        }
+    }
+
+    /// The display name, once the charter is here.
+    pub(crate) fn name(&self) -> Option<String> {
+        self.graph
+            .charters()
+            .map(|chain| chain.current().name.clone())
+    }
+
+    /// The record that names a content, if one does.
+    pub(crate) fn named(&self, content: &ContentId) -> Option<NamedContent> {
+        self.items
+            .values()
+            .find(|item| item.contents().any(|c| c.id == *content))
+            .map(|item| NamedContent {
+                author: item.header.author,
+            })
+    }
+
+    /// Items of a kind, newest first, one for each key.
+    pub(crate) fn newest(&self, kind: Kind) -> Vec<&Item> {
+        let mut items: Vec<&Item> = self
+            .items
+            .values()
+            .filter(|item| item.header.kind == kind)
+            .collect();
+        items.sort_by_key(|item| {
+            std::cmp::Reverse((item.header.created, item.header.seq, item.header.id))
+        });
+        let mut keys = HashSet::new();
+        items.retain(|item| keys.insert((item.header.author, item.header.key.clone())));
+        items
+    }
+
+    /// The newest release or share.
+    pub(crate) fn newest_content(&self) -> Option<(&Item, ContentRef)> {
+        [Kind::SHARE, Kind::RELEASE]
+            .into_iter()
+            .flat_map(|kind| self.newest(kind).into_iter().take(1))
+            .max_by_key(|item| (item.header.created, item.header.seq))
+            .and_then(|item| Some((item, item.contents().next()?)))
+    }
+
+    pub(super) fn next_timeout(&self) -> Option<Duration> {
+        self.active.then(|| self.graph.next_timeout()).flatten()
+    }
+}
+
+impl Item {
+    /// What a record says, if it is of a kind that this node acts on.
+    pub(crate) fn of(record: &Record) -> Option<Self> {
+        let what = match Body::of(record).ok()? {
+            Body::Release(release) => What::Release(release),
+            Body::Issue(issue) => What::Issue {
+                subject: issue.subject,
+                text: match issue.text {
+                    IssueText::Inline(_) => None,
+                    IssueText::Content(content) => Some(content),
+                },
+                attachments: issue.attachments,
+            },
+            Body::Share(share) => What::Share(share.content),
+            _ => return None,
+        };
+        Some(Self {
+            header: record.header().ok()?,
+            what,
+        })
+    }
+
+    /// The contents that the record names.
+    pub(crate) fn contents(&self) -> impl Iterator<Item = ContentRef> {
+        let (a, b) = match &self.what {
+            What::Release(release) => (Some(release.content), None),
+            What::Issue {
+                text, attachments, ..
+            } => (*text, *attachments),
+            What::Share(content) => (Some(*content), None),
+        };
+        a.into_iter().chain(b)
+    }
+}
+
+/// A channel as the store has it. Blocks.
+pub(crate) fn load(
+    store: &Store,
+    me: PeerId,
+    id: ChannelId,
+    meta: ChannelMeta,
+) -> Result<Channel, EngineError> {
+    let config = graph_config(me)?;
+    let damaged = |what: &str, error: String| {
+        EngineError::new(
+            ErrorKind::Disk,
+            format!(
+                "channel {}: {what} in the index does not read back: {error}",
+                id.short()
+            ),
+        )
+    };
+    let Some(bytes) = store.charter(&id)? else {
+        let link = meta
+            .link
+            .as_deref()
+            .and_then(|text| text.parse::<WayIn>().ok())
+            .ok_or_else(|| damaged("the charter", "it is missing".into()))?;
+        let graph = Graph::join(id, link.charter(), config);
+        return Ok(Channel::new(graph, meta, HashMap::new()));
+    };
+    let chain = CharterChain::decode(&bytes).map_err(|e| damaged("the charter", e.to_string()))?;
+    let mut headers = Vec::new();
+    store.record_heads(&id, &mut |_, head| {
+        // A damaged head is as good as a missing record: it comes again.
+        headers.extend(RecordHeader::decode(head));
+    })?;
+    let mut items = HashMap::new();
+    for header in &headers {
+        if matches!(header.kind, Kind::RELEASE | Kind::ISSUE | Kind::SHARE)
+            && let Some(bytes) = store.record(&id, &header.id)?
+            && let Ok(record) = Record::decode(bytes.into())
+        {
+            items.extend(Item::of(&record).map(|item| (header.id, item)));
+        }
+    }
+    let graph = Graph::restore(chain, headers, config)
+        .map_err(|e| EngineError::new(ErrorKind::Record, e.to_string()))?;
+    Ok(Channel::new(graph, meta, items))
+}
+
+/// A channel known by its link alone.
+pub(crate) fn join(link: &WayIn, me: PeerId, meta: ChannelMeta) -> Result<Channel, EngineError> {
+    let graph = Graph::join(link.channel(), link.charter(), graph_config(me)?);
+    Ok(Channel::new(graph, meta, HashMap::new()))
+}
+
+/// A record to publish, living as long as its channel allows.
+pub(crate) fn draft(kind: Kind, about: &[u8], body: Vec<u8>) -> Draft {
+    Draft {
+        kind,
+        key: Bytes::copy_from_slice(about),
+        body: body.into(),
+        lifetime: samara_graph::limits::MAX_LIFETIME,
+        priority: 0,
+    }
+}
+
+/// How graphs of this node are run.
+pub(crate) fn graph_config(me: PeerId) -> Result<Config, EngineError> {
+    let mut seed = [0; 8];
+    crate::identity::random(&mut seed)?;
+    let mut config = Config::new(me, u64::from_le_bytes(seed));
+    config.target_neighbours = TARGET_NEIGHBOURS;
+    Ok(config)
+}
+
+impl Core {
+    /// Adds a channel, to be talked about if `active`; keeps its metadata.
+    pub(crate) fn add_channel(&mut self, id: ChannelId, channel: Channel, active: bool) {
+        self.remember_meta(id, &channel.meta);
+        let link = channel.meta.link.clone();
+        self.channels.insert(id, channel);
+        if active {
+            self.activate(id);
+        }
+        if let Some(link) = link.and_then(|text| text.parse::<WayIn>().ok()) {
+            for peer in link.peers() {
+                self.learn_peer(id, peer.peer, &peer.addrs, true);
+            }
+        }
+        self.notify();
+    }
+
+    pub(crate) fn remember_meta(&self, id: ChannelId, meta: &ChannelMeta) {
+        if meta.role == Role::Guest {
+            return;
+        }
+        let mut batch = Batch::new();
+        let value = serde_json::to_vec(meta).expect("metadata is plain data");
+        batch.put_setting(CHANNEL_SETTINGS, id.as_bytes(), &value);
+        self.store.write_then(batch, log_failure);
+    }
+
+    /// Starts talking about a channel.
+    pub(crate) fn activate(&mut self, id: ChannelId) {
+        let Some(channel) = self.channels.get_mut(&id) else {
+            return;
+        };
+        channel.active = true;
+        for (_, value) in self.store.settings(PEER_SETTINGS).unwrap_or_default() {
+            if let Ok((of, peer)) = decode_remembered(&value)
+                && of == id
+            {
+                self.graph_event(id, Event::PeerKnown(peer));
+            }
+        }
+        self.next_dial = self.next_dial.min(std::time::Instant::now());
+    }
+
+    /// Stops talking about a channel, and keeps it.
+    pub(crate) fn silence(&mut self, id: ChannelId) {
+        let Some(channel) = self.channels.get_mut(&id) else {
+            return;
+        };
+        channel.active = false;
+        let members: Vec<PeerId> = channel.members.iter().copied().collect();
+        for peer in members {
+            if let Some(link) = self.sessions.get(&peer) {
+                link.session.send(&Control::NoChannel { channel: id });
+            }
+            self.leave_one(id, peer);
+            self.graph_event(id, Event::NeighbourDown { peer });
+        }
+    }
+
+    /// Stops talking about a channel and drops it from memory; `forget` also from
+    /// the disk.
+    pub(crate) fn drop_channel(&mut self, id: ChannelId, forget: bool) {
+        self.channels.remove(&id);
+        for link in self.sessions.values_mut() {
+            link.channels.remove(&id);
+        }
+        let keys: Vec<_> = self
+            .transfers
+            .iter()
+            .filter(|(_, t)| t.channels.contains(&id))
+            .map(|(key, _)| *key)
+            .collect();
+        for key in keys {
+            let transfer = self.transfers.get_mut(&key).expect("listed");
+            transfer.channels.remove(&id);
+            if transfer.channels.is_empty() {
+                self.remove_transfer(key);
+            }
+        }
+        if forget {
+            let mut batch = Batch::new();
+            batch.remove_channel(&id);
+            batch.remove_setting(CHANNEL_SETTINGS, id.as_bytes());
+            self.store.write_then(batch, log_failure);
+        }
+        self.notify();
+    }
+
+    /// Signs and publishes a record; it counts once it is stored, which
+    /// [`Channel::graph`]'s `contains` and the items then show.
+    pub(crate) fn publish(&mut self, id: ChannelId, draft: Draft) -> Result<Record, EngineError> {
+        let key = self.key.clone();
+        self.with_graph(id, |graph, now, out| graph.publish(now, &key, draft, out))
+    }
+
+    /// Signs and publishes a retraction of a record of this identity.
+    pub(crate) fn retract(
+        &mut self,
+        id: ChannelId,
+        kind: Kind,
+        about: &[u8],
+    ) -> Result<Record, EngineError> {
+        let key = self.key.clone();
+        self.with_graph(id, |graph, now, out| {
+            graph.retract(now, &key, kind, about, out)
+        })
+    }
+
+    fn with_graph<R>(
+        &mut self,
+        id: ChannelId,
+        f: impl FnOnce(&mut Graph, WallMs, &mut Vec<Action>) -> Result<R, samara_graph::GraphError>,
+    ) -> Result<R, EngineError> {
+        let mut actions = Vec::new();
+        let channel = self
+            .channels
+            .get_mut(&id)
+            .ok_or_else(|| EngineError::new(ErrorKind::NotFound, "the channel is not here"))?;
+        let result = f(&mut channel.graph, WallMs(wall_ms()), &mut actions);
+        self.graph_actions(id, actions);
+        result.map_err(|error| {
+            let kind = match error {
+                samara_graph::GraphError::NotPublisher(_) => ErrorKind::Denied,
+                samara_graph::GraphError::NothingToRetract { .. } => ErrorKind::NotFound,
+                samara_graph::GraphError::NoCharter => ErrorKind::NoPeer,
+                _ => ErrorKind::Record,
+            };
+            EngineError::new(kind, error.to_string())
+        })
+    }
+
+    /// The link of a channel with this node, and members that it knows, as the way in.
+    pub(crate) fn link_of(&self, id: ChannelId, own: &[SocketAddr]) -> Option<String> {
+        let channel = self.channels.get(&id)?;
+        let charter = match channel.graph.charters() {
+            Some(chain) => chain.reference(),
+            None => channel.way_in()?.charter(),
+        };
+        let mut peers = vec![LinkPeer {
+            peer: self.me,
+            addrs: own.to_vec(),
+        }];
+        peers.extend(channel.graph.known_peers().map(|known| LinkPeer {
+            peer: known.peer(),
+            addrs: known.addrs().to_vec(),
+        }));
+        peers.retain(|p| !p.addrs.is_empty());
+        peers.dedup_by_key(|p| p.peer);
+        peers.truncate(LINK_PEERS);
+        Some(WayIn::new(id, charter, &peers).to_string())
+    }
+
+    /// Says hello to a connected peer about a channel.
+    pub(super) fn greet(&mut self, id: ChannelId, peer: PeerId) {
+        let Some(channel) = self.channels.get_mut(&id) else {
+            return;
+        };
+        channel.greeted.insert(peer);
+        if channel.members.insert(peer) {
+            self.graph_event(id, Event::NeighbourUp { peer });
+        }
+    }
+
+    /// A connection ended.
+    pub(super) fn leave_channels(&mut self, peer: PeerId) {
+        let ids: Vec<_> = self.channels.keys().copied().collect();
+        for id in ids {
+            let channel = self.channels.get_mut(&id).expect("listed");
+            channel.greeted.remove(&peer);
+            channel.synchronized.remove(&peer);
+            if channel.members.remove(&peer) {
+                self.graph_event(id, Event::NeighbourDown { peer });
+            }
+        }
+    }
+
+    pub(super) fn on_control(&mut self, peer: PeerId, control: Control) {
+        match control {
+            Control::Introduce { site } => {
+                if let Some(link) = self.sessions.get_mut(&peer) {
+                    link.site = site;
+                }
+            }
+            Control::Graph { channel, body } => self.on_graph(peer, channel, &body),
+            Control::NoChannel { channel } => {
+                if let Some(found) = self.channels.get_mut(&channel) {
+                    found.members.remove(&peer);
+                    if let Some(known) = found.known.get_mut(&peer) {
+                        known.refused("it does not have the channel");
+                    }
+                    self.graph_event(channel, Event::NeighbourDown { peer });
+                    self.notify();
+                }
+            }
+            Control::Open {
+                handle,
+                channel,
+                content,
+            } => self.on_open(peer, handle, channel, content),
+            Control::Close { handle } => self.on_close(peer, handle),
+            Control::Swarm { handle, body } => self.on_swarm_message(peer, handle, &body),
+        }
+    }
+
+    fn on_graph(&mut self, peer: PeerId, id: ChannelId, body: &Bytes) {
+        let Some(channel) = self.channels.get_mut(&id).filter(|c| c.active) else {
+            if let Some(link) = self.sessions.get(&peer) {
+                link.session.send(&Control::NoChannel { channel: id });
+            }
+            return;
+        };
+        let message = match Message::decode(body) {
+            Ok(message) => message,
+            Err(error) => {
+                tracing::warn!(peer = %peer.short(), %error, "bad graph message");
+                self.metrics
+                    .misbehaviour
+                    .with_label_values(&["graph"])
+                    .inc();
+                if let Some(link) = self.sessions.get(&peer) {
+                    link.session.close(Close::Protocol);
+                }
+                return;
+            }
+        };
+        let newcomer = channel.members.insert(peer);
+        let Some(link) = self.sessions.get_mut(&peer) else {
+            return;
+        };
+        if link.channels.len() >= limits::MAX_CHANNELS_PER_PEER && !link.channels.contains(&id) {
+            link.session.close(Close::Misbehaved);
+            return;
+        }
+        let proved = link.channels.insert(id);
+        if newcomer {
+            self.graph_event(id, Event::NeighbourUp { peer });
+        }
+        self.graph_event(id, Event::Message { peer, message });
+        if proved {
+            self.announce_channel(id, peer);
+            self.notify();
+        }
+    }
+
+    pub(super) fn tick_channels(&mut self, now: Duration) {
+        let ids: Vec<_> = self
+            .channels
+            .iter()
+            .filter(|(_, c)| c.active)
+            .map(|(id, _)| *id)
+            .collect();
+        for id in ids {
+            let channel = self.channels.get_mut(&id).expect("listed");
+            if channel.graph.next_timeout().is_some_and(|t| t <= now) {
+                self.graph_event(id, Event::Tick);
+            }
+            let Some(channel) = self.channels.get_mut(&id) else {
+                continue;
+            };
+            if self.transport.is_some()
+                && channel
+                    .last_round
+                    .is_none_or(|last| now.saturating_sub(last) >= REMEMBER_EVERY)
+            {
+                channel.last_round = Some(now);
+                self.tell_address(id);
+                self.remember_peers(id);
+            }
+        }
+    }
+
+    fn tell_address(&mut self, id: ChannelId) {
+        let addrs = self.own_addrs();
+        if addrs.is_empty() {
+            return;
+        }
+        let address = PeerAddress::sign(&self.key, &addrs, WallMs(wall_ms()));
+        self.graph_event(id, Event::OurAddress(address));
+    }
+
+    fn remember_peers(&self, id: ChannelId) {
+        let Some(channel) = self.channels.get(&id) else {
+            return;
+        };
+        if channel.meta.role == Role::Guest {
+            return;
+        }
+        let mut batch = Batch::new();
+        for peer in channel.graph.known_peers().take(limits::WANTED_NEIGHBOURS) {
+            let mut key = id.as_bytes().to_vec();
+            key.extend_from_slice(peer.peer().as_bytes());
+            let mut value = id.as_bytes().to_vec();
+            value.extend_from_slice(&peer.encode());
+            batch.put_setting(PEER_SETTINGS, &key, &value);
+        }
+        if !batch.is_empty() {
+            self.store.write_then(batch, log_failure);
+        }
+    }
+
+    pub(super) fn graph_event(&mut self, id: ChannelId, event: Event) {
+        let now = self.now();
+        let Some(channel) = self.channels.get_mut(&id) else {
+            return;
+        };
+        let mut actions = Vec::new();
+        channel
+            .graph
+            .handle(WallMs(wall_ms()), now, event, &mut actions);
+        self.graph_actions(id, actions);
+    }
+
+    fn graph_actions(&mut self, id: ChannelId, actions: Vec<Action>) {
+        for action in actions {
+            self.graph_action(id, action);
+        }
+    }
+
+    fn graph_action(&mut self, id: ChannelId, action: Action) {
+        match action {
+            Action::Send { peer, message } => {
+                if let Some(link) = self.sessions.get(&peer) {
+                    link.session.send(&Control::Graph {
+                        channel: id,
+                        body: message.encode().into(),
+                    });
+                }
+            }
+            Action::SendRecord { peer, id: record } => self.send_record(id, peer, record),
+            Action::Store { header, bytes } => self.store_record(id, &header, &bytes),
+            Action::StoreCharters { chain } => {
+                let keep = self
+                    .channels
+                    .get(&id)
+                    .is_some_and(|c| c.meta.role != Role::Guest);
+                if keep {
+                    let mut batch = Batch::new();
+                    batch.put_charter(&id, &chain.encode());
+                    self.store.write_then(batch, log_failure);
+                }
+                self.notify();
+            }
+            Action::Deliver { record } => {
+                if let (Some(item), Some(channel)) = (Item::of(&record), self.channels.get_mut(&id))
+                {
+                    channel.items.insert(record.id(), item);
+                }
+                self.notify();
+            }
+            Action::Remove { id: record, .. } => {
+                if let Some(channel) = self.channels.get_mut(&id) {
+                    channel.items.remove(&record);
+                }
+                let mut batch = Batch::new();
+                batch.remove_record(&id, &record);
+                self.store.write_then(batch, log_failure);
+                self.notify();
+            }
+            Action::Connect { peer, addrs } => self.learn_peer(id, peer, &addrs, false),
+            Action::Drop { peer, .. } => self.leave_one(id, peer),
+            Action::Fault { peer, fault } => {
+                tracing::warn!(peer = %peer.short(), %fault, "graph");
+                self.metrics
+                    .misbehaviour
+                    .with_label_values(&["graph"])
+                    .inc();
+                self.leave_one(id, peer);
+                if matches!(
+                    fault,
+                    Fault::MalformedRecord
+                        | Fault::ForgedRecord
+                        | Fault::BadCharter
+                        | Fault::ForgedAddress
+                ) {
+                    self.ban_later.push((peer, fault.to_string()));
+                }
+            }
+            Action::Synchronized { peer } => {
+                if let Some(channel) = self.channels.get_mut(&id) {
+                    channel.synchronized.insert(peer);
+                }
+                self.notify();
+            }
+            Action::CharterFork { ours, theirs } => {
+                self.metrics.charter_forks.inc();
+                self.warn(fork_warning(id, ours, theirs));
+            }
+            other => tracing::debug!(?other, "unknown graph action"),
+        }
+    }
+
+    fn leave_one(&mut self, id: ChannelId, peer: PeerId) {
+        if let Some(channel) = self.channels.get_mut(&id) {
+            channel.members.remove(&peer);
+            channel.synchronized.remove(&peer);
+        }
+        if let Some(link) = self.sessions.get_mut(&peer) {
+            link.channels.remove(&id);
+        }
+    }
+
+    fn send_record(&self, id: ChannelId, peer: PeerId, record: RecordId) {
+        let Some(link) = self.sessions.get(&peer) else {
+            return;
+        };
+        let (store, sender, inputs) = (
+            self.store.clone(),
+            link.session.sender(),
+            self.inputs.clone(),
+        );
+        task::spawn_blocking(move || match store.record(&id, &record) {
+            Ok(Some(bytes)) => {
+                let body = Message::Record(bytes.into()).encode().into();
+                sender.send(&Control::Graph { channel: id, body });
+            }
+            _ => {
+                let lost: super::Call = Box::new(move |core: &mut Core| {
+                    core.graph_event(id, Event::Lost { id: record });
+                });
+                let _ = inputs.blocking_send(Input::Call(lost));
+            }
+        });
+    }
+
+    fn store_record(&self, id: ChannelId, header: &RecordHeader, bytes: &Bytes) {
+        let mut batch = Batch::new();
+        let record = header.id;
+        batch.put_record(&id, &record, &header.encode(), bytes);
+        let (inputs, runtime) = (self.inputs.clone(), tokio::runtime::Handle::current());
+        self.store.write_then(batch, move |result| {
+            let input = Input::RecordStored {
+                channel: id,
+                record,
+                result: result.map_err(|e| e.to_string()),
+            };
+            // The index's own thread must not wait for the core.
+            runtime.spawn(async move {
+                let _ = inputs.send(input).await;
+            });
+        });
+    }
+
+    pub(super) fn on_record_stored(
+        &mut self,
+        id: ChannelId,
+        record: RecordId,
+        result: Result<(), String>,
+    ) {
+        let event = match result {
+            Ok(()) => Event::Stored { id: record },
+            Err(error) => {
+                self.warn(format!("a record could not be written: {error}"));
+                Event::StoreFailed { id: record }
+            }
+        };
+        self.graph_event(id, event);
+        self.notify();
+    }
+
+    /// Whether a session is still the one that a message came on.
+    pub(super) fn is_current(&self, session: SessionId, peer: PeerId) -> bool {
+        self.sessions
+            .get(&peer)
+            .is_some_and(|link| link.session.id == session)
+    }
+}
+
+/// Members besides ourselves that a link names.
+const LINK_PEERS: usize = 6;
+
+impl Channel {
+    /// The link that led here.
+    pub(crate) fn way_in(&self) -> Option<WayIn> {
+        self.meta.link.as_deref()?.parse().ok()
+    }
+}
+
+fn decode_remembered(value: &[u8]) -> Result<(ChannelId, PeerAddress), ()> {
+    let (id, address) = value.split_first_chunk::<32>().ok_or(())?;
+    let address = PeerAddress::decode(address).map_err(|_| ())?;
+    Ok((ChannelId(*id), address))
+}
+
+fn fork_warning(id: ChannelId, ours: CharterRef, theirs: CharterRef) -> String {
+    format!(
+        "channel {}: somebody signed another charter of version {} with the owners' keys ({:?} here, {:?} there): the keys may be stolen; no newer charter is taken",
+        id.short(),
+        ours.version,
+        ours.hash,
+        theirs.hash
+    )
+}
+
+fn log_failure(result: Result<(), samara_store::StoreError>) {
+    if let Err(error) = result {
+        tracing::warn!(%error, "index");
+    }
+}

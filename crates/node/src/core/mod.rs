@@ -1,0 +1,474 @@
+//! The core: one task that owns all state machines, and says what the connections'
+//! tasks do. Everything that happens reaches it as an [`Input`]; it never blocks
+//! and never waits.
+
+mod channels;
+mod dial;
+mod transfers;
+
+use std::{
+    collections::HashMap,
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+
+use quinn::SendStream;
+use samara_graph::SecretKey;
+use samara_store::{ReadError, Store};
+use samara_swarm::{ContentKey, RequestId, ServeId, Swarm};
+use samara_wire::{ChannelId, ContentId, PeerId, RecordId};
+use tokio::sync::{Notify, broadcast, mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+
+pub(crate) use channels::{
+    CHANNEL_SETTINGS, Channel, ChannelMeta, Item, Role, What, draft, graph_config, join, load,
+};
+pub(crate) use dial::Known;
+pub(crate) use transfers::{Failure, Transfer, TransferView};
+
+use crate::{
+    EngineError, addrs,
+    api::ErrorKind,
+    config::NodeConfig,
+    fetch::Fetched,
+    limits,
+    message::{Ask, Control, Handle},
+    metrics::Metrics,
+    pool::BufferPool,
+    session::{Close, Session, SessionId},
+    shaper::Shaper,
+    transport::Transport,
+};
+
+/// Names a transfer within the node.
+pub(crate) type TransferKey = ContentKey;
+
+/// Inputs that may wait for the core; whoever brings more waits.
+pub(crate) const MAX_QUEUED_INPUTS: usize = 4096;
+
+type Call = Box<dyn FnOnce(&mut Core) + Send>;
+
+/// Something that happened.
+pub(crate) enum Input {
+    /// A handshake succeeded.
+    Connected {
+        peer: PeerId,
+        connection: quinn::Connection,
+        dialled: bool,
+    },
+    /// A dial failed.
+    DialFailed { peer: PeerId, reason: String },
+    /// A session's tasks ended.
+    Disconnected {
+        session: SessionId,
+        peer: PeerId,
+        reason: String,
+        misbehaved: bool,
+    },
+    /// A frame of a control stream.
+    Control {
+        session: SessionId,
+        peer: PeerId,
+        control: Control,
+    },
+    /// A request, and the stream to answer it on.
+    Asked {
+        session: SessionId,
+        peer: PeerId,
+        ask: Ask,
+        stream: SendStream,
+    },
+    /// News of a request of ours.
+    Fetched {
+        key: TransferKey,
+        request: RequestId,
+        peer: PeerId,
+        news: Fetched,
+    },
+    /// A chunk went out.
+    Served {
+        key: TransferKey,
+        serve: ServeId,
+        peer: PeerId,
+        chunk: u32,
+        bytes: u32,
+    },
+    /// A request of a peer was answered or broke off.
+    ServeEnded {
+        key: TransferKey,
+        serve: ServeId,
+        peer: PeerId,
+    },
+    /// A stored chunk turned out not to have its hash.
+    Damaged { key: TransferKey, chunk: u32 },
+    /// A chunk could not be read for a peer.
+    ReadFailed {
+        key: TransferKey,
+        chunk: u32,
+        error: ReadError,
+    },
+    /// A record is on disk, or is not.
+    RecordStored {
+        channel: ChannelId,
+        record: RecordId,
+        result: Result<(), String>,
+    },
+    /// A sync of a transfer ended.
+    Synced {
+        key: TransferKey,
+        result: Result<(), samara_store::SyncError>,
+    },
+    /// A finished transfer is in place, or is not.
+    Finished {
+        key: TransferKey,
+        result: Result<(), EngineError>,
+    },
+    /// Code of a request that wants to see or change the core.
+    Call(Call),
+}
+
+/// The way to the core for tasks.
+#[derive(Clone)]
+pub(crate) struct CoreHandle {
+    inputs: mpsc::Sender<Input>,
+    changed: Arc<Notify>,
+}
+
+impl CoreHandle {
+    /// Runs `f` in the core and returns what it returns.
+    pub(crate) async fn call<R: Send + 'static>(
+        &self,
+        f: impl FnOnce(&mut Core) -> R + Send + 'static,
+    ) -> Result<R, EngineError> {
+        let (send, receive) = oneshot::channel();
+        let call: Call = Box::new(move |core| {
+            let _ = send.send(f(core));
+        });
+        let gone = || EngineError::new(ErrorKind::Interrupted, "the node is stopping");
+        self.inputs
+            .send(Input::Call(call))
+            .await
+            .map_err(|_| gone())?;
+        receive.await.map_err(|_| gone())
+    }
+
+    /// Calls `look` until it says something, each time that the core's state has
+    /// changed in a way that someone may wait for.
+    pub(crate) async fn wait_for<R: Send + 'static>(
+        &self,
+        mut look: impl FnMut(&mut Core) -> Option<R> + Send + Clone + 'static,
+    ) -> Result<R, EngineError> {
+        loop {
+            let changed = self.changed.notified();
+            tokio::pin!(changed);
+            changed.as_mut().enable();
+            let mut once = look.clone();
+            let found = self
+                .call(move |core| {
+                    let found = once(core);
+                    (once, found)
+                })
+                .await?;
+            look = found.0;
+            if let Some(result) = found.1 {
+                return Ok(result);
+            }
+            changed.await;
+        }
+    }
+}
+
+/// All that a node knows while it runs.
+pub(crate) struct Core {
+    pub(crate) config: NodeConfig,
+    pub(crate) key: SecretKey,
+    pub(crate) me: PeerId,
+    pub(crate) store: Store,
+    pub(crate) metrics: Metrics,
+    pub(crate) started: Instant,
+    pub(crate) channels: HashMap<ChannelId, Channel>,
+    pub(crate) transfers: HashMap<TransferKey, Transfer>,
+    transfer_by_content: HashMap<ContentId, TransferKey>,
+    pub(crate) sessions: HashMap<PeerId, Link>,
+    /// Peers whose bytes were wrong too often, until the node stops.
+    banned: HashMap<PeerId, String>,
+    dialling: HashMap<PeerId, dial::Dial>,
+    swarm: Swarm,
+    swarm_actions: Vec<samara_swarm::Action>,
+    transport: Option<Transport>,
+    inputs: mpsc::Sender<Input>,
+    changed: Arc<Notify>,
+    next_session: SessionId,
+    next_key: u32,
+    /// Streams of requests that wait for the swarm's word.
+    asked: HashMap<ServeId, transfers::Waiting>,
+    next_asked: u64,
+    /// Peers to ban when the state machine at work is done.
+    ban_later: Vec<(PeerId, String)>,
+    next_sample: Instant,
+    pub(crate) warnings: broadcast::Sender<String>,
+    subnets: Vec<addrs::Subnet>,
+    next_dial: Instant,
+    receive_pool: BufferPool,
+    send_pool: BufferPool,
+    wan_upload: Shaper,
+    stop: CancellationToken,
+}
+
+/// A session, and what both ends have said on it.
+pub(crate) struct Link {
+    pub(crate) session: Session,
+    /// Channels that the peer spoke of and that we hold.
+    pub(crate) channels: std::collections::HashSet<ChannelId>,
+    /// The site that the peer says it is in.
+    site: Option<String>,
+    /// The peer's names for contents.
+    theirs: HashMap<Handle, (ChannelId, ContentId)>,
+    /// Contents that we announced, under the transfer's key as the name.
+    ours: std::collections::HashSet<TransferKey>,
+    /// Requests of ours under way, to break them off.
+    requests: HashMap<RequestId, CancellationToken>,
+    /// Chunk bytes from and to this peer.
+    pub(crate) received: u64,
+    pub(crate) sent: Arc<std::sync::atomic::AtomicU64>,
+}
+
+impl Core {
+    /// A core without a network: channels and store only.
+    pub(crate) fn new(
+        config: NodeConfig,
+        key: SecretKey,
+        store: Store,
+        metrics: Metrics,
+        stop: CancellationToken,
+    ) -> Result<(Self, CoreHandle, mpsc::Receiver<Input>), EngineError> {
+        let (inputs, queue) = mpsc::channel(MAX_QUEUED_INPUTS);
+        let changed = Arc::new(Notify::new());
+        let mut seed = [0; 8];
+        crate::identity::random(&mut seed)?;
+        let me = key.peer_id();
+        let handle = CoreHandle {
+            inputs: inputs.clone(),
+            changed: changed.clone(),
+        };
+        let core = Self {
+            me,
+            key,
+            store,
+            metrics,
+            started: Instant::now(),
+            channels: HashMap::new(),
+            transfers: HashMap::new(),
+            transfer_by_content: HashMap::new(),
+            sessions: HashMap::new(),
+            banned: HashMap::new(),
+            dialling: HashMap::new(),
+            swarm: Swarm::new(
+                samara_swarm::Config::default(),
+                me,
+                u64::from_le_bytes(seed),
+            ),
+            swarm_actions: Vec::new(),
+            transport: None,
+            inputs,
+            changed,
+            next_session: 0,
+            next_key: 0,
+            asked: HashMap::new(),
+            next_asked: 0,
+            ban_later: Vec::new(),
+            next_sample: Instant::now(),
+            warnings: broadcast::channel(64).0,
+            subnets: addrs::subnets(),
+            next_dial: Instant::now(),
+            receive_pool: BufferPool::new(limits::MAX_UNWRITTEN),
+            send_pool: BufferPool::new(limits::MAX_UNSENT),
+            wan_upload: Shaper::new(config.wan_upload),
+            config,
+            stop,
+        };
+        Ok((core, handle, queue))
+    }
+
+    /// Gives the core a network. To be called on the engine's runtime.
+    pub(crate) fn go_online(&mut self, transport: Transport) {
+        tokio::spawn(dial::accept(
+            transport.endpoint.clone(),
+            self.inputs.clone(),
+        ));
+        self.transport = Some(transport);
+    }
+
+    /// Whether there is a network.
+    pub(crate) fn is_online(&self) -> bool {
+        self.transport.is_some()
+    }
+
+    /// Takes inputs until told to stop.
+    pub(crate) async fn run(mut self, mut queue: mpsc::Receiver<Input>) {
+        let mut batch = Vec::new();
+        loop {
+            let deadline = self.next_deadline();
+            tokio::select! {
+                biased;
+                () = self.stop.cancelled() => break,
+                n = queue.recv_many(&mut batch, 64) => {
+                    if n == 0 {
+                        break;
+                    }
+                    for input in batch.drain(..) {
+                        self.handle(input);
+                    }
+                }
+                () = tokio::time::sleep_until(deadline.into()) => {}
+            }
+            self.on_time();
+        }
+        for link in self.sessions.values() {
+            link.session.close(Close::Bye);
+        }
+        self.sync_all().await;
+        if let Some(transport) = &self.transport {
+            transport.endpoint.close(Close::Bye.code(), b"");
+            let _ =
+                tokio::time::timeout(Duration::from_millis(300), transport.endpoint.wait_idle())
+                    .await;
+        }
+    }
+
+    fn handle(&mut self, input: Input) {
+        match input {
+            Input::Connected {
+                peer,
+                connection,
+                dialled,
+            } => self.on_connected(peer, connection, dialled),
+            Input::DialFailed { peer, reason } => self.on_dial_failed(peer, &reason),
+            Input::Disconnected {
+                session,
+                peer,
+                reason,
+                misbehaved,
+            } => self.on_disconnected(session, peer, &reason, misbehaved),
+            Input::Control {
+                session,
+                peer,
+                control,
+            } => {
+                if self.is_current(session, peer) {
+                    self.on_control(peer, control);
+                }
+            }
+            Input::Asked {
+                session,
+                peer,
+                ask,
+                stream,
+            } => {
+                if self.is_current(session, peer) {
+                    self.on_asked(peer, ask, stream);
+                }
+            }
+            Input::Fetched {
+                key,
+                request,
+                peer,
+                news,
+            } => self.on_fetched(key, request, peer, news),
+            Input::Served {
+                key,
+                serve,
+                peer,
+                chunk,
+                bytes,
+            } => self.on_served(key, serve, peer, chunk, bytes),
+            Input::ServeEnded { key, serve, peer } => self.on_serve_ended(key, serve, peer),
+            Input::Damaged { key, chunk } => self.on_damaged(key, chunk),
+            Input::ReadFailed { key, chunk, error } => self.on_read_failed(key, chunk, &error),
+            Input::RecordStored {
+                channel,
+                record,
+                result,
+            } => self.on_record_stored(channel, record, result),
+            Input::Synced { key, result } => self.on_synced(key, result),
+            Input::Finished { key, result } => self.on_finished(key, result),
+            Input::Call(call) => call(self),
+        }
+    }
+
+    /// Tells whoever listens of something that stops nothing.
+    pub(crate) fn warn(&self, message: String) {
+        tracing::warn!("{message}");
+        let _ = self.warnings.send(message);
+    }
+
+    /// Addresses under which others may reach this node, best first.
+    pub(crate) fn own_addrs(&self) -> Vec<SocketAddr> {
+        self.transport
+            .as_ref()
+            .map(|t| addrs::reachable(t.addr))
+            .unwrap_or_default()
+    }
+
+    /// Whether an address is on a network that this machine has an interface in.
+    fn on_own_subnet(&self, addr: std::net::IpAddr) -> bool {
+        self.subnets.iter().any(|subnet| subnet.contains(addr))
+    }
+
+    fn next_deadline(&self) -> Instant {
+        let now = Instant::now();
+        let mut next = now + Duration::from_secs(1);
+        if let Some(swarm) = self.swarm.next_timeout() {
+            next = next.min(self.started + swarm);
+        }
+        for channel in self.channels.values() {
+            if let Some(graph) = channel.next_timeout() {
+                next = next.min(self.started + graph);
+            }
+        }
+        if self.is_online() {
+            next = next.min(self.next_dial);
+        }
+        if let Some(sync) = self.next_sync() {
+            next = next.min(sync);
+        }
+        next.max(now)
+    }
+
+    fn on_time(&mut self) {
+        let now = self.now();
+        if self.swarm.next_timeout().is_some_and(|t| t <= now) {
+            self.swarm_event(samara_swarm::Event::Tick);
+        }
+        self.tick_channels(now);
+        for (peer, why) in std::mem::take(&mut self.ban_later) {
+            self.ban(peer, &why);
+        }
+        self.sync_round();
+        if Instant::now() >= self.next_sample {
+            self.next_sample = Instant::now() + Duration::from_secs(1);
+            self.sample();
+        }
+        if self.is_online() && Instant::now() >= self.next_dial {
+            self.dial_round();
+        }
+    }
+
+    /// Time since the node started: what the state machines call now.
+    pub(crate) fn now(&self) -> Duration {
+        self.started.elapsed()
+    }
+
+    /// Tells whoever waits that something changed.
+    pub(crate) fn notify(&self) {
+        self.changed.notify_waiters();
+    }
+}
+
+/// Milliseconds since 1970, UTC.
+pub(crate) fn wall_ms() -> u64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |d| d.as_millis() as u64)
+}

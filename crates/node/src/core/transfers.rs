@@ -1,0 +1,888 @@
+//! Contents that are being fetched or served: the swarm's actions carried out,
+//! and what comes of them told back to it.
+
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, atomic::Ordering},
+    time::{Duration, Instant},
+};
+
+use quinn::SendStream;
+use samara_content::ChunkSet;
+use samara_store::{Content, ReadError, StoreError, SyncError, WriteError};
+use samara_swarm::{Action, Event, Message, RequestId, Role, ServeId, Tier};
+use samara_wire::{ChannelId, ContentId, PeerId};
+use tokio::task;
+use tokio_util::sync::CancellationToken;
+
+use super::{Core, Input, TransferKey};
+use crate::{
+    EngineError,
+    api::ErrorKind,
+    fetch::{self, FetchJob, Fetched},
+    limits,
+    message::{Ask, Control, Handle},
+    rate::Rate,
+    serve::{self, ServeJob},
+    session::{Close, is_lan},
+};
+
+/// Least time between two syncs of one transfer: what the persistent bitfield may
+/// lag behind by.
+const SYNC_EVERY: Duration = Duration::from_millis(100);
+
+/// A content that this node exchanges with others.
+#[derive(Debug)]
+pub(crate) struct Transfer {
+    pub(crate) content: Arc<Content>,
+    /// Whose record names it: the origin.
+    pub(crate) author: PeerId,
+    /// Channels whose members may have it from us.
+    pub(crate) channels: BTreeSet<ChannelId>,
+    /// Chunk bytes that the origin sent.
+    pub(crate) from_origin: u64,
+    /// Chunk bytes that others sent.
+    pub(crate) from_others: u64,
+    /// Chunks whose hash was wrong.
+    pub(crate) rejected: u64,
+    /// Why it will not be completed.
+    pub(crate) failure: Option<Failure>,
+    /// Whole, verified, and in its place.
+    pub(crate) finished: bool,
+    pub(crate) down: Rate,
+    pub(crate) up: Rate,
+    /// When bytes last came in.
+    pub(crate) last_progress: Instant,
+    finishing: bool,
+    dirty: bool,
+    syncing: bool,
+    last_sync: Instant,
+}
+
+/// Why a transfer stopped for good.
+#[derive(Debug, Clone)]
+pub(crate) struct Failure(pub(crate) EngineError);
+
+/// A transfer as those who wait for it see it.
+#[derive(Debug, Clone)]
+pub(crate) struct TransferView {
+    pub(crate) have: u64,
+    pub(crate) total: u64,
+    pub(crate) rate: u64,
+    pub(crate) peers: u32,
+    pub(crate) sources: u32,
+    pub(crate) from_origin: u64,
+    pub(crate) from_others: u64,
+    pub(crate) rejected: u64,
+    pub(crate) finished: bool,
+    pub(crate) failure: Option<Failure>,
+    pub(crate) idle: Duration,
+}
+
+/// A peer's request for chunks, until the swarm says whether it is answered.
+#[derive(Debug)]
+pub(super) struct Waiting {
+    stream: SendStream,
+}
+
+impl Core {
+    /// Takes part in a content's swarm, for the members of `channel`.
+    pub(crate) fn add_transfer(
+        &mut self,
+        content: Arc<Content>,
+        channel: ChannelId,
+        author: PeerId,
+    ) -> TransferKey {
+        if let Some(key) = self.transfer_by_content.get(content.id()).copied() {
+            let transfer = self.transfers.get_mut(&key).expect("indexed");
+            if Arc::ptr_eq(&transfer.content, &content) {
+                transfer.channels.insert(channel);
+                self.announce(key);
+                return key;
+            }
+            // The same content in another place: the newer handle counts.
+            self.remove_transfer(key);
+        }
+        let key = samara_swarm::ContentKey(self.next_key);
+        self.next_key += 1;
+        let now = Instant::now();
+        let manifest = content.manifest();
+        let largest = manifest.root().params.max();
+        let sizes: Arc<[u32]> = (0..manifest.chunk_count())
+            .map(|i| manifest.chunk(i).map_or(largest, |c| c.len))
+            .collect();
+        let event = Event::ContentAdded {
+            key,
+            chunk_sizes: sizes,
+            have: content.have(),
+            wanted: Some(content.wanted().clone()),
+            role: Role::Member,
+            priority: 0,
+        };
+        self.transfer_by_content.insert(*content.id(), key);
+        self.transfers.insert(
+            key,
+            Transfer {
+                finished: content.is_finished(),
+                content,
+                author,
+                channels: BTreeSet::from([channel]),
+                from_origin: 0,
+                from_others: 0,
+                rejected: 0,
+                failure: None,
+                down: Rate::default(),
+                up: Rate::default(),
+                last_progress: now,
+                finishing: false,
+                dirty: false,
+                syncing: false,
+                last_sync: now,
+            },
+        );
+        self.swarm_event(event);
+        self.announce(key);
+        self.notify();
+        key
+    }
+
+    /// Leaves a content's swarm.
+    pub(crate) fn remove_transfer(&mut self, key: TransferKey) {
+        let Some(transfer) = self.transfers.remove(&key) else {
+            return;
+        };
+        self.transfer_by_content.remove(transfer.content.id());
+        self.swarm_event(Event::ContentRemoved { key });
+        for link in self.sessions.values_mut() {
+            if link.ours.remove(&key) {
+                link.session.send(&Control::Close { handle: key.0 });
+            }
+        }
+        self.notify();
+    }
+
+    /// The transfer of a content, if there is one.
+    pub(crate) fn transfer_of(&self, content: &ContentId) -> Option<(TransferKey, &Transfer)> {
+        let key = *self.transfer_by_content.get(content)?;
+        Some((key, self.transfers.get(&key)?))
+    }
+
+    /// How a transfer stands.
+    pub(crate) fn view(&self, key: TransferKey) -> Option<TransferView> {
+        let transfer = self.transfers.get(&key)?;
+        let progress = self.swarm.progress(key)?;
+        Some(TransferView {
+            have: progress.have_bytes,
+            total: progress.wanted_bytes,
+            rate: transfer.down.per_second(),
+            peers: progress.peers as u32,
+            sources: progress.sources as u32,
+            from_origin: transfer.from_origin,
+            from_others: transfer.from_others,
+            rejected: transfer.rejected,
+            finished: transfer.finished,
+            failure: transfer.failure.clone(),
+            idle: transfer.last_progress.elapsed(),
+        })
+    }
+
+    /// Tells peers of the transfer's channels that we take part, where that is
+    /// news: all of them while we want something, else those that spoke first.
+    fn announce(&mut self, key: TransferKey) {
+        let peers: Vec<PeerId> = self.sessions.keys().copied().collect();
+        for peer in peers {
+            self.announce_to(key, peer);
+        }
+    }
+
+    /// A peer proved a channel: tells it of what we want there.
+    pub(super) fn announce_channel(&mut self, channel: ChannelId, peer: PeerId) {
+        let keys: Vec<_> = self
+            .transfers
+            .iter()
+            .filter(|(_, t)| t.channels.contains(&channel))
+            .map(|(key, _)| *key)
+            .collect();
+        for key in keys {
+            self.announce_to(key, peer);
+        }
+    }
+
+    fn announce_to(&mut self, key: TransferKey, peer: PeerId) {
+        let (Some(transfer), Some(link)) = (self.transfers.get(&key), self.sessions.get_mut(&peer))
+        else {
+            return;
+        };
+        let id = *transfer.content.id();
+        let Some(channel) = transfer.channels.intersection(&link.channels).next() else {
+            return;
+        };
+        let joined = link
+            .theirs
+            .values()
+            .any(|(c, content)| *content == id && transfer.channels.contains(c));
+        let fresh = link.ours.insert(key);
+        if !fresh {
+            return;
+        }
+        if !joined && transfer.content.has_wanted() {
+            // Whoever wants it will speak first.
+            link.ours.remove(&key);
+            return;
+        }
+        link.session.send(&Control::Open {
+            handle: key.0,
+            channel: *channel,
+            content: id,
+        });
+        if joined {
+            self.peer_joined(key, peer);
+        }
+    }
+
+    fn peer_joined(&mut self, key: TransferKey, peer: PeerId) {
+        let Some(link) = self.sessions.get(&peer) else {
+            return;
+        };
+        let tier = self.tier_of(link);
+        let rtt = link.session.rtt();
+        self.swarm_event(Event::PeerJoined { key, peer, tier });
+        self.swarm_event(Event::PathSample { peer, rtt });
+    }
+
+    fn tier_of(&self, link: &super::Link) -> Tier {
+        let addr = link.session.addr().ip();
+        match (&self.config.site, &link.site) {
+            (Some(ours), Some(theirs)) if ours == theirs => return Tier::Site,
+            (Some(_), Some(_)) => return Tier::Elsewhere,
+            _ => {}
+        }
+        if addr.is_loopback() || self.on_own_subnet(addr) {
+            Tier::Subnet
+        } else if is_lan(addr) {
+            Tier::Site
+        } else {
+            Tier::Elsewhere
+        }
+    }
+
+    pub(super) fn on_open(
+        &mut self,
+        peer: PeerId,
+        handle: Handle,
+        channel: ChannelId,
+        content: ContentId,
+    ) {
+        let Some(link) = self.sessions.get_mut(&peer) else {
+            return;
+        };
+        if link.theirs.len() >= limits::MAX_OPENS_PER_PEER && !link.theirs.contains_key(&handle) {
+            self.metrics
+                .misbehaviour
+                .with_label_values(&["opens"])
+                .inc();
+            link.session.close(Close::Misbehaved);
+            return;
+        }
+        // A channel that is not proved on both sides does not exist here.
+        if !link.channels.contains(&channel) {
+            return;
+        }
+        if let Some((_, old)) = link.theirs.insert(handle, (channel, content))
+            && old != content
+        {
+            self.peer_left(peer, old);
+        }
+        let Some(key) = self.serve_on_demand(channel, content) else {
+            return;
+        };
+        let Some(link) = self.sessions.get(&peer) else {
+            return;
+        };
+        if link.ours.contains(&key) {
+            self.peer_joined(key, peer);
+        } else {
+            self.announce_to(key, peer);
+        }
+    }
+
+    pub(super) fn on_close(&mut self, peer: PeerId, handle: Handle) {
+        let gone = self
+            .sessions
+            .get_mut(&peer)
+            .and_then(|link| link.theirs.remove(&handle));
+        if let Some((_, content)) = gone {
+            self.peer_left(peer, content);
+        }
+    }
+
+    fn peer_left(&mut self, peer: PeerId, content: ContentId) {
+        if let Some(key) = self.transfer_by_content.get(&content).copied() {
+            self.swarm_event(Event::PeerLeft { key, peer });
+        }
+    }
+
+    pub(super) fn on_swarm_message(&mut self, peer: PeerId, handle: Handle, body: &[u8]) {
+        let Some(link) = self.sessions.get(&peer) else {
+            return;
+        };
+        let Some((_, content)) = link.theirs.get(&handle) else {
+            return;
+        };
+        let Some(key) = self.transfer_by_content.get(content).copied() else {
+            return;
+        };
+        let Some(count) = self.swarm.chunk_count(key) else {
+            return;
+        };
+        match Message::decode(body, count) {
+            Ok(msg) => self.swarm_event(Event::Message { peer, key, msg }),
+            Err(error) => {
+                tracing::warn!(peer = %peer.short(), %error, "bad swarm message");
+                self.metrics
+                    .misbehaviour
+                    .with_label_values(&["swarm"])
+                    .inc();
+                link.session.close(Close::Protocol);
+            }
+        }
+    }
+
+    /// The transfer of a content of a channel, started now if the store has the
+    /// content and a record of the channel names it: a node with very many
+    /// contents at rest keeps none of them in memory.
+    fn serve_on_demand(&mut self, channel: ChannelId, content: ContentId) -> Option<TransferKey> {
+        let named = self.channels.get(&channel)?.named(&content);
+        if let Some(key) = self.transfer_by_content.get(&content).copied() {
+            let transfer = self.transfers.get_mut(&key)?;
+            if named.is_some() {
+                transfer.channels.insert(channel);
+            }
+            return transfer.channels.contains(&channel).then_some(key);
+        }
+        let author = named?.author;
+        let content = self.store.content(&content)?;
+        Some(self.add_transfer(content, channel, author))
+    }
+
+    pub(super) fn on_asked(&mut self, peer: PeerId, ask: Ask, mut stream: SendStream) {
+        let proved = |core: &Self, channel: &ChannelId| {
+            core.sessions
+                .get(&peer)
+                .is_some_and(|link| link.channels.contains(channel))
+        };
+        match ask {
+            Ask::Pages {
+                channel,
+                content,
+                pages,
+            } => {
+                let held = proved(self, &channel)
+                    .then(|| self.content_for(channel, &content))
+                    .flatten();
+                tokio::spawn(serve::serve_pages(stream, held, pages));
+            }
+            Ask::Chunks {
+                channel,
+                content,
+                chunks,
+            } => {
+                let key = proved(self, &channel)
+                    .then(|| self.serve_on_demand(channel, content))
+                    .flatten();
+                let Some(key) = key else {
+                    let _ = stream.reset(Close::Protocol.code());
+                    return;
+                };
+                let serve = ServeId(self.next_asked);
+                self.next_asked += 1;
+                self.asked.insert(serve, Waiting { stream });
+                self.swarm_event(Event::Incoming {
+                    key,
+                    peer,
+                    serve,
+                    chunks,
+                });
+            }
+        }
+    }
+
+    fn content_for(&self, channel: ChannelId, content: &ContentId) -> Option<Arc<Content>> {
+        if let Some((_, transfer)) = self.transfer_of(content)
+            && transfer.channels.contains(&channel)
+        {
+            return Some(transfer.content.clone());
+        }
+        self.channels.get(&channel)?.named(content)?;
+        self.store.content(content)
+    }
+
+    /// Tells the swarm what happened and does what it says.
+    pub(super) fn swarm_event(&mut self, event: Event) {
+        let now = self.now();
+        let mut events = vec![event];
+        let mut actions = std::mem::take(&mut self.swarm_actions);
+        while let Some(event) = events.pop() {
+            self.swarm.handle(now, event, &mut actions);
+            for action in actions.drain(..) {
+                self.swarm_action(action, &mut events);
+            }
+        }
+        self.swarm_actions = actions;
+    }
+
+    fn swarm_action(&mut self, action: Action, events: &mut Vec<Event>) {
+        match action {
+            Action::Send { peer, key, msg } => {
+                if let Some(link) = self.sessions.get(&peer) {
+                    link.session.send(&Control::Swarm {
+                        handle: key.0,
+                        body: msg.encode().into(),
+                    });
+                }
+            }
+            Action::Request {
+                peer,
+                key,
+                request,
+                chunks,
+            } => {
+                if !self.request(peer, key, request, &chunks) {
+                    events.push(Event::RequestFailed { key, peer, request });
+                }
+            }
+            Action::Cancel { peer, request, .. } => {
+                if let Some(cancel) = self
+                    .sessions
+                    .get_mut(&peer)
+                    .and_then(|link| link.requests.remove(&request))
+                {
+                    cancel.cancel();
+                }
+            }
+            Action::Serve {
+                peer,
+                key,
+                serve,
+                chunks,
+            } => {
+                if !self.serve(peer, key, serve, &chunks) {
+                    events.push(Event::ServeEnded { key, peer, serve });
+                }
+            }
+            Action::Refuse { serve, .. } => {
+                if let Some(mut waiting) = self.asked.remove(&serve) {
+                    let _ = waiting.stream.reset(Close::Busy.code());
+                }
+            }
+            Action::Punish { peer, offence } => {
+                self.metrics
+                    .misbehaviour
+                    .with_label_values(&["swarm"])
+                    .inc();
+                self.ban_later.push((peer, offence.to_string()));
+            }
+            Action::Recheck { key, chunk } => self.recheck(key, chunk),
+            Action::Complete { key } => self.complete(key),
+            Action::NoSource { .. } => self.notify(),
+        }
+    }
+
+    fn request(
+        &mut self,
+        peer: PeerId,
+        key: TransferKey,
+        request: RequestId,
+        chunks: &[u32],
+    ) -> bool {
+        let (Some(transfer), Some(link)) = (self.transfers.get(&key), self.sessions.get_mut(&peer))
+        else {
+            return false;
+        };
+        let Some(channel) = transfer.channels.intersection(&link.channels).next() else {
+            return false;
+        };
+        let manifest = transfer.content.manifest();
+        let Some(chunks) = chunks
+            .iter()
+            .map(|i| manifest.chunk(*i).map(|c| (*i, c.len)))
+            .collect::<Option<Vec<_>>>()
+        else {
+            return false;
+        };
+        let cancel = CancellationToken::new();
+        link.requests.insert(request, cancel.clone());
+        self.metrics.open_requests.inc();
+        let job = FetchJob {
+            key,
+            request,
+            peer,
+            channel: *channel,
+            content: transfer.content.clone(),
+            chunks,
+        };
+        tokio::spawn(fetch::fetch_chunks(
+            link.session.connection.clone(),
+            job,
+            self.receive_pool.clone(),
+            self.inputs.clone(),
+            cancel,
+        ));
+        true
+    }
+
+    fn serve(&mut self, peer: PeerId, key: TransferKey, serve: ServeId, chunks: &[u32]) -> bool {
+        let Some(waiting) = self.asked.remove(&serve) else {
+            return false;
+        };
+        let (Some(transfer), Some(link)) = (self.transfers.get(&key), self.sessions.get(&peer))
+        else {
+            return false;
+        };
+        let manifest = transfer.content.manifest();
+        let chunks = chunks
+            .iter()
+            .filter_map(|i| manifest.chunk(*i).map(|c| (*i, c.len)))
+            .collect();
+        let lan = link.session.is_lan();
+        let job = ServeJob {
+            key,
+            serve,
+            peer,
+            content: transfer.content.clone(),
+            chunks,
+            sent: link.sent.clone(),
+        };
+        let shaper = if lan {
+            Default::default()
+        } else {
+            self.wan_upload.clone()
+        };
+        tokio::spawn(serve::serve_chunks(
+            waiting.stream,
+            job,
+            self.send_pool.clone(),
+            shaper,
+            self.inputs.clone(),
+        ));
+        true
+    }
+
+    pub(super) fn on_fetched(
+        &mut self,
+        key: TransferKey,
+        request: RequestId,
+        peer: PeerId,
+        news: Fetched,
+    ) {
+        match news {
+            Fetched::Arrived { chunk, bytes } => {
+                let lan = match self.sessions.get_mut(&peer) {
+                    Some(link) => {
+                        link.received += u64::from(bytes);
+                        link.session.is_lan()
+                    }
+                    None => true,
+                };
+                if let Some(transfer) = self.transfers.get_mut(&key) {
+                    let origin = peer == transfer.author;
+                    if origin {
+                        transfer.from_origin += u64::from(bytes);
+                    } else {
+                        transfer.from_others += u64::from(bytes);
+                    }
+                    transfer.down.add(bytes.into());
+                    transfer.last_progress = Instant::now();
+                    self.metrics.received(bytes.into(), origin, lan);
+                }
+                self.swarm_event(Event::ChunkArrived {
+                    key,
+                    chunk,
+                    peer,
+                    bytes,
+                });
+            }
+            Fetched::Written { chunk, took } => {
+                self.metrics.chunks_verified.inc();
+                self.metrics.chunk_fetch.observe(took.as_secs_f64());
+                if let Some(transfer) = self.transfers.get_mut(&key) {
+                    transfer.dirty = true;
+                }
+                self.swarm_event(Event::ChunkVerified { key, chunk, peer });
+                self.swarm_event(Event::ChunkStored { key, chunk });
+            }
+            Fetched::Mismatch { chunk } => {
+                self.metrics.chunks_rejected.inc();
+                if let Some(transfer) = self.transfers.get_mut(&key) {
+                    transfer.rejected += 1;
+                }
+                tracing::warn!(peer = %peer.short(), chunk, "chunk with a wrong hash");
+                self.swarm_event(Event::ChunkRejected { key, chunk, peer });
+                self.notify();
+            }
+            Fetched::Failed { chunk, error } => self.on_write_failed(key, chunk, &error),
+            Fetched::Ended { whole } => {
+                self.metrics.open_requests.dec();
+                let ours = self
+                    .sessions
+                    .get_mut(&peer)
+                    .is_some_and(|link| link.requests.remove(&request).is_some());
+                if ours && !whole {
+                    self.swarm_event(Event::RequestFailed { key, peer, request });
+                }
+            }
+        }
+    }
+
+    fn on_write_failed(&mut self, key: TransferKey, chunk: u32, error: &WriteError) {
+        if matches!(
+            error,
+            WriteError::NotWritable | WriteError::NotWanted { .. }
+        ) {
+            self.swarm_event(Event::ChunkDropped { key, chunk });
+            return;
+        }
+        let kind = match error {
+            WriteError::NoSpace { .. } => ErrorKind::NoSpace,
+            _ => ErrorKind::Disk,
+        };
+        self.fail(
+            key,
+            EngineError::new(
+                kind,
+                format!("{error}; what is there is kept, run it again to resume"),
+            ),
+        );
+    }
+
+    /// Ends a transfer for good; whoever waits for it reports why.
+    fn fail(&mut self, key: TransferKey, error: EngineError) {
+        if let Some(transfer) = self.transfers.get_mut(&key)
+            && transfer.failure.is_none()
+        {
+            tracing::warn!(%error, content = %transfer.content.id().short(), "transfer failed");
+            transfer.failure = Some(Failure(error));
+            self.swarm_event(Event::ContentRemoved { key });
+            self.notify();
+        }
+    }
+
+    pub(super) fn on_served(
+        &mut self,
+        key: TransferKey,
+        serve: ServeId,
+        peer: PeerId,
+        chunk: u32,
+        bytes: u32,
+    ) {
+        let lan = self
+            .sessions
+            .get(&peer)
+            .is_none_or(|link| link.session.is_lan());
+        if let Some(transfer) = self.transfers.get_mut(&key) {
+            transfer.up.add(bytes.into());
+            self.metrics
+                .sent(bytes.into(), transfer.author == self.me, lan);
+        }
+        self.swarm_event(Event::Served {
+            key,
+            peer,
+            serve,
+            chunk,
+            bytes,
+        });
+    }
+
+    pub(super) fn on_serve_ended(&mut self, key: TransferKey, serve: ServeId, peer: PeerId) {
+        self.swarm_event(Event::ServeEnded { key, peer, serve });
+    }
+
+    pub(super) fn on_read_failed(&mut self, key: TransferKey, chunk: u32, error: &ReadError) {
+        if matches!(error, ReadError::NotHere { .. }) {
+            return;
+        }
+        let lost = match error {
+            ReadError::Changed { lost, .. } => lost.clone(),
+            _ => vec![chunk],
+        };
+        let message = format!("{error}");
+        tracing::warn!("{message}");
+        self.warn(message);
+        self.withdraw(key, lost);
+    }
+
+    /// Chunks that turned out damaged: withdrawn, and fetched again where that is
+    /// possible.
+    fn withdraw(&mut self, key: TransferKey, lost: Vec<u32>) {
+        for chunk in lost {
+            self.metrics.chunks_withdrawn.inc();
+            self.swarm_event(Event::ChunkLost { key, chunk });
+        }
+        if let Some(transfer) = self.transfers.get_mut(&key)
+            && !transfer.content.has_wanted()
+        {
+            transfer.finished = false;
+        }
+        self.notify();
+    }
+
+    fn recheck(&self, key: TransferKey, chunk: u32) {
+        let Some(transfer) = self.transfers.get(&key) else {
+            return;
+        };
+        let (content, inputs) = (transfer.content.clone(), self.inputs.clone());
+        task::spawn_blocking(move || {
+            if let Ok(false) = content.recheck(chunk) {
+                let _ = inputs.blocking_send(Input::Damaged { key, chunk });
+            }
+        });
+    }
+
+    pub(super) fn on_damaged(&mut self, key: TransferKey, chunk: u32) {
+        self.warn(format!(
+            "chunk {chunk} was damaged on this disk; it is fetched again"
+        ));
+        self.withdraw(key, vec![chunk]);
+    }
+
+    fn complete(&mut self, key: TransferKey) {
+        let Some(transfer) = self.transfers.get_mut(&key) else {
+            return;
+        };
+        if transfer.content.is_finished() {
+            transfer.finished = true;
+            self.notify();
+            return;
+        }
+        if std::mem::replace(&mut transfer.finishing, true) {
+            return;
+        }
+        let (content, inputs) = (transfer.content.clone(), self.inputs.clone());
+        task::spawn_blocking(move || {
+            let result = content.finish().map_err(EngineError::from);
+            let _ = inputs.blocking_send(Input::Finished { key, result });
+        });
+    }
+
+    pub(super) fn on_finished(&mut self, key: TransferKey, result: Result<(), EngineError>) {
+        let Some(transfer) = self.transfers.get_mut(&key) else {
+            return;
+        };
+        transfer.finishing = false;
+        match result {
+            Ok(()) => {
+                transfer.finished = true;
+                tracing::info!(content = %transfer.content.id().short(), "complete");
+                self.notify();
+            }
+            Err(error) => self.fail(key, error),
+        }
+    }
+
+    /// Starts the syncs that are due.
+    pub(super) fn sync_round(&mut self) {
+        for (key, transfer) in &mut self.transfers {
+            if transfer.dirty && !transfer.syncing && transfer.last_sync.elapsed() >= SYNC_EVERY {
+                transfer.dirty = false;
+                transfer.syncing = true;
+                let (key, content, inputs) = (*key, transfer.content.clone(), self.inputs.clone());
+                task::spawn_blocking(move || {
+                    let result = content.sync();
+                    let _ = inputs.blocking_send(Input::Synced { key, result });
+                });
+            }
+        }
+    }
+
+    /// When the next sync is due.
+    pub(super) fn next_sync(&self) -> Option<Instant> {
+        self.transfers
+            .values()
+            .filter(|t| t.dirty && !t.syncing)
+            .map(|t| t.last_sync + SYNC_EVERY)
+            .min()
+    }
+
+    pub(super) fn on_synced(&mut self, key: TransferKey, result: Result<(), SyncError>) {
+        let Some(transfer) = self.transfers.get_mut(&key) else {
+            return;
+        };
+        transfer.syncing = false;
+        transfer.last_sync = Instant::now();
+        if let Err(error) = result {
+            tracing::warn!(%error, "sync");
+            self.withdraw(key, error.lost);
+        }
+    }
+
+    /// Makes durable what came in, before the node stops.
+    pub(super) async fn sync_all(&mut self) {
+        for transfer in self.transfers.values() {
+            if transfer.dirty || transfer.syncing {
+                let content = transfer.content.clone();
+                let _ = task::spawn_blocking(move || content.sync()).await;
+            }
+        }
+    }
+
+    /// Once a second: path measurements for the swarm, and the gauges.
+    pub(super) fn sample(&mut self) {
+        let samples: Vec<_> = self
+            .sessions
+            .iter()
+            .filter(|(_, link)| !link.ours.is_empty())
+            .map(|(peer, link)| (*peer, link.session.rtt()))
+            .collect();
+        for (peer, rtt) in samples {
+            self.swarm_event(Event::PathSample { peer, rtt });
+        }
+        self.metrics.store_bytes.set(self.store.used() as i64);
+        let records: usize = self
+            .channels
+            .values()
+            .map(|c| c.graph.status().records)
+            .sum();
+        self.metrics.records.set(records as i64);
+    }
+
+    /// Chunk bytes sent to a peer.
+    pub(crate) fn sent_to(&self, peer: &PeerId) -> u64 {
+        self.sessions
+            .get(peer)
+            .map_or(0, |link| link.sent.load(Ordering::Relaxed))
+    }
+
+    /// Chunks of a content that are here, by the store.
+    pub(crate) fn have_of(&self, content: &ContentId) -> Option<ChunkSet> {
+        self.transfer_of(content).map(|(_, t)| t.content.have())
+    }
+}
+
+impl From<StoreError> for EngineError {
+    fn from(error: StoreError) -> Self {
+        let kind = match &error {
+            StoreError::NewerFormat { .. } => ErrorKind::NewerFormat,
+            StoreError::Locked { .. } => ErrorKind::Locked,
+            StoreError::NoSpace { .. } | StoreError::OverQuota { .. } => ErrorKind::NoSpace,
+            StoreError::DestinationDiffers { .. } => ErrorKind::Exists,
+            StoreError::ChangedDuringImport { .. } => ErrorKind::Changed,
+            StoreError::Manifest(_) | StoreError::Unportable { .. } => ErrorKind::Manifest,
+            StoreError::NothingSelected
+            | StoreError::BadDestination { .. }
+            | StoreError::SpecialFile { .. }
+            | StoreError::NotUtf8 { .. } => ErrorKind::Usage,
+            StoreError::UnknownContent(_) => ErrorKind::NotFound,
+            StoreError::Cancelled => ErrorKind::Interrupted,
+            StoreError::Io { source, .. } => match source.kind() {
+                std::io::ErrorKind::NotFound => ErrorKind::NotFound,
+                std::io::ErrorKind::StorageFull => ErrorKind::NoSpace,
+                _ => ErrorKind::Disk,
+            },
+            StoreError::Index { .. }
+            | StoreError::Sync(_)
+            | StoreError::NotADataDirectory { .. } => ErrorKind::Disk,
+            _ => ErrorKind::Internal,
+        };
+        Self::new(kind, error.to_string())
+    }
+}

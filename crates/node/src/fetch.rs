@@ -1,0 +1,179 @@
+//! The receiving side of a request: one copy from the transport's buffers into a
+//! pooled chunk buffer, hashed and written from there on a blocking thread.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use quinn::{Connection, VarInt};
+use samara_store::{Content, WriteError};
+use samara_swarm::RequestId;
+use samara_wire::{ChannelId, ContentId, PeerId};
+use tokio::{sync::mpsc, task};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    core::{Input, TransferKey},
+    message::{Ask, ROOT_PAGE},
+    pool::BufferPool,
+    session::open_request,
+};
+
+/// First byte of each answered item: the bytes follow.
+pub(crate) const HERE: u8 = 0;
+/// First byte of each answered item: the peer has it not, or not any more.
+pub(crate) const NOT_HERE: u8 = 1;
+
+/// What became of a request for chunks, piece by piece.
+#[derive(Debug)]
+pub(crate) enum Fetched {
+    /// All bytes are here, not yet verified.
+    Arrived { chunk: u32, bytes: u32 },
+    /// The hash matches and the bytes are written.
+    Written { chunk: u32, took: Duration },
+    /// The hash does not match.
+    Mismatch { chunk: u32 },
+    /// The disk refused it.
+    Failed { chunk: u32, error: WriteError },
+    /// Nothing more comes in; `whole` if every chunk did.
+    Ended { whole: bool },
+}
+
+/// Who asks for what, for the news to the core.
+#[derive(Debug)]
+pub(crate) struct FetchJob {
+    pub(crate) key: TransferKey,
+    pub(crate) request: RequestId,
+    pub(crate) peer: PeerId,
+    pub(crate) channel: ChannelId,
+    pub(crate) content: Arc<Content>,
+    /// Number and size of each chunk.
+    pub(crate) chunks: Vec<(u32, u32)>,
+}
+
+impl FetchJob {
+    fn input(&self, news: Fetched) -> Input {
+        Input::Fetched {
+            key: self.key,
+            request: self.request,
+            peer: self.peer,
+            news,
+        }
+    }
+}
+
+/// Carries out a request for chunks. `Ended` comes once, and last but for the
+/// outcomes of chunks that arrived.
+pub(crate) async fn fetch_chunks(
+    connection: Connection,
+    job: FetchJob,
+    pool: BufferPool,
+    core: mpsc::Sender<Input>,
+    cancel: CancellationToken,
+) {
+    let job = Arc::new(job);
+    let whole = tokio::select! {
+        whole = receive(&connection, &job, &pool, &core) => whole,
+        () = cancel.cancelled() => false,
+    };
+    let _ = core.send(job.input(Fetched::Ended { whole })).await;
+}
+
+async fn receive(
+    connection: &Connection,
+    job: &Arc<FetchJob>,
+    pool: &BufferPool,
+    core: &mpsc::Sender<Input>,
+) -> bool {
+    let started = Instant::now();
+    let ask = Ask::Chunks {
+        channel: job.channel,
+        content: *job.content.id(),
+        chunks: job.chunks.iter().map(|(index, _)| *index).collect(),
+    };
+    let Ok((_request, mut stream)) = open_request(connection, &ask).await else {
+        return false;
+    };
+    let mut whole = true;
+    for (chunk, bytes) in job.chunks.iter().copied() {
+        let mut status = [0];
+        if stream.read_exact(&mut status).await.is_err() {
+            return false;
+        }
+        if status[0] != HERE {
+            whole = false;
+            continue;
+        }
+        let mut buffer = pool.get(bytes as usize).await;
+        if stream
+            .read_exact(buffer.sized(bytes as usize))
+            .await
+            .is_err()
+        {
+            return false;
+        }
+        let arrived = job.input(Fetched::Arrived { chunk, bytes });
+        if core.send(arrived).await.is_err() {
+            return false;
+        }
+        let (job, core) = (Arc::clone(job), core.clone());
+        task::spawn_blocking(move || {
+            let news = match job.content.verify_and_write(chunk, &buffer) {
+                Ok(()) => Fetched::Written {
+                    chunk,
+                    took: started.elapsed(),
+                },
+                Err(WriteError::Mismatch { .. }) => Fetched::Mismatch { chunk },
+                Err(error) => Fetched::Failed { chunk, error },
+            };
+            drop(buffer);
+            let _ = core.blocking_send(job.input(news));
+        });
+    }
+    whole
+}
+
+/// Fetches manifest pages from one peer, in order; stops early where the peer has
+/// no more. Unverified. Each page's bytes are bounded.
+pub(crate) async fn fetch_pages(
+    connection: &Connection,
+    channel: ChannelId,
+    content: ContentId,
+    pages: &[u32],
+) -> Vec<(u32, Vec<u8>)> {
+    let mut got = Vec::new();
+    let ask = Ask::Pages {
+        channel,
+        content,
+        pages: pages.to_vec(),
+    };
+    let Ok((_, mut stream)) = open_request(connection, &ask).await else {
+        return got;
+    };
+    for page in pages {
+        let mut head = [0; 5];
+        if stream.read_exact(&mut head[..1]).await.is_err() || head[0] != HERE {
+            break;
+        }
+        if stream.read_exact(&mut head[1..]).await.is_err() {
+            break;
+        }
+        let len = u32::from_le_bytes(head[1..].try_into().expect("four bytes")) as usize;
+        let max = if *page == ROOT_PAGE {
+            samara_content::limits::MAX_ROOT_BYTES
+        } else {
+            samara_content::limits::MAX_PAGE_BYTES
+        };
+        if len > max {
+            let _ = stream.stop(VarInt::from_u32(1));
+            break;
+        }
+        let mut bytes = vec![0; len];
+        if stream.read_exact(&mut bytes).await.is_err() {
+            break;
+        }
+        got.push((*page, bytes));
+    }
+    got
+}

@@ -1,0 +1,126 @@
+//! What a node counts, under the names and units of Prometheus' conventions.
+
+use prometheus::{Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry};
+
+use crate::{EngineError, api::ErrorKind};
+
+/// All metrics of one node. Cheap to clone.
+#[derive(Debug, Clone)]
+pub(crate) struct Metrics {
+    pub(crate) registry: Registry,
+    chunk_bytes: IntCounterVec,
+    pub(crate) chunks_verified: IntCounter,
+    pub(crate) chunks_rejected: IntCounter,
+    pub(crate) chunks_withdrawn: IntCounter,
+    pub(crate) connections: IntGauge,
+    pub(crate) records: IntGauge,
+    pub(crate) open_requests: IntGauge,
+    pub(crate) store_bytes: IntGauge,
+    pub(crate) misbehaviour: IntCounterVec,
+    pub(crate) charter_forks: IntCounter,
+    pub(crate) chunk_fetch: Histogram,
+}
+
+impl Metrics {
+    pub(crate) fn new() -> Result<Self, EngineError> {
+        Self::register().map_err(|e| EngineError::new(ErrorKind::Internal, e.to_string()))
+    }
+
+    fn register() -> prometheus::Result<Self> {
+        let registry = Registry::new();
+        let counter = |name: &str, help: &str| {
+            let metric = IntCounter::new(name, help)?;
+            registry.register(Box::new(metric.clone()))?;
+            Ok::<_, prometheus::Error>(metric)
+        };
+        let counters = |name: &str, help: &str, labels: &[&str]| {
+            let metric = IntCounterVec::new(Opts::new(name, help), labels)?;
+            registry.register(Box::new(metric.clone()))?;
+            Ok::<_, prometheus::Error>(metric)
+        };
+        let gauge = |name: &str, help: &str| {
+            let metric = IntGauge::new(name, help)?;
+            registry.register(Box::new(metric.clone()))?;
+            Ok::<_, prometheus::Error>(metric)
+        };
+        let chunk_bytes = counters(
+            "samara_chunk_bytes_total",
+            "Chunk payload bytes moved; source is the origin (the record's author) or any other peer, seen from the receiver.",
+            &["direction", "source", "scope"],
+        )?;
+        for direction in ["received", "sent"] {
+            for source in ["origin", "peer"] {
+                for scope in ["lan", "wan"] {
+                    // A series that exists from the start is one that rates work on.
+                    chunk_bytes.with_label_values(&[direction, source, scope]);
+                }
+            }
+        }
+        let misbehaviour = counters(
+            "samara_peer_misbehaviour_total",
+            "Times that a peer broke the protocol, by the part of it.",
+            &["kind"],
+        )?;
+        for kind in ["protocol", "graph", "swarm", "opens"] {
+            misbehaviour.with_label_values(&[kind]);
+        }
+        let chunk_fetch = Histogram::with_opts(
+            HistogramOpts::new(
+                "samara_chunk_fetch_seconds",
+                "Time from sending a request to a chunk of it being verified and written.",
+            )
+            .buckets(vec![
+                0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0,
+            ]),
+        )?;
+        registry.register(Box::new(chunk_fetch.clone()))?;
+        Ok(Self {
+            chunks_verified: counter(
+                "samara_chunks_verified_total",
+                "Chunks received whose hash matched.",
+            )?,
+            chunks_rejected: counter(
+                "samara_chunks_rejected_total",
+                "Chunks received whose hash did not match.",
+            )?,
+            chunks_withdrawn: counter(
+                "samara_chunks_withdrawn_total",
+                "Chunks found changed or damaged on this disk and no longer served.",
+            )?,
+            connections: gauge("samara_peers", "Connected peers.")?,
+            records: gauge("samara_records", "Records held, in all channels.")?,
+            open_requests: gauge(
+                "samara_open_requests",
+                "Requests for chunks that are under way.",
+            )?,
+            store_bytes: gauge(
+                "samara_store_bytes",
+                "Bytes that the store's own content files use.",
+            )?,
+            charter_forks: counter(
+                "samara_charter_forks_total",
+                "Conflicting charters seen: an owner's keys may be stolen.",
+            )?,
+            chunk_bytes,
+            misbehaviour,
+            chunk_fetch,
+            registry,
+        })
+    }
+
+    pub(crate) fn received(&self, bytes: u64, origin: bool, lan: bool) {
+        self.moved("received", bytes, origin, lan);
+    }
+
+    pub(crate) fn sent(&self, bytes: u64, origin: bool, lan: bool) {
+        self.moved("sent", bytes, origin, lan);
+    }
+
+    fn moved(&self, direction: &str, bytes: u64, origin: bool, lan: bool) {
+        let source = if origin { "origin" } else { "peer" };
+        let scope = if lan { "lan" } else { "wan" };
+        self.chunk_bytes
+            .with_label_values(&[direction, source, scope])
+            .inc_by(bytes);
+    }
+}

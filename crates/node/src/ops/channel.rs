@@ -1,0 +1,170 @@
+//! Lasting channels: making, listing, linking, leaving.
+
+use samara_graph::{Charter, CharterChain, Graph, Kind, WallMs};
+use samara_store::Batch;
+use samara_wire::ChannelId;
+
+use super::{Context, resolve};
+use crate::{
+    EngineError, addrs,
+    api::{ErrorKind, Event},
+    config::DEFAULT_PORT,
+    core::{Channel, ChannelMeta, Role, graph_config, wall_ms},
+    engine, identity,
+};
+
+/// Makes a channel that this node's identity owns, and keeps it.
+pub(super) async fn new_channel(
+    context: &Context,
+    name: &str,
+    meta: ChannelMeta,
+) -> Result<ChannelId, EngineError> {
+    let mut nonce = [0; 16];
+    identity::random(&mut nonce)?;
+    let (key, me) = context
+        .core()
+        .call(|core| (core.key.clone(), core.me))
+        .await?;
+    let record = |e: &dyn std::fmt::Display| EngineError::new(ErrorKind::Usage, e.to_string());
+    let signed = Charter::open(name, me, WallMs(wall_ms()), nonce)
+        .sign(&[&key])
+        .map_err(|e| record(&e))?;
+    let chain = CharterChain::new(signed).map_err(|e| record(&e))?;
+    let id = chain.channel();
+    let bytes = chain.encode();
+    context
+        .blocking(move |store| {
+            let mut batch = Batch::new();
+            batch.put_charter(&id, &bytes);
+            Ok(store.write(batch)?)
+        })
+        .await?;
+    let graph =
+        Graph::restore(chain, std::iter::empty(), graph_config(me)?).map_err(|e| record(&e))?;
+    let active = context.engine.mode == crate::Mode::Node;
+    context
+        .core()
+        .call(move |core| {
+            let channel = Channel::new(graph, meta, Default::default());
+            core.add_channel(id, channel, active);
+        })
+        .await?;
+    Ok(id)
+}
+
+pub(super) async fn create(context: &Context, name: &str) -> Result<(), EngineError> {
+    let wanted = name.to_owned();
+    let taken = context
+        .core()
+        .call(move |core| {
+            core.channels.iter().any(|(_, c)| {
+                c.meta.role == Role::Owner && c.name().as_deref() == Some(wanted.as_str())
+            })
+        })
+        .await?;
+    if taken {
+        return Err(EngineError::new(
+            ErrorKind::Exists,
+            format!("this node owns a channel called \"{name}\" already"),
+        ));
+    }
+    let id = new_channel(context, name, ChannelMeta::new(Role::Owner)).await?;
+    context
+        .emit(Event::Channel {
+            id: id.to_string(),
+            name: name.to_owned(),
+            role: Role::Owner.name().to_owned(),
+            records: 0,
+            version: None,
+            issues: 0,
+        })
+        .await;
+    Ok(())
+}
+
+pub(super) async fn list(context: &Context) -> Result<(), EngineError> {
+    let channels = context
+        .core()
+        .call(|core| {
+            let mut rows: Vec<_> = core
+                .channels
+                .iter()
+                .filter(|(_, c)| !matches!(c.meta.role, Role::Share | Role::Guest))
+                .map(|(id, c)| Event::Channel {
+                    id: id.to_string(),
+                    name: c.name().unwrap_or_default(),
+                    role: c.meta.role.name().to_owned(),
+                    records: c.graph.status().records as u64,
+                    version: super::publish::newest_version(c),
+                    issues: c.newest(Kind::ISSUE).len() as u64,
+                })
+                .collect();
+            rows.sort_by_key(|row| match row {
+                Event::Channel { name, id, .. } => (name.clone(), id.clone()),
+                _ => Default::default(),
+            });
+            rows
+        })
+        .await?;
+    for channel in channels {
+        context.emit(channel).await;
+    }
+    Ok(())
+}
+
+pub(super) async fn link(context: &Context, channel: &str) -> Result<(), EngineError> {
+    let text = channel.to_owned();
+    let listen = context.config().listen;
+    let store = context.store().clone();
+    let link = context
+        .core()
+        .call(move |core| {
+            let id = resolve(core, &text)?;
+            let mut own = core.own_addrs();
+            if own.is_empty() {
+                // No node runs: where it listened last, or would.
+                let port = engine::last_port(&store).unwrap_or(DEFAULT_PORT);
+                let bound = listen.unwrap_or_else(|| ([0, 0, 0, 0], port).into());
+                let bound = if bound.port() == 0 {
+                    (bound.ip(), port).into()
+                } else {
+                    bound
+                };
+                own = addrs::reachable(bound);
+            }
+            core.link_of(id, &own).ok_or_else(|| {
+                EngineError::new(ErrorKind::NotFound, "the channel has no charter yet")
+            })
+        })
+        .await??;
+    context.emit(Event::Link { link }).await;
+    Ok(())
+}
+
+pub(super) async fn unsubscribe(context: &Context, channel: &str) -> Result<(), EngineError> {
+    let text = channel.to_owned();
+    let id = context
+        .core()
+        .call(move |core| {
+            let id = resolve(core, &text)?;
+            if core.channels[&id].meta.role == Role::Owner {
+                return Err(EngineError::new(
+                    ErrorKind::Denied,
+                    "this node owns the channel; `samara forget` drops it for good",
+                ));
+            }
+            core.drop_channel(id, true);
+            Ok(id)
+        })
+        .await??;
+    // What was written to the index is there when the command ends.
+    context
+        .blocking(|store| Ok(store.write(Batch::new())?))
+        .await?;
+    context
+        .emit(Event::Unsubscribed {
+            channel: id.to_string(),
+        })
+        .await;
+    Ok(())
+}

@@ -1,0 +1,446 @@
+//! Subscriptions: what a channel has is fetched, put in place and kept current.
+
+use std::{
+    collections::HashSet,
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
+
+use samara_content::EntryKind;
+use samara_graph::Kind;
+use samara_wire::{ChannelId, ContentId, PeerId};
+
+use super::{
+    Context,
+    get::synchronized,
+    manifest::Filter,
+    obtain::{Place, Want, obtain},
+    parse_link,
+};
+use crate::{
+    EngineError,
+    api::{ErrorKind, Event},
+    core::{self, ChannelMeta, Role, What},
+    engine::issue_dir,
+};
+
+/// Name of the link that points at the newest installed release.
+const CURRENT: &str = "current";
+/// Shortest wait before a failed fetch is tried again; doubles up to the longest.
+const FIRST_RETRY: Duration = Duration::from_secs(2);
+const MAX_RETRY: Duration = Duration::from_secs(60);
+
+/// What `subscribe` or `mirror` was asked for.
+#[derive(Debug)]
+pub(super) struct Order {
+    pub(super) link: String,
+    pub(super) into: Option<PathBuf>,
+    pub(super) once: bool,
+    pub(super) wait: bool,
+    pub(super) mirror: bool,
+}
+
+pub(super) async fn subscribe(context: &Context, order: Order) -> Result<(), EngineError> {
+    let link = parse_link(&order.link)?;
+    let id = link.channel();
+    let role = if order.mirror {
+        Role::Mirror
+    } else {
+        Role::Subscriber
+    };
+    let online = context.engine.mode != crate::Mode::Offline;
+    let following = context.engine.mode == crate::Mode::Node;
+    let (text, into) = (order.link.trim().to_owned(), order.into.clone());
+    let peers = link.peers().to_vec();
+    let (name, into) = context
+        .core()
+        .call(move |core| {
+            if let Some(channel) = core.channels.get_mut(&id) {
+                if channel.meta.role == Role::Owner {
+                    return Err(EngineError::new(
+                        ErrorKind::Usage,
+                        "this node owns the channel: there is nothing to follow",
+                    ));
+                }
+                channel.meta.role = role;
+                channel.meta.link = Some(text);
+                channel.meta.into = into.or(channel.meta.into.take());
+                let meta = channel.meta.clone();
+                core.remember_meta(id, &meta);
+                if online {
+                    core.activate(id);
+                }
+                for peer in peers {
+                    core.learn_peer(id, peer.peer, &peer.addrs, true);
+                }
+            } else {
+                let mut meta = ChannelMeta::new(role);
+                meta.link = Some(text);
+                meta.into = into;
+                let channel = core::join(&link, core.me, meta)?;
+                core.add_channel(id, channel, online);
+            }
+            core.notify();
+            let channel = &core.channels[&id];
+            Ok((
+                channel.name().unwrap_or_default(),
+                channel.meta.into.clone(),
+            ))
+        })
+        .await??;
+    // The subscription is on the disk before it is said to be.
+    context
+        .blocking(|store| Ok(store.write(samara_store::Batch::new())?))
+        .await?;
+    context
+        .emit(Event::Subscribed {
+            channel: id.to_string(),
+            name,
+            mirror: order.mirror,
+            into,
+        })
+        .await;
+    if order.once {
+        synchronized(context, id, context.config().timeout).await?;
+        fetch_current(context, id, Some(context.config().timeout)).await?;
+    } else if order.wait && !following {
+        follow(context.clone(), id).await?;
+    } else if order.wait {
+        context.cancel.cancelled().await;
+    }
+    Ok(())
+}
+
+/// Follows every subscription, also those that come later, until the node stops.
+pub(crate) async fn follow_all(context: Context) {
+    let mut followed = HashSet::new();
+    loop {
+        let known = followed.clone();
+        let fresh = context
+            .core()
+            .wait_for(move |core| {
+                let fresh: Vec<ChannelId> = core
+                    .channels
+                    .iter()
+                    .filter(|(id, c)| {
+                        matches!(c.meta.role, Role::Subscriber | Role::Mirror)
+                            && !known.contains(*id)
+                    })
+                    .map(|(id, _)| *id)
+                    .collect();
+                (!fresh.is_empty()).then_some(fresh)
+            })
+            .await;
+        let Ok(fresh) = fresh else { return };
+        for id in fresh {
+            followed.insert(id);
+            let context = context.clone();
+            tokio::spawn(async move {
+                if let Err(error) = follow(context, id).await {
+                    tracing::debug!(channel = %id.short(), %error, "no longer followed");
+                }
+            });
+        }
+    }
+}
+
+/// Fetches what a channel has and what it gets, until it is left.
+async fn follow(context: Context, id: ChannelId) -> Result<(), EngineError> {
+    let mut seen = None;
+    let mut retry = FIRST_RETRY;
+    loop {
+        let before = seen;
+        let look = context.core().wait_for(move |core| {
+            let Some(channel) = core.channels.get(&id) else {
+                return Some(None);
+            };
+            let mut ids: Vec<_> = channel.items.keys().copied().collect();
+            ids.sort_unstable();
+            let now = Some(ids);
+            (now != before).then_some(Some(now))
+        });
+        let Some(now) = context.unless_cancelled(look).await? else {
+            return Ok(());
+        };
+        match fetch_current(&context, id, None).await {
+            Ok(()) => {
+                seen = now;
+                retry = FIRST_RETRY;
+            }
+            Err(error) if error.kind == ErrorKind::Interrupted => return Err(error),
+            Err(error) => {
+                let message = format!("channel {}: {error}; tried again in {retry:?}", id.short());
+                tracing::warn!("{message}");
+                context.emit(Event::Warning { message }).await;
+                context
+                    .unless_cancelled(async {
+                        tokio::time::sleep(retry).await;
+                        Ok(())
+                    })
+                    .await?;
+                retry = (retry * 2).min(MAX_RETRY);
+                seen = None;
+            }
+        }
+    }
+}
+
+/// Something that a subscription wants on this disk.
+#[derive(Debug, Clone)]
+struct Due {
+    content: ContentId,
+    author: PeerId,
+    place: DuePlace,
+}
+
+#[derive(Debug, Clone)]
+enum DuePlace {
+    Release { into: PathBuf, version: String },
+    Issue { slug: String },
+    Sealed,
+}
+
+/// Fetches everything that is current and not here yet.
+async fn fetch_current(
+    context: &Context,
+    id: ChannelId,
+    patience: Option<Duration>,
+) -> Result<(), EngineError> {
+    let (dues, into, newest) = context
+        .core()
+        .call(move |core| {
+            let Some(channel) = core.channels.get(&id) else {
+                return Err(super::interrupted());
+            };
+            Ok(dues_of(channel))
+        })
+        .await??;
+    for due in dues {
+        match &due.place {
+            DuePlace::Release { into, version } => {
+                let into = into.clone();
+                let version = version.clone();
+                release(context, id, &due, &into, &version, patience).await?;
+            }
+            DuePlace::Issue { slug } => {
+                let parent = issue_dir(context.data_dir(), id, slug);
+                place(context, id, &due, parent, patience).await?;
+            }
+            DuePlace::Sealed => {
+                sealed(context, id, &due, patience).await?;
+            }
+        }
+    }
+    // A retracted release must not stay current.
+    if let (Some(into), Some(version)) = (into, newest) {
+        switch(context, &into, &version).await?;
+    }
+    Ok(())
+}
+
+fn dues_of(channel: &core::Channel) -> (Vec<Due>, Option<PathBuf>, Option<String>) {
+    let mut dues = Vec::new();
+    let mirror = channel.meta.role == Role::Mirror;
+    let releases = channel.newest(Kind::RELEASE);
+    let mut newest = None;
+    for (i, item) in releases.iter().enumerate() {
+        let What::Release(release) = &item.what else {
+            continue;
+        };
+        let due = |place| Due {
+            content: release.content.id,
+            author: item.header.author,
+            place,
+        };
+        if i == 0 {
+            newest = Some(release.version.clone());
+            if let Some(into) = &channel.meta.into {
+                dues.push(due(DuePlace::Release {
+                    into: into.clone(),
+                    version: release.version.clone(),
+                }));
+                continue;
+            }
+        }
+        if mirror {
+            dues.push(due(DuePlace::Sealed));
+        }
+    }
+    for item in channel.newest(Kind::ISSUE) {
+        let slug = String::from_utf8_lossy(&item.header.key).into_owned();
+        if !valid_slug(&slug) {
+            continue;
+        }
+        dues.extend(item.contents().map(|content| Due {
+            content: content.id,
+            author: item.header.author,
+            place: DuePlace::Issue { slug: slug.clone() },
+        }));
+    }
+    (dues, channel.meta.into.clone(), newest)
+}
+
+/// A slug becomes a directory of the data directory.
+pub(super) fn valid_slug(slug: &str) -> bool {
+    !slug.is_empty()
+        && slug
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+}
+
+async fn release(
+    context: &Context,
+    id: ChannelId,
+    due: &Due,
+    into: &Path,
+    version: &str,
+    patience: Option<Duration>,
+) -> Result<(), EngineError> {
+    let parent = into.join(version);
+    let fresh = place(context, id, due, parent.clone(), patience).await?;
+    let switched = switch(context, into, version).await?;
+    if fresh || switched {
+        context
+            .emit(Event::Installed {
+                channel: id.to_string(),
+                version: version.to_owned(),
+                path: parent,
+                current: true,
+            })
+            .await;
+    }
+    Ok(())
+}
+
+/// Points `current` at a version, atomically. Says whether it pointed elsewhere.
+async fn switch(context: &Context, into: &Path, version: &str) -> Result<bool, EngineError> {
+    let (into, version) = (into.to_owned(), version.to_owned());
+    context
+        .blocking(move |_| {
+            let link = into.join(CURRENT);
+            if !into.join(&version).is_dir() {
+                return Ok(false);
+            }
+            if std::fs::read_link(&link).is_ok_and(|at| at == Path::new(&version)) {
+                return Ok(false);
+            }
+            let fresh = into.join(format!(".{CURRENT}.{}", std::process::id()));
+            let _ = std::fs::remove_file(&fresh);
+            std::os::unix::fs::symlink(&version, &fresh)
+                .and_then(|()| std::fs::rename(&fresh, &link))
+                .and_then(|()| std::fs::File::open(&into)?.sync_all())
+                .map_err(|e| EngineError::disk(&link, &e))?;
+            Ok(true)
+        })
+        .await
+}
+
+/// Fetches a content to `parent/<name>`, and keeps serving it. Says whether
+/// anything had to be done.
+async fn place(
+    context: &Context,
+    id: ChannelId,
+    due: &Due,
+    parent: PathBuf,
+    patience: Option<Duration>,
+) -> Result<bool, EngineError> {
+    let content = due.content;
+    let at = parent.clone();
+    let here = context
+        .blocking(move |store| {
+            Ok(store.content(&content).is_some_and(|c| {
+                let installed = matches!(c.placement(), samara_store::Placement::Installed(p) | samara_store::Placement::InPlace(p) if p.starts_with(&at));
+                installed && c.is_finished() && c.has_wanted()
+            }))
+        })
+        .await?;
+    if here {
+        return Ok(false);
+    }
+    fetch(
+        context,
+        id,
+        due,
+        Place::Under {
+            parent,
+            force: false,
+        },
+        patience,
+    )
+    .await?;
+    Ok(true)
+}
+
+async fn sealed(
+    context: &Context,
+    id: ChannelId,
+    due: &Due,
+    patience: Option<Duration>,
+) -> Result<(), EngineError> {
+    let content = due.content;
+    let here = context
+        .blocking(move |store| Ok(store.content(&content).is_some_and(|c| c.is_complete())))
+        .await?;
+    if !here {
+        fetch(context, id, due, Place::Sealed, patience).await?;
+    }
+    Ok(())
+}
+
+async fn fetch(
+    context: &Context,
+    id: ChannelId,
+    due: &Due,
+    place: Place,
+    patience: Option<Duration>,
+) -> Result<(), EngineError> {
+    let started = Instant::now();
+    let want = Want {
+        channel: id,
+        content: due.content,
+        author: due.author,
+        place: place.clone(),
+        filter: Filter::default(),
+        patience,
+    };
+    let obtained = obtain(context, want).await?;
+    let manifest = obtained.content.manifest();
+    let files = manifest
+        .entries()
+        .unwrap_or_default()
+        .iter()
+        .filter(|e| matches!(e.kind, EntryKind::File { .. }))
+        .count() as u64;
+    let name = manifest.root().name.clone();
+    let path = match place {
+        Place::Under { parent, .. } => parent.join(&name),
+        Place::Sealed => context.data_dir().to_owned(),
+    };
+    context
+        .emit(Event::Complete {
+            channel: id.to_string(),
+            content: due.content.to_string(),
+            name,
+            path,
+            files,
+            bytes: manifest.root().total_bytes,
+            seconds: started.elapsed().as_secs_f64(),
+            downloaded: obtained.downloaded,
+            reused: obtained.content.reused_bytes(),
+        })
+        .await;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slug_never_leaves_its_folder() {
+        assert!(valid_slug("2026-11-21-hello-abcd"));
+        for bad in ["", "..", "a/b", ".hidden", "a b", "a\0"] {
+            assert!(!valid_slug(bad), "{bad:?}");
+        }
+    }
+}

@@ -1,0 +1,377 @@
+//! Newsletter issues: posting and reading.
+
+use std::{
+    collections::HashSet,
+    path::{Path, PathBuf},
+};
+
+use samara_content::EntryKind;
+use samara_graph::{
+    Kind, Record, WallMs,
+    body::{Body, Issue, IssueText},
+    limits::{MAX_INLINE_MARKDOWN, MAX_SUBJECT_BYTES},
+};
+use samara_store::{ImportOptions, Store};
+use samara_wire::{ChannelId, ContentId};
+
+use super::{
+    Context,
+    publish::{content_ref, delivered},
+    resolve, share,
+};
+use crate::{
+    EngineError,
+    api::{Attachment, ErrorKind, Event},
+    core::{self, Item, Role, What, wall_ms},
+    engine::issue_dir,
+    identity, rfc3339,
+};
+
+/// Folder of an issue's attachments, and the content's name.
+const ATTACHMENTS: &str = "attachments";
+/// File of a text that does not fit the record, and the content's name.
+const TEXT: &str = "text.md";
+/// Longest text of an issue, in bytes.
+const MAX_TEXT: usize = 1 << 20;
+/// Longest readable part of a slug, in bytes.
+const SLUG_WORDS: usize = 40;
+
+pub(super) async fn post(
+    context: &Context,
+    channel: &str,
+    subject: Option<String>,
+    text: String,
+    attach: Vec<PathBuf>,
+) -> Result<(), EngineError> {
+    let named = channel.to_owned();
+    let id = context
+        .core()
+        .call(move |core| {
+            let id = resolve(core, &named)?;
+            match core.channels[&id].meta.role {
+                Role::Owner => Ok(id),
+                _ => Err(EngineError::new(
+                    ErrorKind::Denied,
+                    format!("only the owner of \"{named}\" can do that"),
+                )),
+            }
+        })
+        .await??;
+    let usage = |message: String| EngineError::new(ErrorKind::Usage, message);
+    if text.len() > MAX_TEXT {
+        return Err(usage(format!(
+            "the text has {} bytes; an issue's has at most {MAX_TEXT}: attach it instead",
+            text.len()
+        )));
+    }
+    let subject = subject.unwrap_or_else(|| first_heading(&text));
+    let subject: String = subject.split_whitespace().collect::<Vec<_>>().join(" ");
+    if subject.is_empty() || subject.len() > MAX_SUBJECT_BYTES {
+        return Err(usage(format!(
+            "an issue needs a subject of 1 to {MAX_SUBJECT_BYTES} bytes: --subject, or a heading in the text"
+        )));
+    }
+    let slug = slug(&subject)?;
+    let dir = issue_dir(context.data_dir(), id, &slug);
+    let attachments = match attach.is_empty() {
+        true => None,
+        false => Some(gather(context, &dir, attach).await?),
+    };
+    let body = if text.len() <= MAX_INLINE_MARKDOWN {
+        IssueText::Inline(text)
+    } else {
+        let path = dir.join(TEXT);
+        let (to, bytes) = (path.clone(), text.into_bytes());
+        context
+            .blocking(move |_| {
+                write_file(&to, &bytes)?;
+                Ok(())
+            })
+            .await?;
+        let content = share::import(context, path, ImportOptions::default()).await?;
+        IssueText::Content(content_ref(&content))
+    };
+    let count = match &attachments {
+        Some(content) => share::file_count(content),
+        None => 0,
+    };
+    let issue = Issue {
+        subject: subject.clone(),
+        text: body,
+        attachments: attachments.as_ref().map(|content| content_ref(content)),
+    };
+    let about = slug.clone();
+    let record = context
+        .core()
+        .call(move |core| {
+            let draft = core::draft(Kind::ISSUE, about.as_bytes(), issue.encode());
+            Ok::<_, EngineError>(core.publish(id, draft)?.id())
+        })
+        .await??;
+    delivered(context, id, record).await?;
+    context
+        .emit(Event::Posted {
+            channel: id.to_string(),
+            issue: slug,
+            subject,
+            attachments: count.into(),
+            record: record.to_string(),
+        })
+        .await;
+    Ok(())
+}
+
+pub(super) async fn read(
+    context: &Context,
+    channel: Option<&str>,
+    issue: Option<&str>,
+) -> Result<(), EngineError> {
+    let (named, issue) = (channel.map(str::to_owned), issue.map(str::to_owned));
+    let wanted = issue.clone();
+    let listed = context
+        .core()
+        .call(move |core| {
+            let ids: Vec<ChannelId> = match &named {
+                Some(text) => vec![resolve(core, text)?],
+                None => {
+                    let mut ids: Vec<_> = core
+                        .channels
+                        .iter()
+                        .filter(|(_, c)| !matches!(c.meta.role, Role::Share | Role::Guest))
+                        .map(|(id, c)| (c.name(), *id))
+                        .collect();
+                    ids.sort();
+                    ids.into_iter().map(|(_, id)| id).collect()
+                }
+            };
+            let mut listed = Vec::new();
+            for id in ids {
+                let channel = &core.channels[&id];
+                let name = channel.name().unwrap_or_else(|| id.short());
+                for (i, item) in channel.newest(Kind::ISSUE).into_iter().enumerate() {
+                    let number = i as u64 + 1;
+                    let slug = String::from_utf8_lossy(&item.header.key).into_owned();
+                    let matches = wanted.as_ref().is_none_or(|w| {
+                        *w == number.to_string() || *w == slug || slug.starts_with(w.as_str())
+                    });
+                    if matches {
+                        listed.push((id, name.clone(), number, slug, item.clone()));
+                    }
+                }
+            }
+            Ok::<_, EngineError>(listed)
+        })
+        .await??;
+    if listed.is_empty()
+        && let Some(issue) = issue
+    {
+        return Err(EngineError::new(
+            ErrorKind::NotFound,
+            format!("there is no issue \"{issue}\"; `samara read` lists them"),
+        ));
+    }
+    let data_dir = context.data_dir().to_owned();
+    let events = context
+        .blocking(move |store| {
+            listed
+                .into_iter()
+                .map(|(id, name, number, slug, item)| {
+                    let dir = issue_dir(&data_dir, id, &slug);
+                    describe(store, &dir, id, name, number, slug, &item)
+                })
+                .collect::<Result<Vec<_>, _>>()
+        })
+        .await?;
+    for event in events {
+        context.emit(event).await;
+    }
+    Ok(())
+}
+
+/// An issue as it is on this disk. Blocks.
+fn describe(
+    store: &Store,
+    dir: &Path,
+    id: ChannelId,
+    channel: String,
+    number: u64,
+    slug: String,
+    item: &Item,
+) -> Result<Event, EngineError> {
+    let What::Issue {
+        subject,
+        text,
+        attachments,
+    } = &item.what
+    else {
+        return Err(EngineError::new(ErrorKind::Internal, "not an issue"));
+    };
+    let record = store
+        .record(&id, &item.header.id)?
+        .and_then(|bytes| Record::decode(bytes.into()).ok());
+    let inline = record.and_then(|record| match Body::of(&record) {
+        Ok(Body::Issue(Issue {
+            text: IssueText::Inline(text),
+            ..
+        })) => Some(text),
+        _ => None,
+    });
+    let body = match text {
+        None => inline,
+        Some(content) => whole(store, &content.id)
+            .then(|| std::fs::read_to_string(dir.join(TEXT)).ok())
+            .flatten(),
+    };
+    let mut complete = body.is_some();
+    let mut files = Vec::new();
+    if let Some(content) = attachments {
+        let here = whole(store, &content.id);
+        complete &= here;
+        let manifest = store.load_manifest(&content.id);
+        for entry in manifest
+            .as_ref()
+            .and_then(|m| m.entries())
+            .unwrap_or_default()
+        {
+            if let EntryKind::File { size } = entry.kind {
+                let path = dir.join(ATTACHMENTS).join(entry.path.as_str());
+                files.push(Attachment {
+                    name: entry.path.to_string(),
+                    bytes: size,
+                    path: (here && path.exists()).then_some(path),
+                });
+            }
+        }
+    }
+    Ok(Event::Issue {
+        channel,
+        channel_id: id.to_string(),
+        issue: slug,
+        number,
+        subject: subject.clone(),
+        published: rfc3339::format(item.header.created.0),
+        body: body.unwrap_or_default(),
+        attachments: files,
+        complete,
+    })
+}
+
+fn whole(store: &Store, id: &ContentId) -> bool {
+    store
+        .content(id)
+        .is_some_and(|content| content.is_complete())
+}
+
+/// Copies the attachments into the issue's folder: a newsletter must outlive the
+/// files that it was made of.
+async fn gather(
+    context: &Context,
+    dir: &Path,
+    attach: Vec<PathBuf>,
+) -> Result<std::sync::Arc<samara_store::Content>, EngineError> {
+    let folder = dir.join(ATTACHMENTS);
+    let to = folder.clone();
+    context
+        .blocking(move |_| {
+            std::fs::create_dir_all(&to).map_err(|e| EngineError::disk(&to, &e))?;
+            let mut names = HashSet::new();
+            for file in &attach {
+                let name = file.file_name().ok_or_else(|| {
+                    EngineError::new(ErrorKind::Usage, format!("{}: not a file", file.display()))
+                })?;
+                if !file.is_file() {
+                    let kind = if file.exists() {
+                        ErrorKind::Usage
+                    } else {
+                        ErrorKind::NotFound
+                    };
+                    return Err(EngineError::new(
+                        kind,
+                        format!("{}: an attachment must be a file", file.display()),
+                    ));
+                }
+                if !names.insert(name.to_owned()) {
+                    return Err(EngineError::new(
+                        ErrorKind::Usage,
+                        format!("two attachments are called {}", name.display()),
+                    ));
+                }
+                // A reflink where the file system can.
+                std::fs::copy(file, to.join(name)).map_err(|e| EngineError::disk(file, &e))?;
+            }
+            Ok(())
+        })
+        .await?;
+    share::import(context, folder, ImportOptions::default()).await
+}
+
+fn write_file(path: &Path, bytes: &[u8]) -> Result<(), EngineError> {
+    let dir = path.parent().expect("below the data directory");
+    std::fs::create_dir_all(dir)
+        .and_then(|()| std::fs::write(path, bytes))
+        .map_err(|e| EngineError::disk(path, &e))
+}
+
+/// The first Markdown heading, or the first line that is not empty.
+fn first_heading(text: &str) -> String {
+    let lines = || text.lines().map(str::trim).filter(|l| !l.is_empty());
+    let heading = lines().find(|l| l.starts_with('#')).or(lines().next());
+    heading
+        .unwrap_or_default()
+        .trim_start_matches('#')
+        .trim()
+        .chars()
+        .take(120)
+        .collect()
+}
+
+/// A short readable name that no other issue has: day, words, four random letters.
+fn slug(subject: &str) -> Result<String, EngineError> {
+    let mut words = String::new();
+    for c in subject.chars().flat_map(char::to_lowercase) {
+        if c.is_ascii_alphanumeric() {
+            words.push(c);
+        } else if !words.is_empty() && !words.ends_with('-') {
+            words.push('-');
+        }
+        if words.len() >= SLUG_WORDS {
+            break;
+        }
+    }
+    let mut random = [0; 4];
+    identity::random(&mut random)?;
+    let tail: String = random
+        .iter()
+        .map(|b| char::from(b"abcdefghijklmnopqrstuvwxyz234567"[usize::from(*b % 32)]))
+        .collect();
+    let day = rfc3339::format(WallMs(wall_ms()).0);
+    Ok([&day[..10], words.trim_matches('-'), &tail]
+        .into_iter()
+        .filter(|part| !part.is_empty())
+        .collect::<Vec<_>>()
+        .join("-"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_subject_comes_from_the_text_if_need_be() {
+        assert_eq!(first_heading("\nhello\n\n## Spring  \n"), "Spring");
+        assert_eq!(first_heading("\n just a line\nmore"), "just a line");
+        assert_eq!(first_heading(""), "");
+    }
+
+    #[test]
+    fn slugs_are_path_components_of_bounded_length() {
+        for subject in ["Grüße & more: ../../etc", "???", &"long word ".repeat(50)] {
+            let slug = slug(subject).unwrap();
+            assert!(slug.len() <= samara_graph::limits::MAX_KEY_BYTES, "{slug}");
+            assert!(
+                slug.chars().all(|c| c.is_ascii_alphanumeric() || c == '-'),
+                "{slug}"
+            );
+        }
+    }
+}

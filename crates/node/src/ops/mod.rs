@@ -1,0 +1,245 @@
+//! What a node does when it is asked: one function a request, over the core and
+//! the store.
+
+mod channel;
+mod follow;
+mod get;
+mod issue;
+mod manifest;
+mod obtain;
+mod publish;
+mod report;
+mod share;
+
+use std::{path::Path, sync::Arc};
+
+use samara_store::Store;
+use samara_wire::ChannelId;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+pub(crate) use follow::follow_all;
+
+use crate::{
+    Engine, EngineError,
+    api::{ErrorKind, Event, Request},
+    config::NodeConfig,
+    core::{Channel, Core, CoreHandle},
+    engine::Inner,
+};
+
+/// Who asks: where events go, and how the asker breaks off.
+#[derive(Clone)]
+pub(crate) struct Context {
+    engine: Arc<Inner>,
+    events: Option<mpsc::Sender<Event>>,
+    cancel: CancellationToken,
+}
+
+impl Context {
+    pub(crate) fn new(
+        engine: &Engine,
+        events: mpsc::Sender<Event>,
+        cancel: CancellationToken,
+    ) -> Self {
+        Self {
+            engine: engine.inner().clone(),
+            events: Some(events),
+            cancel,
+        }
+    }
+
+    /// For what the node does of itself; ends with the node.
+    pub(crate) fn background(engine: &Engine) -> Self {
+        Self {
+            engine: engine.inner().clone(),
+            events: None,
+            cancel: CancellationToken::new(),
+        }
+    }
+
+    fn core(&self) -> &CoreHandle {
+        &self.engine.core
+    }
+
+    fn store(&self) -> &Store {
+        &self.engine.store
+    }
+
+    fn config(&self) -> &NodeConfig {
+        &self.engine.config
+    }
+
+    fn data_dir(&self) -> &Path {
+        &self.engine.config.data_dir
+    }
+
+    async fn emit(&self, event: Event) {
+        if let Some(events) = &self.events {
+            let _ = events.send(event).await;
+        }
+    }
+
+    /// Drops the event if the asker is slow: another like it follows.
+    fn emit_lossy(&self, event: Event) {
+        if let Some(events) = &self.events {
+            let _ = events.try_send(event);
+        }
+    }
+
+    /// Until `future` is done or the asker breaks off.
+    async fn unless_cancelled<T>(
+        &self,
+        future: impl Future<Output = Result<T, EngineError>>,
+    ) -> Result<T, EngineError> {
+        tokio::select! {
+            result = future => result,
+            () = self.cancel.cancelled() => Err(interrupted()),
+        }
+    }
+
+    /// Runs what blocks on a thread that may.
+    async fn blocking<T: Send + 'static>(
+        &self,
+        f: impl FnOnce(&Store) -> Result<T, EngineError> + Send + 'static,
+    ) -> Result<T, EngineError> {
+        let store = self.store().clone();
+        tokio::task::spawn_blocking(move || f(&store))
+            .await
+            .unwrap_or_else(|e| Err(EngineError::new(ErrorKind::Internal, e.to_string())))
+    }
+}
+
+fn interrupted() -> EngineError {
+    EngineError::new(ErrorKind::Interrupted, "interrupted")
+}
+
+/// Carries out a request.
+pub(crate) async fn run(context: Context, request: Request) -> Result<(), EngineError> {
+    match request {
+        Request::Share { path, portable } => share::share(&context, path, portable).await,
+        Request::Ls { link } => get::ls(&context, &link).await,
+        Request::Get {
+            link,
+            into,
+            only,
+            seed,
+            force,
+        } => {
+            let order = get::Order {
+                link,
+                into,
+                only,
+                seed,
+                force,
+            };
+            get::get(&context, order).await
+        }
+        Request::ChannelCreate { name } => channel::create(&context, &name).await,
+        Request::ChannelList => channel::list(&context).await,
+        Request::Link { channel } => channel::link(&context, &channel).await,
+        Request::Publish {
+            channel,
+            path,
+            version,
+            notes,
+            portable,
+        } => {
+            let draft = publish::ReleaseDraft {
+                path,
+                version,
+                notes,
+                portable,
+            };
+            publish::publish(&context, &channel, draft).await
+        }
+        Request::Unpublish { channel, version } => {
+            publish::unpublish(&context, &channel, &version).await
+        }
+        Request::Post {
+            channel,
+            subject,
+            body,
+            attach,
+        } => issue::post(&context, &channel, subject, body, attach).await,
+        Request::Subscribe {
+            link,
+            into,
+            once,
+            wait,
+            mirror,
+        } => {
+            let order = follow::Order {
+                link,
+                into,
+                once,
+                wait,
+                mirror,
+            };
+            follow::subscribe(&context, order).await
+        }
+        Request::Unsubscribe { channel } => channel::unsubscribe(&context, &channel).await,
+        Request::Read { channel, issue } => {
+            issue::read(&context, channel.as_deref(), issue.as_deref()).await
+        }
+        Request::Status => report::status(&context).await,
+        Request::Peers => report::peers(&context).await,
+        Request::Gc { dry_run } => report::gc(&context, dry_run).await,
+        Request::Forget { what } => report::forget(&context, &what).await,
+        Request::Id => report::id(&context).await,
+    }
+}
+
+/// The channel that a user means: by id, by name, or by the beginning of an id.
+fn resolve(core: &Core, text: &str) -> Result<ChannelId, EngineError> {
+    if let Ok(id) = text.parse::<ChannelId>() {
+        if core.channels.contains_key(&id) {
+            return Ok(id);
+        }
+        return Err(EngineError::new(
+            ErrorKind::NotFound,
+            format!("channel {text} is not on this node"),
+        ));
+    }
+    let matching = |f: &dyn Fn(&ChannelId, &Channel) -> bool| -> Vec<ChannelId> {
+        core.channels
+            .iter()
+            .filter(|(id, channel)| f(id, channel))
+            .map(|(id, _)| *id)
+            .collect()
+    };
+    let by_name = matching(&|_, channel| channel.name().as_deref() == Some(text));
+    let found = if by_name.is_empty() && text.len() >= 4 {
+        matching(&|id, _| id.to_string().starts_with(text))
+    } else {
+        by_name
+    };
+    match found.as_slice() {
+        [one] => Ok(*one),
+        [] => Err(EngineError::new(
+            ErrorKind::NotFound,
+            format!(
+                "no channel is called \"{text}\" here; `samara channel list` shows those that are"
+            ),
+        )),
+        several => Err(EngineError::new(
+            ErrorKind::Usage,
+            format!(
+                "\"{text}\" means {} channels; use the id: {}",
+                several.len(),
+                several
+                    .iter()
+                    .map(ToString::to_string)
+                    .collect::<Vec<_>>()
+                    .join(", ")
+            ),
+        )),
+    }
+}
+
+/// A link, or why the text is none.
+fn parse_link(text: &str) -> Result<samara_graph::Link, EngineError> {
+    text.trim()
+        .parse::<samara_graph::Link>()
+        .map_err(|e| EngineError::new(ErrorKind::Link, e.to_string()))
+}

@@ -1,0 +1,171 @@
+//! Making a content of a channel whole on this disk.
+
+use std::{
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use samara_store::{Content, Destination, Selection};
+use samara_wire::{ChannelId, ContentId, PeerId};
+
+use super::{
+    Context,
+    manifest::{Filter, manifest, no_peer},
+};
+use crate::{
+    EngineError,
+    api::{Downloaded, ErrorKind, Event},
+    core::{TransferKey, TransferView},
+};
+
+/// How often progress is reported.
+const REPORT_EVERY: Duration = Duration::from_millis(250);
+/// When every source turned out bad: how long to wait for another.
+const GRACE_AFTER_BAD: Duration = Duration::from_secs(2);
+
+/// What is wanted, and where.
+#[derive(Debug, Clone)]
+pub(crate) struct Want {
+    pub(crate) channel: ChannelId,
+    pub(crate) content: ContentId,
+    /// Whose record names it.
+    pub(crate) author: PeerId,
+    pub(crate) place: Place,
+    pub(crate) filter: Filter,
+    /// How long to wait without progress; `None`: for ever.
+    pub(crate) patience: Option<Duration>,
+}
+
+/// Where a content goes.
+#[derive(Debug, Clone)]
+pub(crate) enum Place {
+    /// As `parent/<the content's name>`.
+    Under { parent: PathBuf, force: bool },
+    /// Into the store.
+    Sealed,
+}
+
+/// A content that is whole and in its place.
+#[derive(Debug)]
+pub(crate) struct Obtained {
+    pub(crate) content: Arc<Content>,
+    pub(crate) key: TransferKey,
+    pub(crate) downloaded: Downloaded,
+}
+
+/// Fetches what is missing and puts it in place. The transfer stays, so that
+/// others are served, until the caller removes it.
+pub(crate) async fn obtain(context: &Context, want: Want) -> Result<Obtained, EngineError> {
+    let found = manifest(
+        context,
+        want.channel,
+        want.content,
+        &want.filter,
+        false,
+        want.patience,
+    )
+    .await?;
+    let name = found.root().name.clone();
+    let destination = match &want.place {
+        Place::Under { parent, force } => Destination::Install {
+            parent: parent.clone(),
+            name: name.clone(),
+            force: *force,
+        },
+        Place::Sealed => Destination::Sealed,
+    };
+    let filter = want.filter.clone();
+    let content = context
+        .blocking(move |store| {
+            let wants = |entry: &samara_content::Entry| filter.wants(entry);
+            let selection = if filter.is_all() {
+                Selection::All
+            } else {
+                Selection::Only(&wants)
+            };
+            let content = store.begin(found, &destination, selection)?;
+            if !content.has_wanted() {
+                content.reuse(&|_| {})?;
+            }
+            Ok(content)
+        })
+        .await?;
+    let (channel, author) = (want.channel, want.author);
+    let held = content.clone();
+    let key = context
+        .core()
+        .call(move |core| core.add_transfer(held, channel, author))
+        .await?;
+    let result = wait(context, &want, key, &name).await;
+    match result {
+        Ok(view) => Ok(Obtained {
+            content,
+            key,
+            downloaded: Downloaded {
+                origin: view.from_origin,
+                peers: view.from_others,
+            },
+        }),
+        Err(error) => {
+            let _ = context
+                .core()
+                .call(move |core| core.remove_transfer(key))
+                .await;
+            Err(error)
+        }
+    }
+}
+
+async fn wait(
+    context: &Context,
+    want: &Want,
+    key: TransferKey,
+    name: &str,
+) -> Result<TransferView, EngineError> {
+    let started = Instant::now();
+    loop {
+        let done = context.core().wait_for(move |core| {
+            let view = core.view(key)?;
+            (view.finished || view.failure.is_some()).then_some(view)
+        });
+        let done = async { Ok(tokio::time::timeout(REPORT_EVERY, done).await.ok()) };
+        let view = match context.unless_cancelled(done).await? {
+            Some(view) => view?,
+            None => context
+                .core()
+                .call(move |core| core.view(key))
+                .await?
+                .ok_or_else(|| {
+                    EngineError::new(ErrorKind::Interrupted, "the transfer was given up")
+                })?,
+        };
+        if let Some(failure) = view.failure {
+            return Err(failure.0);
+        }
+        if view.finished {
+            return Ok(view);
+        }
+        context.emit_lossy(Event::Progress {
+            content: want.content.to_string(),
+            name: name.to_owned(),
+            have: view.have,
+            total: view.total,
+            rate: view.rate,
+            peers: view.peers,
+            origin: view.from_origin,
+            others: view.from_others,
+        });
+        if view.have >= view.total {
+            // Being put in place.
+            continue;
+        }
+        let idle = view.idle.min(started.elapsed());
+        let bad = view.rejected > 0 && view.sources == 0;
+        if want.patience.is_some_and(|patience| idle >= patience)
+            || (want.patience.is_some() && bad && idle >= GRACE_AFTER_BAD)
+        {
+            return Err(no_peer(context, want.channel, usize::from(bad)).await);
+        }
+    }
+}

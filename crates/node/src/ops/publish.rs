@@ -1,0 +1,273 @@
+//! Releases: publishing and taking back.
+
+use std::{collections::HashSet, path::PathBuf};
+
+use samara_content::ChunkParams;
+use samara_graph::{
+    Kind,
+    body::{ContentRef, Release, valid_version},
+};
+use samara_store::{Batch, Content, ImportOptions};
+use samara_wire::ChannelId;
+
+use super::{Context, resolve, share};
+use crate::{
+    EngineError,
+    api::{ErrorKind, Event},
+    core::{self, Channel, Role, What},
+};
+
+/// Versions that a channel has used, for ever.
+const VERSION_SETTINGS: &str = "version";
+
+/// What `publish` was asked for.
+#[derive(Debug)]
+pub(super) struct ReleaseDraft {
+    pub(super) path: PathBuf,
+    pub(super) version: Option<String>,
+    pub(super) notes: Option<String>,
+    pub(super) portable: bool,
+}
+
+pub(super) async fn publish(
+    context: &Context,
+    channel: &str,
+    draft: ReleaseDraft,
+) -> Result<(), EngineError> {
+    let (id, avg, previous, live) = owned(context, channel).await?;
+    let used = used_versions(context, id, live).await?;
+    let version = match draft.version {
+        Some(version) => version,
+        None => next_version(&used),
+    };
+    if !valid_version(&version) {
+        return Err(EngineError::new(
+            ErrorKind::Usage,
+            format!(
+                "\"{version}\" cannot be a version: one path component of at most 64 bytes, not starting with a dot, and not \"current\""
+            ),
+        ));
+    }
+    if used.contains(&version) {
+        return Err(EngineError::new(
+            ErrorKind::Exists,
+            format!("version {version} was published before; a version is never used twice"),
+        ));
+    }
+    let path = tokio::fs::canonicalize(&draft.path)
+        .await
+        .map_err(|e| EngineError::disk(&draft.path, &e))?;
+    let params = avg
+        .map(ChunkParams::new)
+        .transpose()
+        .map_err(|e| EngineError::new(ErrorKind::Internal, e.to_string()))?;
+    let options = ImportOptions {
+        params,
+        portable: draft.portable,
+        name: None,
+    };
+    let content = share::import(context, path, options).await?;
+    let reference = content_ref(&content);
+    let release = Release {
+        version: version.clone(),
+        content: reference,
+        notes: draft.notes.unwrap_or_default(),
+    };
+    if release.notes.len() > samara_graph::limits::MAX_NOTES_BYTES {
+        return Err(EngineError::new(
+            ErrorKind::Usage,
+            format!(
+                "the notes have {} bytes; at most {} fit a release",
+                release.notes.len(),
+                samara_graph::limits::MAX_NOTES_BYTES
+            ),
+        ));
+    }
+    let fresh = fresh_bytes(context, &content, previous).await?;
+    let chunk_avg = content.manifest().root().params.avg();
+    let about = version.clone();
+    let record = context
+        .core()
+        .call(move |core| {
+            let draft = core::draft(Kind::RELEASE, about.as_bytes(), release.encode());
+            let record = core.publish(id, draft)?;
+            if let Some(channel) = core.channels.get_mut(&id)
+                && channel.meta.chunk_avg.is_none()
+            {
+                channel.meta.chunk_avg = Some(chunk_avg);
+                let meta = channel.meta.clone();
+                core.remember_meta(id, &meta);
+            }
+            Ok::<_, EngineError>(record.id())
+        })
+        .await??;
+    delivered(context, id, record).await?;
+    let mut key = id.as_bytes().to_vec();
+    key.extend_from_slice(version.as_bytes());
+    context
+        .blocking(move |store| {
+            let mut batch = Batch::new();
+            batch.put_setting(VERSION_SETTINGS, &key, b"");
+            Ok(store.write(batch)?)
+        })
+        .await?;
+    context
+        .emit(Event::Published {
+            channel: id.to_string(),
+            version,
+            content: reference.id.to_string(),
+            files: reference.files.into(),
+            bytes: reference.bytes,
+            fresh,
+            record: record.to_string(),
+        })
+        .await;
+    Ok(())
+}
+
+pub(super) async fn unpublish(
+    context: &Context,
+    channel: &str,
+    version: &str,
+) -> Result<(), EngineError> {
+    let (id, ..) = owned(context, channel).await?;
+    let about = version.to_owned();
+    let (retraction, gone) = context
+        .core()
+        .call(move |core| {
+            let me = core.me;
+            let channel = &core.channels[&id];
+            let head = channel.graph.head(&me, Kind::RELEASE, about.as_bytes());
+            let Some(gone) = head.map(|h| h.id) else {
+                return Err(EngineError::new(
+                    ErrorKind::NotFound,
+                    format!("version {about} is not published"),
+                ));
+            };
+            let record = core.retract(id, Kind::RELEASE, about.as_bytes())?;
+            Ok((record.id(), gone))
+        })
+        .await??;
+    context
+        .core()
+        .wait_for(move |core| {
+            let channel = core.channels.get(&id)?;
+            (!channel.items.contains_key(&gone)).then_some(())
+        })
+        .await?;
+    context
+        .emit(Event::Unpublished {
+            channel: id.to_string(),
+            version: version.to_owned(),
+            record: retraction.to_string(),
+        })
+        .await;
+    Ok(())
+}
+
+type Owned = (ChannelId, Option<u32>, Option<ContentRef>, Vec<String>);
+
+/// A channel that this node may publish in: its id, pinned chunk size, newest
+/// release and live versions.
+async fn owned(context: &Context, channel: &str) -> Result<Owned, EngineError> {
+    let text = channel.to_owned();
+    context
+        .core()
+        .call(move |core| {
+            let id = resolve(core, &text)?;
+            let channel = &core.channels[&id];
+            if channel.meta.role != Role::Owner {
+                return Err(EngineError::new(
+                    ErrorKind::Denied,
+                    format!("only the owner of \"{text}\" can do that"),
+                ));
+            }
+            let releases = channel.newest(Kind::RELEASE);
+            let previous = releases.first().and_then(|item| item.contents().next());
+            let live = releases
+                .iter()
+                .map(|item| String::from_utf8_lossy(&item.header.key).into_owned())
+                .collect();
+            Ok((id, channel.meta.chunk_avg, previous, live))
+        })
+        .await?
+}
+
+async fn used_versions(
+    context: &Context,
+    id: ChannelId,
+    live: Vec<String>,
+) -> Result<HashSet<String>, EngineError> {
+    let settings = context
+        .blocking(|store| Ok(store.settings(VERSION_SETTINGS)?))
+        .await?;
+    let mut used: HashSet<String> = live.into_iter().collect();
+    used.extend(settings.into_iter().filter_map(|(key, _)| {
+        let version = key.strip_prefix(id.as_bytes())?;
+        Some(String::from_utf8_lossy(version).into_owned())
+    }));
+    Ok(used)
+}
+
+fn next_version(used: &HashSet<String>) -> String {
+    let highest = used.iter().filter_map(|v| v.parse::<u64>().ok()).max();
+    highest.unwrap_or(0).saturating_add(1).to_string()
+}
+
+/// Bytes of chunks that the previous release had not.
+async fn fresh_bytes(
+    context: &Context,
+    content: &Content,
+    previous: Option<ContentRef>,
+) -> Result<u64, EngineError> {
+    let manifest = content.manifest().clone();
+    context
+        .blocking(move |store| {
+            let chunks = |m: &samara_content::Manifest| -> Vec<_> {
+                (0..m.chunk_count()).filter_map(|i| m.chunk(i)).collect()
+            };
+            let old: HashSet<_> = previous
+                .and_then(|p| store.load_manifest(&p.id))
+                .map(|m| chunks(&m).into_iter().map(|c| c.hash).collect())
+                .unwrap_or_default();
+            Ok(chunks(&manifest)
+                .into_iter()
+                .filter(|c| !old.contains(&c.hash))
+                .map(|c| u64::from(c.len))
+                .sum())
+        })
+        .await
+}
+
+/// What a record says of a content.
+pub(super) fn content_ref(content: &Content) -> ContentRef {
+    ContentRef {
+        id: *content.id(),
+        root_len: content.root_bytes().len() as u32,
+        bytes: content.manifest().root().total_bytes,
+        files: share::file_count(content),
+    }
+}
+
+/// Until a record of ours is on disk.
+pub(super) async fn delivered(
+    context: &Context,
+    id: ChannelId,
+    record: samara_wire::RecordId,
+) -> Result<(), EngineError> {
+    context
+        .core()
+        .wait_for(move |core| {
+            let channel = core.channels.get(&id)?;
+            channel.items.contains_key(&record).then_some(())
+        })
+        .await
+}
+
+/// The version of the newest release.
+pub(super) fn newest_version(channel: &Channel) -> Option<String> {
+    match &channel.newest(Kind::RELEASE).first()?.what {
+        What::Release(release) => Some(release.version.clone()),
+        _ => None,
+    }
+}

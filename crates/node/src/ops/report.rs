@@ -1,0 +1,257 @@
+//! What the node has, with whom it talks, and giving space back.
+
+use std::collections::HashSet;
+
+use samara_wire::ContentId;
+
+use super::{Context, publish::newest_version, resolve};
+use crate::{
+    EngineError,
+    api::{ChannelStatus, ContentStatus, ErrorKind, Event, PeerStatus, Status},
+    core::{Core, Role},
+};
+
+pub(super) async fn id(context: &Context) -> Result<(), EngineError> {
+    let me = context.core().call(|core| core.me).await?;
+    context
+        .emit(Event::Id {
+            peer_id: me.to_string(),
+        })
+        .await;
+    Ok(())
+}
+
+pub(super) async fn status(context: &Context) -> Result<(), EngineError> {
+    let contents = context.blocking(|store| Ok(store.contents())).await?;
+    let listen = context
+        .engine
+        .listen
+        .map(|addr| addr.to_string())
+        .unwrap_or_default();
+    let online = !listen.is_empty();
+    let quota = context.config().quota;
+    let status = context
+        .core()
+        .call(move |core| {
+            let mut channels: Vec<_> = core
+                .channels
+                .iter()
+                .map(|(id, channel)| ChannelStatus {
+                    id: id.to_string(),
+                    name: channel.name().unwrap_or_default(),
+                    role: channel.meta.role.name().to_owned(),
+                    records: channel.graph.status().records as u64,
+                    neighbours: channel.members.len() as u64,
+                    release: newest_version(channel),
+                    into: channel.meta.into.clone(),
+                })
+                .collect();
+            channels.sort_by(|a, b| (&a.name, &a.id).cmp(&(&b.name, &b.id)));
+            let mut contents: Vec<_> = contents
+                .iter()
+                .map(|content| {
+                    let manifest = content.manifest();
+                    let (peers, rate_down, rate_up) = match core.transfer_of(content.id()) {
+                        Some((key, transfer)) => (
+                            core.view(key).map_or(0, |v| u64::from(v.peers)),
+                            transfer.down.per_second(),
+                            transfer.up.per_second(),
+                        ),
+                        None => (0, 0, 0),
+                    };
+                    ContentStatus {
+                        manifest: content.id().to_string(),
+                        name: manifest.root().name.clone(),
+                        bytes: manifest.root().total_bytes,
+                        chunks: manifest.chunk_count().into(),
+                        have: content.have_count().into(),
+                        complete: content.is_complete(),
+                        peers,
+                        rate_down,
+                        rate_up,
+                    }
+                })
+                .collect();
+            contents.sort_by(|a, b| (&a.name, &a.manifest).cmp(&(&b.name, &b.manifest)));
+            Status {
+                peer_id: core.me.to_string(),
+                listen,
+                version: env!("CARGO_PKG_VERSION").to_owned(),
+                uptime: if online {
+                    core.started.elapsed().as_secs()
+                } else {
+                    0
+                },
+                store_bytes: core.store.used(),
+                quota_bytes: quota,
+                channels,
+                contents,
+            }
+        })
+        .await?;
+    context.emit(Event::Status(Box::new(status))).await;
+    Ok(())
+}
+
+pub(super) async fn peers(context: &Context) -> Result<(), EngineError> {
+    let peers = context
+        .core()
+        .call(|core| {
+            let mut peers: Vec<_> = core
+                .sessions
+                .iter()
+                .map(|(peer, link)| {
+                    let mut channels: Vec<_> = link
+                        .channels
+                        .iter()
+                        .filter_map(|id| core.channels.get(id)?.name())
+                        .collect();
+                    channels.sort();
+                    PeerStatus {
+                        peer_id: peer.to_string(),
+                        addr: link.session.addr().to_string(),
+                        scope: if link.session.is_lan() { "lan" } else { "wan" }.to_owned(),
+                        rtt_ms: link.session.rtt().as_secs_f64() * 1e3,
+                        received: link.received,
+                        sent: core.sent_to(peer),
+                        channels,
+                    }
+                })
+                .collect();
+            peers.sort_by(|a, b| a.peer_id.cmp(&b.peer_id));
+            peers
+        })
+        .await?;
+    for peer in peers {
+        context.emit(Event::Peer(peer)).await;
+    }
+    Ok(())
+}
+
+pub(super) async fn gc(context: &Context, dry_run: bool) -> Result<(), EngineError> {
+    let needed = context.core().call(|core| needed(core)).await?;
+    let (bytes, contents) = context
+        .blocking(move |store| {
+            let keep = |id: &ContentId| needed.contains(id);
+            if dry_run {
+                let going = store.evictable(&keep);
+                return Ok((
+                    going.iter().map(|(_, bytes)| bytes).sum(),
+                    going.into_iter().map(|(id, _)| id).collect::<Vec<_>>(),
+                ));
+            }
+            let report = store.gc(&keep)?;
+            Ok((report.freed, report.removed))
+        })
+        .await?;
+    context
+        .emit(Event::Freed {
+            bytes,
+            contents: contents.iter().map(ToString::to_string).collect(),
+            dry_run,
+        })
+        .await;
+    Ok(())
+}
+
+/// Contents that a channel names, or that are being exchanged.
+fn needed(core: &mut Core) -> HashSet<ContentId> {
+    let named = core
+        .channels
+        .values()
+        .filter(|c| c.meta.role != Role::Guest)
+        .flat_map(|c| c.items.values())
+        .flat_map(|item| item.contents())
+        .map(|content| content.id);
+    let moving = core.transfers.values().map(|t| *t.content.id());
+    named.chain(moving).collect()
+}
+
+pub(super) async fn forget(context: &Context, what: &str) -> Result<(), EngineError> {
+    let text = what.to_owned();
+    let channel = context
+        .core()
+        .call(move |core| match resolve(core, &text) {
+            Ok(id) => {
+                let contents: Vec<ContentId> = core.channels[&id]
+                    .items
+                    .values()
+                    .flat_map(|item| item.contents())
+                    .map(|content| content.id)
+                    .collect();
+                core.drop_channel(id, true);
+                let needed = needed(core);
+                Ok(Some(
+                    contents
+                        .into_iter()
+                        .filter(|c| !needed.contains(c))
+                        .collect::<Vec<_>>(),
+                ))
+            }
+            Err(error) if error.kind == ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        })
+        .await??;
+    let contents = match channel {
+        Some(contents) => contents,
+        None => vec![content_named(context, what).await?],
+    };
+    for id in contents.clone() {
+        context
+            .core()
+            .call(move |core| {
+                if let Some((key, _)) = core.transfer_of(&id) {
+                    core.remove_transfer(key);
+                }
+            })
+            .await?;
+    }
+    let going = contents.clone();
+    let freed = context
+        .blocking(move |store| {
+            let mut freed = 0;
+            for id in going {
+                freed += match store.forget(&id) {
+                    Ok(bytes) => bytes,
+                    Err(samara_store::StoreError::UnknownContent(_)) => 0,
+                    Err(error) => return Err(error.into()),
+                };
+            }
+            store.write(samara_store::Batch::new())?;
+            Ok(freed)
+        })
+        .await?;
+    context
+        .emit(Event::Freed {
+            bytes: freed,
+            contents: contents.iter().map(ToString::to_string).collect(),
+            dry_run: false,
+        })
+        .await;
+    Ok(())
+}
+
+async fn content_named(context: &Context, text: &str) -> Result<ContentId, EngineError> {
+    let prefix = text.to_owned();
+    let found: Vec<ContentId> = context
+        .blocking(move |store| {
+            Ok(store
+                .contents()
+                .iter()
+                .map(|c| *c.id())
+                .filter(|id| prefix.len() >= 4 && id.to_string().starts_with(&prefix))
+                .collect())
+        })
+        .await?;
+    match found.as_slice() {
+        [one] => Ok(*one),
+        [] => Err(EngineError::new(
+            ErrorKind::NotFound,
+            format!("neither a channel nor a content is called \"{text}\" here"),
+        )),
+        _ => Err(EngineError::new(
+            ErrorKind::Usage,
+            format!("\"{text}\" means several contents; give more of the id"),
+        )),
+    }
+}

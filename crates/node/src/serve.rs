@@ -1,0 +1,212 @@
+//! The sending side of a request: chunks are read on a blocking thread into
+//! pooled buffers that the transport takes over; while one batch is on its way the
+//! next is read.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
+
+use bytes::Bytes;
+use quinn::SendStream;
+use samara_store::{Content, ReadError};
+use samara_swarm::ServeId;
+use tokio::{sync::mpsc, task};
+
+use crate::{
+    core::{Input, TransferKey},
+    fetch::{HERE, NOT_HERE},
+    message::ROOT_PAGE,
+    pool::{BufferPool, PooledBuffer},
+    shaper::Shaper,
+};
+
+/// Bytes read in one visit to a blocking thread.
+const BATCH: usize = 512 << 10;
+
+/// A granted request, and where its chunks are.
+#[derive(Debug)]
+pub(crate) struct ServeJob {
+    pub(crate) key: TransferKey,
+    pub(crate) serve: ServeId,
+    pub(crate) peer: samara_wire::PeerId,
+    pub(crate) content: Arc<Content>,
+    pub(crate) chunks: Vec<(u32, u32)>,
+    /// Counts chunk bytes handed to the transport for this peer.
+    pub(crate) sent: Arc<AtomicU64>,
+}
+
+/// Answers a request for chunks and tells the core when it ended.
+pub(crate) async fn serve_chunks(
+    mut stream: SendStream,
+    job: ServeJob,
+    pool: BufferPool,
+    shaper: Shaper,
+    core: mpsc::Sender<Input>,
+) {
+    // Broken off by the peer or not: the core only needs to know that it ended,
+    // which is when the last byte is acknowledged.
+    if answer(&mut stream, &job, &pool, &shaper, &core)
+        .await
+        .is_ok()
+        && stream.finish().is_ok()
+    {
+        let _ = stream.stopped().await;
+    }
+    let _ = core
+        .send(Input::ServeEnded {
+            key: job.key,
+            serve: job.serve,
+            peer: job.peer,
+        })
+        .await;
+}
+
+async fn answer(
+    stream: &mut SendStream,
+    job: &ServeJob,
+    pool: &BufferPool,
+    shaper: &Shaper,
+    core: &mpsc::Sender<Input>,
+) -> Result<(), quinn::WriteError> {
+    let mut batches = batches(&job.chunks).into_iter();
+    let mut ahead = match batches.next() {
+        Some(batch) => Some(read_batch(job, batch, pool).await),
+        None => None,
+    };
+    while let Some(ready) = ahead.take() {
+        let next = batches.next();
+        let read = async {
+            match next {
+                Some(batch) => Some(read_batch(job, batch, pool).await),
+                None => None,
+            }
+        };
+        let (sent, read) = tokio::join!(send_batch(stream, job, ready, shaper, core), read);
+        sent?;
+        ahead = read;
+    }
+    Ok(())
+}
+
+fn batches(chunks: &[(u32, u32)]) -> Vec<&[(u32, u32)]> {
+    let mut out = Vec::new();
+    let (mut start, mut bytes) = (0, 0);
+    for (i, (_, len)) in chunks.iter().enumerate() {
+        if bytes > 0 && bytes + *len as usize > BATCH {
+            out.push(&chunks[start..i]);
+            (start, bytes) = (i, 0);
+        }
+        bytes += *len as usize;
+    }
+    out.push(&chunks[start..]);
+    out
+}
+
+type ReadChunk = (u32, Result<PooledBuffer, ReadError>);
+
+async fn read_batch(job: &ServeJob, batch: &[(u32, u32)], pool: &BufferPool) -> Vec<ReadChunk> {
+    let mut buffers = Vec::with_capacity(batch.len());
+    for (index, len) in batch {
+        buffers.push((*index, pool.get(*len as usize).await));
+    }
+    let content = Arc::clone(&job.content);
+    task::spawn_blocking(move || {
+        buffers
+            .into_iter()
+            .map(|(index, mut buffer)| {
+                let read = content.read_chunk(index, &mut buffer).map(|()| buffer);
+                (index, read)
+            })
+            .collect()
+    })
+    .await
+    .unwrap_or_default()
+}
+
+async fn send_batch(
+    stream: &mut SendStream,
+    job: &ServeJob,
+    batch: Vec<ReadChunk>,
+    shaper: &Shaper,
+    core: &mpsc::Sender<Input>,
+) -> Result<(), quinn::WriteError> {
+    for (index, read) in batch {
+        match read {
+            Ok(buffer) => {
+                let len = buffer.len();
+                let mut parts = [Bytes::from_static(&[HERE]), Bytes::from_owner(buffer)];
+                shaper.until_ready(len).await;
+                stream.write_all_chunks(&mut parts).await?;
+                job.sent.fetch_add(len as u64, Ordering::Relaxed);
+                let _ = core
+                    .send(Input::Served {
+                        key: job.key,
+                        serve: job.serve,
+                        peer: job.peer,
+                        chunk: index,
+                        bytes: len as u32,
+                    })
+                    .await;
+            }
+            Err(error) => {
+                stream.write_all(&[NOT_HERE]).await?;
+                let _ = core
+                    .send(Input::ReadFailed {
+                        key: job.key,
+                        chunk: index,
+                        error,
+                    })
+                    .await;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Answers a request for manifest pages from `content`; `None` says of the first
+/// page that it is not here, as for a content that this node does not hold.
+pub(crate) async fn serve_pages(
+    mut stream: SendStream,
+    content: Option<Arc<Content>>,
+    pages: Vec<u32>,
+) {
+    let send = async {
+        for page in pages {
+            let bytes = content.as_ref().and_then(|c| match page {
+                ROOT_PAGE => Some(c.root_bytes().clone()),
+                page => c.page(page),
+            });
+            let Some(bytes) = bytes else {
+                stream.write_all(&[NOT_HERE]).await?;
+                break;
+            };
+            let mut head = vec![HERE];
+            head.extend_from_slice(&(bytes.len() as u32).to_le_bytes());
+            stream
+                .write_all_chunks(&mut [Bytes::from(head), bytes])
+                .await?;
+        }
+        Ok::<(), quinn::WriteError>(())
+    };
+    if send.await.is_ok() {
+        let _ = stream.finish();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn batches_hold_every_chunk_once_and_stay_small() {
+        let chunks: Vec<_> = (0..100).map(|i| (i, 100_000 + i)).collect();
+        let cut = batches(&chunks);
+        assert_eq!(cut.concat(), chunks);
+        assert!(
+            cut.iter()
+                .all(|b| b.iter().map(|c| c.1 as usize).sum::<usize>() <= BATCH)
+        );
+        assert_eq!(batches(&[(7, 4 << 20)]).len(), 1);
+    }
+}
