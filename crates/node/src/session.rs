@@ -3,7 +3,7 @@
 
 use std::{
     net::{IpAddr, SocketAddr},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -50,7 +50,6 @@ pub(crate) struct Session {
     pub(crate) peer: PeerId,
     pub(crate) connection: Connection,
     pub(crate) dialled: bool,
-    pub(crate) since: Instant,
     outgoing: FrameSender,
 }
 
@@ -75,7 +74,6 @@ impl Session {
             peer,
             connection,
             dialled,
-            since: Instant::now(),
             outgoing,
         }
     }

@@ -262,7 +262,7 @@ impl Core {
     }
 
     /// Ends the connection and keeps the peer away while the node runs.
-    pub(super) fn ban(&mut self, peer: PeerId, why: &str) {
+    pub(crate) fn ban(&mut self, peer: PeerId, why: &str) {
         tracing::warn!(peer = %peer.short(), why, "banned");
         self.banned.insert(peer, why.to_owned());
         if self.banned.len() > limits::MAX_BANNED {

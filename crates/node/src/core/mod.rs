@@ -25,7 +25,7 @@ pub(crate) use channels::{
     CHANNEL_SETTINGS, Channel, ChannelMeta, Item, Role, What, draft, graph_config, join, load,
 };
 pub(crate) use dial::Known;
-pub(crate) use transfers::{Failure, Transfer, TransferView};
+pub(crate) use transfers::{Transfer, TransferView};
 
 use crate::{
     EngineError, addrs,
@@ -220,7 +220,7 @@ pub(crate) struct Core {
 pub(crate) struct Link {
     pub(crate) session: Session,
     /// Channels that the peer spoke of and that we hold.
-    pub(crate) channels: std::collections::HashSet<ChannelId>,
+    pub(crate) channels: std::collections::BTreeSet<ChannelId>,
     /// The site that the peer says it is in.
     site: Option<String>,
     /// The peer's names for contents.

@@ -8,7 +8,6 @@ use std::{
 };
 
 use quinn::SendStream;
-use samara_content::ChunkSet;
 use samara_store::{Content, ReadError, StoreError, SyncError, WriteError};
 use samara_swarm::{Action, Event, Message, RequestId, Role, ServeId, Tier};
 use samara_wire::{ChannelId, ContentId, PeerId};
@@ -851,11 +850,6 @@ impl Core {
             .get(peer)
             .map_or(0, |link| link.sent.load(Ordering::Relaxed))
     }
-
-    /// Chunks of a content that are here, by the store.
-    pub(crate) fn have_of(&self, content: &ContentId) -> Option<ChunkSet> {
-        self.transfer_of(content).map(|(_, t)| t.content.have())
-    }
 }
 
 impl From<StoreError> for EngineError {
@@ -878,9 +872,7 @@ impl From<StoreError> for EngineError {
                 std::io::ErrorKind::StorageFull => ErrorKind::NoSpace,
                 _ => ErrorKind::Disk,
             },
-            StoreError::Index { .. }
-            | StoreError::Sync(_)
-            | StoreError::NotADataDirectory { .. } => ErrorKind::Disk,
+            StoreError::Index { .. } | StoreError::Sync(_) => ErrorKind::Disk,
             _ => ErrorKind::Internal,
         };
         Self::new(kind, error.to_string())
