@@ -13,10 +13,16 @@
 
 mod action;
 mod config;
+mod content;
+mod download;
 mod event;
 pub mod limits;
+mod link;
 mod message;
+mod pace;
+mod rarity;
 mod swarm;
+mod upload;
 
 pub use action::{Action, Offence};
 pub use config::Config;

@@ -1,13 +1,54 @@
-use std::time::Duration;
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    time::Duration,
+};
 
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
 use samara_content::ChunkSet;
 use samara_wire::PeerId;
 
-use crate::{Action, Config, ContentKey, Event, Tier};
+use crate::{
+    Action, Config, ContentKey, Event, Message, Offence, Tier,
+    content::Content,
+    limits::{MAX_BANNED, MAX_LINKS, MAX_LIST},
+    pace::PathDelay,
+    upload::Uplink,
+};
+
+/// How often open requests and unused credit are looked over, while there are any.
+const LOOK_OVER: Duration = Duration::from_millis(100);
 
 /// All swarms that a node takes part in.
 #[derive(Debug)]
-pub struct Swarm {}
+pub struct Swarm {
+    pub(crate) config: Config,
+    our_id: PeerId,
+    pub(crate) rng: ChaCha8Rng,
+    pub(crate) now: Duration,
+    pub(crate) contents: BTreeMap<ContentKey, Content>,
+    pub(crate) peers: BTreeMap<PeerId, Peer>,
+    /// Who was punished, the last one at the end.
+    banned: VecDeque<(PeerId, Offence)>,
+    pub(crate) uplink: Uplink,
+    pub(crate) next_request: u64,
+    /// When collected announcements go out, and of which contents.
+    announce_at: Option<Duration>,
+    unannounced: BTreeSet<ContentKey>,
+    look_over_at: Option<Duration>,
+    /// Links that are held off or shunned.
+    pub(crate) paused: BTreeSet<(ContentKey, PeerId)>,
+}
+
+/// What concerns a peer whatever the content.
+#[derive(Debug, Default)]
+pub(crate) struct Peer {
+    pub(crate) delay: PathDelay,
+    pub(crate) bad_chunks: u32,
+    pub(crate) refusals: u32,
+    /// Requests of it that are being answered.
+    pub(crate) serves: usize,
+}
 
 /// How far a content is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,8 +89,22 @@ pub struct LinkStatus {
 impl Swarm {
     /// A node that takes part in no swarm yet. Ties are broken by random numbers
     /// from `seed`.
-    pub fn new(_config: Config, _our_id: PeerId, _seed: u64) -> Self {
-        todo!()
+    pub fn new(config: Config, our_id: PeerId, seed: u64) -> Self {
+        Self {
+            config,
+            our_id,
+            rng: ChaCha8Rng::seed_from_u64(seed),
+            now: Duration::ZERO,
+            contents: BTreeMap::new(),
+            peers: BTreeMap::new(),
+            banned: VecDeque::new(),
+            uplink: Uplink::default(),
+            next_request: 0,
+            announce_at: None,
+            unannounced: BTreeSet::new(),
+            look_over_at: None,
+            paused: BTreeSet::new(),
+        }
     }
 
     /// Takes in what happened at `now` and appends what is to be done.
@@ -57,32 +112,341 @@ impl Swarm {
     /// `now` is the time since any fixed instant and does not run backwards.
     /// Events about contents or peers that are not known (any longer) are ignored,
     /// except that an [`Incoming`](Event::Incoming) is then refused.
-    pub fn handle(&mut self, _now: Duration, _event: Event, _out: &mut Vec<Action>) {
-        todo!()
+    pub fn handle(&mut self, now: Duration, event: Event, out: &mut Vec<Action>) {
+        self.now = now.max(self.now);
+        match event {
+            Event::ContentAdded {
+                key,
+                chunk_sizes,
+                have,
+                wanted,
+                role,
+                priority,
+            } => {
+                let content = Content::new(chunk_sizes, have, wanted, role, priority);
+                self.contents.insert(key, content);
+                self.check_complete(key, out);
+            }
+            Event::WantMore { key, wanted } => self.want_more(key, &wanted, out),
+            Event::ContentRemoved { key } => self.remove_content(key, out),
+            Event::PeerJoined { key, peer, tier } => self.join(key, peer, tier, out),
+            Event::PeerLeft { key, peer } => self.leave(key, peer, out),
+            Event::Disconnected { peer } => self.disconnect(peer, out),
+            Event::PathSample { peer, rtt } => {
+                if let Some(state) = self.peers.get_mut(&peer) {
+                    state.delay.sample(self.now, rtt);
+                }
+            }
+            Event::Message { peer, key, msg } => self.hear(key, peer, msg, out),
+            Event::ChunkArrived {
+                key,
+                chunk,
+                peer,
+                bytes,
+            } => self.chunk_arrived(key, chunk, peer, bytes, out),
+            Event::ChunkVerified { key, peer, .. } => self.chunk_verified(key, peer),
+            Event::ChunkRejected { key, chunk, peer } => {
+                self.chunk_rejected(key, chunk, peer, out);
+            }
+            Event::ChunkStored { key, chunk } => self.chunk_stored(key, chunk, out),
+            Event::ChunkDropped { key, chunk } => self.chunk_dropped(key, chunk),
+            Event::ChunkLost { key, chunk } => self.chunk_lost(key, chunk, out),
+            Event::RequestFailed { key, peer, request } => {
+                self.request_failed(key, peer, request);
+            }
+            Event::Incoming {
+                key,
+                peer,
+                serve,
+                chunks,
+            } => self.incoming(key, peer, serve, chunks, out),
+            Event::Served {
+                key,
+                peer,
+                serve,
+                chunk,
+                bytes,
+            } => self.served(key, peer, serve, chunk, bytes),
+            Event::ServeEnded { key, peer, serve } => self.serve_ended(key, peer, serve),
+            Event::Tick => {}
+        }
+        self.settle(out);
     }
 
     /// When [`Event::Tick`] is due at the latest; `None`: nothing is pending.
     pub fn next_timeout(&self) -> Option<Duration> {
-        todo!()
+        let slow = self.next_slow();
+        [self.announce_at, self.look_over_at, slow]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
-    /// Number of chunks of a content: what [`Message::decode`](crate::Message::decode) needs.
-    pub fn chunk_count(&self, _key: ContentKey) -> Option<u32> {
-        todo!()
+    /// Number of chunks of a content: what [`Message::decode`] needs.
+    pub fn chunk_count(&self, key: ContentKey) -> Option<u32> {
+        self.contents.get(&key).map(|content| content.have.len())
     }
 
     /// What is stored of a content.
-    pub fn have(&self, _key: ContentKey) -> Option<&ChunkSet> {
-        todo!()
+    pub fn have(&self, key: ContentKey) -> Option<&ChunkSet> {
+        self.contents.get(&key).map(|content| &content.have)
     }
 
     /// How far a content is.
-    pub fn progress(&self, _key: ContentKey) -> Option<Progress> {
-        todo!()
+    pub fn progress(&self, key: ContentKey) -> Option<Progress> {
+        let content = self.contents.get(&key)?;
+        Some(Progress {
+            have_bytes: content.wanted_bytes - content.missing_bytes,
+            wanted_bytes: content.wanted_bytes,
+            have_chunks: content.have.count(),
+            in_flight_bytes: content.asked,
+            peers: content.links.len(),
+            sources: content.links.values().filter(|l| l.offers > 0).count(),
+        })
     }
 
     /// The peers in a content's swarm, by identity.
-    pub fn links(&self, _key: ContentKey) -> Vec<LinkStatus> {
-        todo!()
+    pub fn links(&self, key: ContentKey) -> Vec<LinkStatus> {
+        let links = self.contents.get(&key).map(|content| &content.links);
+        links
+            .into_iter()
+            .flatten()
+            .map(|(peer, link)| LinkStatus {
+                peer: *peer,
+                tier: link.tier,
+                has_chunks: link.theirs.count(),
+                sent_bytes: link.sent_bytes,
+                received_bytes: link.received_bytes,
+                rate: link.rate.get(),
+                rtt: self.peers.get(peer).and_then(|p| p.delay.measured()),
+            })
+            .collect()
+    }
+
+    /// Does what is due, now that the event is taken in.
+    fn settle(&mut self, out: &mut Vec<Action>) {
+        if self.look_over_at.is_some_and(|at| at <= self.now) {
+            self.look_over_at = None;
+            self.look_over_requests(out);
+            self.look_over_credit();
+            self.end_pauses(out);
+        }
+        self.ask_again(out);
+        self.grant(out);
+        if self.announce_at.is_some_and(|at| at <= self.now) {
+            self.announce(out);
+        }
+        let pending = self.uplink.is_busy()
+            || !self.paused.is_empty()
+            || self.contents.values().any(|c| !c.requests.is_empty());
+        if pending && self.look_over_at.is_none() {
+            self.look_over_at = Some(self.now + LOOK_OVER);
+        }
+    }
+
+    fn join(&mut self, key: ContentKey, peer: PeerId, tier: Tier, out: &mut Vec<Action>) {
+        if let Some((_, offence)) = self.banned.iter().find(|(banned, _)| *banned == peer) {
+            let offence = *offence;
+            out.push(Action::Punish { peer, offence });
+            return;
+        }
+        self.announce(out);
+        let Some(content) = self.contents.get_mut(&key) else {
+            return;
+        };
+        if peer == self.our_id
+            || content.links.contains_key(&peer)
+            || content.links.len() == MAX_LINKS
+        {
+            return;
+        }
+        content.join(self.now, peer, tier);
+        self.peers.entry(peer).or_default();
+        if !content.have.is_empty() {
+            let msg = Message::Have(content.have.clone());
+            out.push(Action::Send { peer, key, msg });
+        }
+        if content.missing > 0 {
+            let msg = Message::Want(content.missing_bytes);
+            out.push(Action::Send { peer, key, msg });
+        }
+    }
+
+    fn leave(&mut self, key: ContentKey, peer: PeerId, out: &mut Vec<Action>) {
+        self.paused.remove(&(key, peer));
+        self.uplink.forget(key, peer);
+        let Some(content) = self.contents.get_mut(&key) else {
+            return;
+        };
+        if let Some(link) = content.leave(&peer) {
+            out.extend(link.requests.iter().map(|request| Action::Cancel {
+                peer,
+                key,
+                request: *request,
+            }));
+            self.check_source(key, out);
+        }
+    }
+
+    fn disconnect(&mut self, peer: PeerId, out: &mut Vec<Action>) {
+        let keys: Vec<_> = self.contents.keys().copied().collect();
+        for key in keys {
+            self.leave(key, peer, out);
+        }
+        self.uplink.forget_peer(peer);
+        self.peers.remove(&peer);
+    }
+
+    /// Bans a peer: as if it had never been here.
+    pub(crate) fn punish(&mut self, peer: PeerId, offence: Offence, out: &mut Vec<Action>) {
+        if self.banned.len() == MAX_BANNED {
+            self.banned.pop_front();
+        }
+        self.banned.push_back((peer, offence));
+        self.disconnect(peer, out);
+        out.push(Action::Punish { peer, offence });
+    }
+
+    fn remove_content(&mut self, key: ContentKey, out: &mut Vec<Action>) {
+        let peers: Vec<_> = match self.contents.get(&key) {
+            Some(content) => content.links.keys().copied().collect(),
+            None => return,
+        };
+        for peer in peers {
+            // Nobody is left to tell that a source is missing.
+            if let Some(content) = self.contents.get_mut(&key) {
+                content.told_no_source = true;
+            }
+            self.leave(key, peer, out);
+        }
+        self.contents.remove(&key);
+        self.unannounced.remove(&key);
+    }
+
+    fn want_more(&mut self, key: ContentKey, wanted: &ChunkSet, out: &mut Vec<Action>) {
+        let Some(content) = self.contents.get_mut(&key) else {
+            return;
+        };
+        if wanted.len() != content.wanted.len() {
+            return;
+        }
+        content.want(wanted);
+        content.told_complete = false;
+        for (peer, link) in &mut content.links {
+            link.released = false;
+            let msg = Message::Want(content.missing_bytes);
+            out.push(Action::Send {
+                peer: *peer,
+                key,
+                msg,
+            });
+        }
+        self.check_complete(key, out);
+        self.check_source(key, out);
+    }
+
+    fn hear(&mut self, key: ContentKey, peer: PeerId, msg: Message, out: &mut Vec<Action>) {
+        let Some(content) = self.contents.get_mut(&key) else {
+            return;
+        };
+        let count = content.have.len();
+        let Some(link) = content.links.get_mut(&peer) else {
+            return;
+        };
+        match msg {
+            Message::Have(set) => {
+                if set.len() == count {
+                    content.peer_has_only(&peer, set);
+                    self.check_source(key, out);
+                }
+            }
+            Message::HaveMore(chunks) => {
+                for chunk in chunks.into_iter().filter(|c| *c < count) {
+                    content.peer_has(&peer, chunk);
+                }
+                self.check_source(key, out);
+            }
+            Message::Withdraw(chunks) => {
+                for chunk in chunks.into_iter().filter(|c| *c < count) {
+                    content.unsend(&peer, chunk);
+                    content.peer_lacks(&peer, chunk);
+                }
+                self.check_source(key, out);
+            }
+            Message::Want(bytes) => {
+                link.wants = bytes;
+                link.declined = false;
+            }
+            Message::Grant { bytes, suggested } => self.spend(key, peer, bytes, &suggested, out),
+            Message::Release(bytes) => self.take_back(key, peer, bytes),
+            Message::BadChunk(chunk) => {
+                // Only what was sent can have been bad, and only once each.
+                if link.sent.contains(chunk) {
+                    content.unsend(&peer, chunk);
+                    out.push(Action::Recheck { key, chunk });
+                }
+            }
+        }
+    }
+
+    /// Has `key`'s news announced soon.
+    pub(crate) fn announce_soon(&mut self, key: ContentKey) {
+        self.unannounced.insert(key);
+        let at = self.now + self.config.announce_delay;
+        self.announce_at.get_or_insert(at);
+    }
+
+    fn announce(&mut self, out: &mut Vec<Action>) {
+        self.announce_at = None;
+        for key in std::mem::take(&mut self.unannounced) {
+            let Some(content) = self.contents.get_mut(&key) else {
+                continue;
+            };
+            let news: Vec<u32> = std::mem::take(&mut content.news).into_iter().collect();
+            for peer in content.links.keys() {
+                for part in news.chunks(MAX_LIST) {
+                    let msg = Message::HaveMore(part.to_vec());
+                    out.push(Action::Send {
+                        peer: *peer,
+                        key,
+                        msg,
+                    });
+                }
+            }
+        }
+    }
+
+    /// Reports a content whose last wanted chunk is stored, and tells the others
+    /// that nothing more is wanted.
+    pub(crate) fn check_complete(&mut self, key: ContentKey, out: &mut Vec<Action>) {
+        let Some(content) = self.contents.get_mut(&key) else {
+            return;
+        };
+        if content.is_complete() && !content.told_complete {
+            content.told_complete = true;
+            for peer in content.links.keys() {
+                let msg = Message::Want(0);
+                out.push(Action::Send {
+                    peer: *peer,
+                    key,
+                    msg,
+                });
+            }
+            out.push(Action::Complete { key });
+        }
+    }
+
+    /// Reports a content that nobody here can help with, once.
+    pub(crate) fn check_source(&mut self, key: ContentKey, out: &mut Vec<Action>) {
+        let Some(content) = self.contents.get_mut(&key) else {
+            return;
+        };
+        let helped = content.links.values().any(|link| link.offers > 0);
+        if helped || content.is_complete() {
+            content.told_no_source = false;
+        } else if !content.told_no_source && content.arrived.is_empty() {
+            content.told_no_source = true;
+            out.push(Action::NoSource { key });
+        }
     }
 }

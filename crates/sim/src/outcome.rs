@@ -1,0 +1,72 @@
+use std::time::Duration;
+
+use samara_swarm::Offence;
+
+/// What came of a [`Scenario`](crate::Scenario).
+#[derive(Debug, Clone, PartialEq)]
+pub struct Outcome {
+    /// When each node was complete; `None`: not, or gone.
+    pub finished: Vec<Option<Duration>>,
+    /// Which nodes disappeared.
+    pub gone: Vec<bool>,
+    /// Bytes of chunks that each node sent.
+    pub sent: Vec<f64>,
+    /// Who banned whom, and what for.
+    pub bans: Vec<(usize, usize, Offence)>,
+    /// The fluid bound of the scenario.
+    pub bound: Duration,
+    /// Bytes of the content.
+    pub bytes: f64,
+    /// Messages sent, and their bytes.
+    pub messages: u64,
+    /// Bytes of all messages.
+    pub message_bytes: u64,
+    /// Events handled.
+    pub events: u64,
+    /// Hash over every event and its time.
+    pub trace: u64,
+}
+
+impl Outcome {
+    /// Whether every node that stayed is complete.
+    pub fn is_complete(&self) -> bool {
+        self.finished
+            .iter()
+            .zip(&self.gone)
+            .all(|(finished, gone)| *gone || finished.is_some())
+    }
+
+    /// When the last receiver was done, over the fluid bound. Infinite when one is not.
+    pub fn last(&self) -> f64 {
+        if !self.is_complete() {
+            return f64::INFINITY;
+        }
+        let last = self.times().last().copied().unwrap_or_default();
+        last.as_secs_f64() / self.bound.as_secs_f64()
+    }
+
+    /// When the middle receiver was done, over the fluid bound.
+    pub fn median(&self) -> f64 {
+        let times = self.times();
+        let middle = times.get(times.len() / 2).copied().unwrap_or_default();
+        middle.as_secs_f64() / self.bound.as_secs_f64()
+    }
+
+    /// Copies of the content that node `node` sent.
+    pub fn copies(&self, node: usize) -> f64 {
+        self.sent[node] / self.bytes
+    }
+
+    /// Completion times of those that started without everything, ascending.
+    fn times(&self) -> Vec<Duration> {
+        let mut times: Vec<_> = self
+            .finished
+            .iter()
+            .flatten()
+            .copied()
+            .filter(|t| !t.is_zero())
+            .collect();
+        times.sort();
+        times
+    }
+}

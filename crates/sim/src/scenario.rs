@@ -1,0 +1,126 @@
+use std::time::Duration;
+
+use crate::{Outcome, world::World};
+
+/// One node's links and manners.
+#[derive(Debug, Clone)]
+pub struct NodeSpec {
+    /// Bytes a second that it sends at most.
+    pub up: f64,
+    /// Bytes a second that it receives at most.
+    pub down: f64,
+    /// Has everything from the start.
+    pub seeder: bool,
+    /// How it behaves.
+    pub behaviour: Behaviour,
+}
+
+/// How a node behaves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Behaviour {
+    /// By the rules.
+    Honest,
+    /// Every chunk that it sends is wrong.
+    Garbage,
+    /// Says that it wants everything and never uses its credit.
+    Idler,
+    /// Takes requests and never answers.
+    Mute,
+}
+
+/// When a fault strikes.
+#[derive(Debug, Clone, Copy)]
+pub enum When {
+    /// At this time.
+    At(Duration),
+    /// When the node has sent, and others acknowledged, this many chunks.
+    Sent(u64),
+    /// When the node has stored this many chunks.
+    Stored(u32),
+}
+
+/// A node disappears without a word; its connections are seen to end one
+/// round trip later.
+#[derive(Debug, Clone, Copy)]
+pub struct Fault {
+    /// Which node.
+    pub node: usize,
+    /// When.
+    pub when: When,
+}
+
+/// A content and the nodes that hold or want it.
+#[derive(Debug, Clone)]
+pub struct Scenario {
+    /// Chunks of the content.
+    pub chunks: u32,
+    /// Bytes of every chunk.
+    pub chunk_bytes: u32,
+    /// Round trip between any two nodes.
+    pub rtt: Duration,
+    /// From a chunk's last byte to its being stored.
+    pub store_delay: Duration,
+    /// The nodes.
+    pub nodes: Vec<NodeSpec>,
+    /// What goes wrong.
+    pub faults: Vec<Fault>,
+    /// Neighbours that every node looks for; all know all when there are no more nodes.
+    pub neighbours: usize,
+    /// When to stop, done or not.
+    pub give_up: Duration,
+    /// Where all randomness comes from.
+    pub seed: u64,
+}
+
+impl Scenario {
+    /// One seeder and `peers` receivers with links of `up` and `down` bytes a
+    /// second, all honest. Node 0 is the seeder.
+    pub fn equal(peers: usize, chunks: u32, chunk_bytes: u32, up: f64, down: f64) -> Self {
+        let node = |seeder| NodeSpec {
+            up,
+            down,
+            seeder,
+            behaviour: Behaviour::Honest,
+        };
+        Self {
+            chunks,
+            chunk_bytes,
+            rtt: Duration::from_millis(2),
+            store_delay: Duration::from_micros(500),
+            nodes: (0..=peers).map(|i| node(i == 0)).collect(),
+            faults: Vec::new(),
+            neighbours: 32,
+            give_up: Duration::from_secs(3600),
+            seed: 1,
+        }
+    }
+
+    /// Bytes of the content.
+    pub fn bytes(&self) -> f64 {
+        f64::from(self.chunks) * f64::from(self.chunk_bytes)
+    }
+
+    /// T*: the least time in which fluid could reach every receiver. The largest
+    /// of what the seeders need to send one copy, what the slowest receiver needs
+    /// to take one, and what all uplinks together need to send one to each (Kumar
+    /// and Ross, "Peer-assisted file distribution: the minimum distribution time", 2006).
+    pub fn fluid_bound(&self) -> Duration {
+        let seeders = self.nodes.iter().filter(|n| n.seeder);
+        let receivers = || self.nodes.iter().filter(|n| !n.seeder);
+        let injected: f64 = seeders.map(|n| n.up).sum();
+        let slowest = receivers().map(|n| n.down).fold(f64::INFINITY, f64::min);
+        let all: f64 = self.nodes.iter().map(|n| n.up).sum();
+        let bytes = self.bytes();
+        let copies = receivers().count() as f64;
+        Duration::from_secs_f64(
+            (bytes / injected)
+                .max(bytes / slowest)
+                .max(copies * bytes / all),
+        )
+    }
+
+    /// Runs it until every receiver that stays is done, or until `give_up`.
+    pub fn run(&self) -> Outcome {
+        World::new(self).run()
+    }
+}

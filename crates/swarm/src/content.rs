@@ -1,0 +1,452 @@
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
+
+use samara_content::ChunkSet;
+use samara_wire::PeerId;
+
+use crate::{RequestId, Role, Tier, link::Link, pace::Mark, rarity::Rarity};
+
+/// A request of ours that has not ended.
+#[derive(Debug)]
+pub(crate) struct Asked {
+    pub(crate) peer: PeerId,
+    /// Not here yet, in the order of the answer.
+    pub(crate) chunks: Vec<u32>,
+    /// Bytes of `chunks`.
+    pub(crate) bytes: u64,
+    pub(crate) mark: Mark,
+    /// When it should be over, as far as the peer's rate is known.
+    pub(crate) due: Duration,
+    pub(crate) progress_at: Duration,
+}
+
+/// One content: what is here, what is on its way, who has what.
+///
+/// The counts in [`Link`] and [`Rarity`] follow from the sets; every change of a
+/// set goes through a method here that keeps them.
+#[derive(Debug)]
+pub(crate) struct Content {
+    pub(crate) sizes: Arc<[u32]>,
+    pub(crate) have: ChunkSet,
+    pub(crate) wanted: ChunkSet,
+    pub(crate) role: Role,
+    pub(crate) priority: u8,
+    /// Bytes of chunks wanted, stored or not.
+    pub(crate) wanted_bytes: u64,
+    /// Chunks and bytes wanted and not stored.
+    pub(crate) missing: u32,
+    pub(crate) missing_bytes: u64,
+    /// While chunks are missing, the members are those that nobody was asked for;
+    /// after that, all that is here.
+    pub(crate) rarity: Rarity,
+    /// Nothing is missing: copies are counted as a seeder does.
+    seeding: bool,
+    pub(crate) links: BTreeMap<PeerId, Link>,
+    pub(crate) requests: BTreeMap<RequestId, Asked>,
+    /// Which requests a chunk is expected from.
+    pub(crate) flights: BTreeMap<u32, Vec<RequestId>>,
+    /// Bytes of all requests.
+    pub(crate) asked: u64,
+    /// Here, and not yet stored.
+    pub(crate) arrived: BTreeSet<u32>,
+    /// Stored, and not yet announced.
+    pub(crate) news: BTreeSet<u32>,
+    /// Wanted again since links were last told.
+    pub(crate) again: Vec<u32>,
+    pub(crate) told_complete: bool,
+    pub(crate) told_no_source: bool,
+}
+
+impl Content {
+    pub(crate) fn new(
+        sizes: Arc<[u32]>,
+        have: ChunkSet,
+        wanted: Option<ChunkSet>,
+        role: Role,
+        priority: u8,
+    ) -> Self {
+        let chunks = sizes.len() as u32;
+        let mut content = Self {
+            have,
+            wanted: wanted.unwrap_or_else(|| ChunkSet::full(chunks)),
+            role,
+            priority,
+            wanted_bytes: 0,
+            missing: 0,
+            missing_bytes: 0,
+            rarity: Rarity::new(0),
+            seeding: false,
+            links: BTreeMap::new(),
+            requests: BTreeMap::new(),
+            flights: BTreeMap::new(),
+            asked: 0,
+            arrived: BTreeSet::new(),
+            news: BTreeSet::new(),
+            again: Vec::new(),
+            told_complete: false,
+            told_no_source: false,
+            sizes,
+        };
+        content.recount();
+        content
+    }
+
+    /// Bytes of one chunk.
+    pub(crate) fn size(&self, chunk: u32) -> u64 {
+        u64::from(self.sizes[chunk as usize])
+    }
+
+    /// Bytes of an average chunk.
+    pub(crate) fn average(&self) -> u64 {
+        // A subset's chunks are as good a sample as all of them.
+        (self.wanted_bytes / u64::from(self.wanted.count().max(1))).max(1)
+    }
+
+    pub(crate) fn is_missing(&self, chunk: u32) -> bool {
+        self.wanted.contains(chunk) && !self.have.contains(chunk)
+    }
+
+    pub(crate) fn is_complete(&self) -> bool {
+        self.missing == 0
+    }
+
+    /// Adds to what is wanted.
+    pub(crate) fn want(&mut self, more: &ChunkSet) {
+        self.wanted.union_with(more);
+        self.recount();
+    }
+
+    /// Derives everything that follows from `have`, `wanted` and the links.
+    fn recount(&mut self) {
+        self.wanted_bytes = self.wanted.iter().map(|c| self.size(c)).sum();
+        let missing = self.wanted.iter_difference(&self.have);
+        self.missing_bytes = missing.map(|c| self.size(c)).sum();
+        self.missing = self.wanted.difference_count(&self.have);
+        for link in self.links.values_mut() {
+            link.offers = link
+                .theirs
+                .iter_difference(&self.have)
+                .filter(|c| self.wanted.contains(*c))
+                .count() as u32;
+        }
+        self.reindex();
+    }
+
+    /// Builds the order of chunks anew, for a seeder or for a receiver.
+    fn reindex(&mut self) {
+        self.seeding = self.is_complete();
+        let chunks = self.sizes.len() as u32;
+        let mut rarity = Rarity::new(chunks);
+        for link in self.links.values() {
+            for chunk in (0..chunks).filter(|c| link.counts(*c, self.seeding)) {
+                rarity.add_copy(chunk);
+            }
+        }
+        for chunk in 0..chunks {
+            if self.is_member(chunk) {
+                rarity.insert(chunk);
+            }
+        }
+        self.rarity = rarity;
+    }
+
+    fn is_member(&self, chunk: u32) -> bool {
+        if self.seeding {
+            self.have.contains(chunk)
+        } else {
+            self.is_missing(chunk)
+                && !self.flights.contains_key(&chunk)
+                && !self.arrived.contains(&chunk)
+        }
+    }
+
+    /// The chunk is stored; false if it was already.
+    pub(crate) fn store(&mut self, chunk: u32) -> bool {
+        self.arrived.remove(&chunk);
+        let was_missing = self.is_missing(chunk);
+        if !self.have.insert(chunk) {
+            return false;
+        }
+        for link in self.links.values_mut() {
+            if link.theirs.contains(chunk) {
+                link.offers -= u32::from(was_missing);
+            } else if !link.sent.contains(chunk) {
+                link.useful += 1;
+                link.declined = false;
+            }
+        }
+        if was_missing {
+            self.missing -= 1;
+            self.missing_bytes -= self.size(chunk);
+        }
+        if self.is_complete() != self.seeding {
+            self.reindex();
+        } else if self.seeding {
+            self.rarity.insert(chunk);
+        } else {
+            self.rarity.remove(chunk);
+        }
+        self.news.insert(chunk);
+        true
+    }
+
+    /// The chunk is not stored any more; false if it was not.
+    pub(crate) fn lose(&mut self, chunk: u32) -> bool {
+        if !self.have.remove(chunk) {
+            return false;
+        }
+        self.news.remove(&chunk);
+        let missing = self.is_missing(chunk);
+        for link in self.links.values_mut() {
+            if link.theirs.contains(chunk) {
+                link.offers += u32::from(missing);
+            } else if !link.sent.contains(chunk) {
+                link.useful -= 1;
+            }
+        }
+        if missing {
+            self.missing += 1;
+            self.missing_bytes += self.size(chunk);
+            self.told_complete = false;
+        }
+        if self.is_complete() != self.seeding {
+            self.reindex();
+        } else if self.seeding {
+            self.rarity.remove(chunk);
+        }
+        self.requeue(chunk);
+        true
+    }
+
+    /// A chunk that is no longer on its way is to be asked for again.
+    pub(crate) fn requeue(&mut self, chunk: u32) {
+        if !self.seeding && self.is_member(chunk) {
+            self.rarity.insert(chunk);
+            self.again.push(chunk);
+        }
+    }
+
+    pub(crate) fn join(&mut self, now: Duration, peer: PeerId, tier: Tier) {
+        self.links.insert(peer, Link::new(now, tier, &self.have));
+    }
+
+    /// Takes the peer out, with what only it was expected to bring.
+    pub(crate) fn leave(&mut self, peer: &PeerId) -> Option<Link> {
+        let link = self.links.remove(peer)?;
+        let seeding = self.seeding;
+        if !link.whole {
+            let held = link.theirs.iter();
+            let assumed = link.sent.iter_difference(&link.theirs);
+            let suggested = link.suggested.iter().copied();
+            let others = assumed
+                .chain(suggested.filter(|c| !link.sent.contains(*c) && !link.theirs.contains(*c)));
+            for chunk in held.chain(others.filter(|_| seeding)) {
+                self.rarity.drop_copy(chunk);
+            }
+        }
+        for id in &link.requests {
+            self.forget_request(*id);
+        }
+        Some(link)
+    }
+
+    /// Changes what is known of one chunk at one link, keeping the copies counted.
+    fn adjust(&mut self, peer: &PeerId, chunk: u32, change: impl FnOnce(&mut Link)) {
+        let Some(link) = self.links.get_mut(peer) else {
+            return;
+        };
+        let before = link.counts(chunk, self.seeding);
+        change(link);
+        match (before, link.counts(chunk, self.seeding)) {
+            (false, true) => self.rarity.add_copy(chunk),
+            (true, false) => self.rarity.drop_copy(chunk),
+            _ => {}
+        }
+    }
+
+    /// The peer announced a chunk.
+    pub(crate) fn peer_has(&mut self, peer: &PeerId, chunk: u32) {
+        let (mine, missing) = (self.have.contains(chunk), self.is_missing(chunk));
+        self.adjust(peer, chunk, |link| {
+            if link.theirs.insert(chunk) {
+                link.offers += u32::from(missing);
+                if !link.sent.contains(chunk) {
+                    link.known += 1;
+                    link.useful -= u32::from(mine);
+                }
+            }
+        });
+    }
+
+    /// The peer withdrew a chunk, or it cannot be had from there.
+    pub(crate) fn peer_lacks(&mut self, peer: &PeerId, chunk: u32) {
+        self.scatter(peer);
+        let (mine, missing) = (self.have.contains(chunk), self.is_missing(chunk));
+        self.adjust(peer, chunk, |link| {
+            if link.theirs.remove(chunk) {
+                link.offers -= u32::from(missing);
+                if !link.sent.contains(chunk) {
+                    link.known -= 1;
+                    link.useful += u32::from(mine);
+                }
+            }
+        });
+    }
+
+    /// The peer announced all that it has.
+    pub(crate) fn peer_has_only(&mut self, peer: &PeerId, set: ChunkSet) {
+        let Some(link) = self.links.get(peer) else {
+            return;
+        };
+        if set.is_full() && link.known == 0 && link.suggested.is_empty() {
+            let link = self.links.get_mut(peer).expect("looked up above");
+            link.whole = true;
+            link.known = set.count();
+            link.useful = 0;
+            link.offers = self.missing;
+            link.theirs = set;
+            return;
+        }
+        let gone: Vec<u32> = link.theirs.iter_difference(&set).collect();
+        for chunk in gone {
+            self.peer_lacks(peer, chunk);
+        }
+        for chunk in &set {
+            self.peer_has(peer, chunk);
+        }
+    }
+
+    /// A peer that had everything no longer does: it is counted like others.
+    fn scatter(&mut self, peer: &PeerId) {
+        if let Some(link) = self.links.get_mut(peer)
+            && std::mem::take(&mut link.whole)
+        {
+            for chunk in 0..self.sizes.len() as u32 {
+                self.rarity.add_copy(chunk);
+            }
+        }
+    }
+
+    /// The chunk is being sent to the peer.
+    pub(crate) fn send(&mut self, peer: &PeerId, chunk: u32) {
+        self.adjust(peer, chunk, |link| {
+            if link.send(chunk) && !link.theirs.contains(chunk) {
+                link.known += 1;
+                // Only what is here is sent.
+                link.useful -= 1;
+            }
+            link.suggested.remove(&chunk);
+        });
+    }
+
+    /// The chunk did not get through to the peer, or got lost there.
+    pub(crate) fn unsend(&mut self, peer: &PeerId, chunk: u32) {
+        let mine = self.have.contains(chunk);
+        self.adjust(peer, chunk, |link| {
+            if link.sent.remove(chunk) && !link.theirs.contains(chunk) {
+                link.known -= 1;
+                link.useful += u32::from(mine);
+            }
+        });
+    }
+
+    pub(crate) fn suggest(&mut self, peer: &PeerId, chunk: u32) {
+        self.adjust(peer, chunk, |link| {
+            link.suggested.insert(chunk);
+        });
+    }
+
+    /// The peer's credit is used up or gone, and with it what was suggested.
+    pub(crate) fn forget_suggestions(&mut self, peer: &PeerId) {
+        while let Some(chunk) = self
+            .links
+            .get(peer)
+            .and_then(|link| link.suggested.first().copied())
+        {
+            self.adjust(peer, chunk, |link| {
+                link.suggested.remove(&chunk);
+            });
+        }
+    }
+
+    /// Enters a request of ours; its chunks are no longer to be chosen.
+    pub(crate) fn ask(&mut self, id: RequestId, asked: Asked) {
+        let link = self.links.get_mut(&asked.peer).expect("only peers are asked");
+        link.requests.push(id);
+        link.asked += asked.bytes;
+        self.asked += asked.bytes;
+        for chunk in &asked.chunks {
+            self.rarity.remove(*chunk);
+            self.flights.entry(*chunk).or_default().push(id);
+        }
+        self.requests.insert(id, asked);
+    }
+
+    /// The request of `peer` that `chunk` is the answer to.
+    pub(crate) fn request_of(&self, peer: &PeerId, chunk: u32) -> Option<RequestId> {
+        let link = self.links.get(peer)?;
+        let asks = |id: &&RequestId| self.requests[id].chunks.contains(&chunk);
+        link.requests.iter().find(asks).copied()
+    }
+
+    /// Takes one chunk out of a request; ends the request with the last of them.
+    pub(crate) fn take_from_request(&mut self, now: Duration, id: RequestId, chunk: u32) {
+        let size = self.size(chunk);
+        let asked = self.requests.get_mut(&id).expect("found by request_of");
+        asked.chunks.retain(|c| *c != chunk);
+        asked.bytes -= size;
+        asked.progress_at = now;
+        let (peer, over) = (asked.peer, asked.chunks.is_empty());
+        self.asked -= size;
+        if let Some(link) = self.links.get_mut(&peer) {
+            link.asked -= size;
+        }
+        self.ground(id, chunk);
+        if over {
+            self.forget_request(id);
+        }
+    }
+
+    /// `chunk` is not expected from request `id` any more.
+    fn ground(&mut self, id: RequestId, chunk: u32) {
+        if let Some(ids) = self.flights.get_mut(&chunk) {
+            ids.retain(|i| *i != id);
+            if ids.is_empty() {
+                self.flights.remove(&chunk);
+            }
+        }
+    }
+
+    /// Ends a request; what it still owed is wanted again.
+    pub(crate) fn forget_request(&mut self, id: RequestId) -> Option<Asked> {
+        let asked = self.requests.remove(&id)?;
+        self.asked -= asked.bytes;
+        if let Some(link) = self.links.get_mut(&asked.peer) {
+            link.requests.retain(|i| *i != id);
+            link.asked -= asked.bytes;
+        }
+        for chunk in &asked.chunks {
+            self.ground(id, *chunk);
+            self.requeue(*chunk);
+        }
+        Some(asked)
+    }
+
+    /// The chunk is here: it is not expected from anybody else. Returns the
+    /// requests that bring nothing more.
+    pub(crate) fn arrive(&mut self, chunk: u32) -> Vec<RequestId> {
+        self.arrived.insert(chunk);
+        self.rarity.remove(chunk);
+        let ids = self.flights.remove(&chunk).unwrap_or_default();
+        ids.into_iter()
+            .filter(|id| {
+                let asked = &self.requests[id];
+                let awaited = |c: &u32| self.flights.get(c).is_some_and(|ids| ids.contains(id));
+                !asked.chunks.iter().any(awaited)
+            })
+            .collect()
+    }
+}

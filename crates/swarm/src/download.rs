@@ -1,0 +1,434 @@
+//! Spending credit and taking in what comes for it.
+
+use std::time::Duration;
+
+use samara_wire::PeerId;
+
+use crate::{
+    Action, ContentKey, Message, Offence, RequestId, Tier,
+    content::{Asked, Content},
+    limits::{MAX_BAD_CHUNKS, MAX_IN_FLIGHT, MAX_REQUEST_CHUNKS},
+    swarm::Swarm,
+};
+
+/// The most bytes of one request, but for its last chunk. Enough that an answer
+/// is long against what opening a stream costs; several of them fill a pipe.
+const REQUEST_BYTES: u64 = 1 << 20;
+
+/// What an answer is expected to take while the peer's rate is not known.
+const UNKNOWN_ANSWER: Duration = Duration::from_secs(1);
+
+/// An answer that is less late than this is waited for.
+const LATE: Duration = Duration::from_millis(50);
+
+/// A request without progress is given up after this many times what it should take.
+const GIVE_UP: u32 = 8;
+
+/// How much longer a byte from further away may take and still be as good: nearer
+/// peers are preferred, because what they send costs no shared way out.
+fn weight(tier: Tier) -> f64 {
+    match tier {
+        Tier::Subnet => 1.0,
+        Tier::Site => 1.5,
+        Tier::Elsewhere => 4.0,
+    }
+}
+
+impl Swarm {
+    /// Spends a grant at once, and gives back what is left of it.
+    pub(crate) fn spend(
+        &mut self,
+        key: ContentKey,
+        peer: PeerId,
+        bytes: u64,
+        suggested: &[u32],
+        out: &mut Vec<Action>,
+    ) {
+        let mut left = bytes as i64;
+        let content = self.contents.get_mut(&key).expect("looked up by hear");
+        let shunned = !content.links[&peer].shunned.is_over(self.now);
+        if !shunned && content.asked < MAX_IN_FLIGHT {
+            left = self.request(key, peer, left, suggested, out);
+            if left > 0 {
+                left = self.duplicate(key, peer, left, out);
+            }
+        }
+        if left > 0 {
+            let content = self.contents.get_mut(&key).expect("looked up by hear");
+            let link = content.links.get_mut(&peer).expect("looked up by hear");
+            link.released = true;
+            let msg = Message::Release(left as u64);
+            out.push(Action::Send { peer, key, msg });
+        }
+    }
+
+    /// Requests chunks that nobody was asked for; returns the credit that is left.
+    fn request(
+        &mut self,
+        key: ContentKey,
+        peer: PeerId,
+        credit: i64,
+        suggested: &[u32],
+        out: &mut Vec<Action>,
+    ) -> i64 {
+        let piece = (credit as u64 / 4).min(REQUEST_BYTES);
+        let mut left = credit;
+        let mut suggested = suggested.iter().copied();
+        while left > 0 {
+            let content = self.contents.get_mut(&key).expect("looked up by hear");
+            let (mut chunks, mut bytes) = (Vec::new(), 0);
+            while chunks.len() < MAX_REQUEST_CHUNKS
+                && (chunks.is_empty() || bytes < piece)
+                && (bytes as i64) < left
+            {
+                let theirs = &content.links[&peer].theirs;
+                let fits = |c: u32| theirs.contains(c) && content.rarity.contains(c);
+                let next = suggested
+                    .by_ref()
+                    .find(|c| fits(*c))
+                    .or_else(|| rarest(content, &peer, &mut self.rng));
+                let Some(chunk) = next else { break };
+                bytes += content.size(chunk);
+                content.rarity.remove(chunk);
+                chunks.push(chunk);
+            }
+            if chunks.is_empty() {
+                break;
+            }
+            left -= bytes as i64;
+            self.ask(key, peer, chunks, bytes, out);
+        }
+        left
+    }
+
+    /// Endgame: everything that the peer could send was asked of others. What
+    /// comes from there much later than it would from here is asked for twice,
+    /// a chunk a request, so that either can be cancelled.
+    fn duplicate(
+        &mut self,
+        key: ContentKey,
+        peer: PeerId,
+        credit: i64,
+        out: &mut Vec<Action>,
+    ) -> i64 {
+        let mut left = credit;
+        while left > 0 {
+            let content = &self.contents[&key];
+            if !content.rarity.is_empty() {
+                break;
+            }
+            let link = &content.links[&peer];
+            let cost = |from: &PeerId, due: Duration| {
+                let wait = due.saturating_sub(self.now) + LATE;
+                wait.mul_f64(weight(content.links[from].tier))
+            };
+            let late = content
+                .flights
+                .iter()
+                .filter(|(chunk, ids)| ids.len() == 1 && link.theirs.contains(**chunk))
+                .filter_map(|(chunk, ids)| {
+                    let asked = &content.requests[&ids[0]];
+                    let here = self.expect(content, &peer, content.size(*chunk))?;
+                    let overdue = asked.due + LATE <= self.now;
+                    let worth = cost(&asked.peer, asked.due) > 2 * cost(&peer, self.now + here);
+                    (asked.peer != peer && (overdue || worth)).then_some((asked.due, *chunk))
+                })
+                .max_by_key(|(due, chunk)| (*due, *chunk));
+            let Some((_, chunk)) = late else { break };
+            let bytes = content.size(chunk);
+            left -= bytes as i64;
+            self.ask(key, peer, vec![chunk], bytes, out);
+        }
+        left
+    }
+
+    /// How long `bytes` more from the peer take, behind what it was asked for already.
+    fn expect(&self, content: &Content, peer: &PeerId, bytes: u64) -> Option<Duration> {
+        let link = content.links.get(peer)?;
+        let rtt = self.peers.get(peer).map_or(Duration::ZERO, |p| p.delay.get());
+        let answer = link.rate.time_for(link.asked + bytes);
+        Some(rtt + answer.unwrap_or(UNKNOWN_ANSWER))
+    }
+
+    fn ask(
+        &mut self,
+        key: ContentKey,
+        peer: PeerId,
+        chunks: Vec<u32>,
+        bytes: u64,
+        out: &mut Vec<Action>,
+    ) {
+        let content = &self.contents[&key];
+        let expected = self.expect(content, &peer, bytes).unwrap_or(UNKNOWN_ANSWER);
+        let request = RequestId(self.next_request);
+        self.next_request += 1;
+        let asked = Asked {
+            peer,
+            chunks: chunks.clone(),
+            bytes,
+            mark: content.links[&peer].rate.mark(self.now),
+            due: self.now + expected,
+            progress_at: self.now,
+        };
+        let content = self.contents.get_mut(&key).expect("indexed above");
+        content.ask(request, asked);
+        out.push(Action::Request {
+            peer,
+            key,
+            request,
+            chunks,
+        });
+    }
+
+    pub(crate) fn chunk_arrived(
+        &mut self,
+        key: ContentKey,
+        chunk: u32,
+        peer: PeerId,
+        bytes: u32,
+        out: &mut Vec<Action>,
+    ) {
+        let Some(content) = self.contents.get_mut(&key) else {
+            return;
+        };
+        if chunk >= content.have.len() {
+            return;
+        }
+        let was_full = content.asked >= MAX_IN_FLIGHT;
+        if let Some(id) = content.request_of(&peer, chunk) {
+            let mark = content.requests[&id].mark;
+            if let Some(link) = content.links.get_mut(&peer) {
+                link.rate.deliver(self.now, mark, u64::from(bytes));
+            }
+            // Here before it is taken off, so that it is not wanted again between.
+            let missing = content.is_missing(chunk);
+            let idle = if missing { content.arrive(chunk) } else { Vec::new() };
+            content.take_from_request(self.now, id, chunk);
+            for request in idle.into_iter().filter(|i| *i != id) {
+                if let Some(asked) = content.forget_request(request) {
+                    out.push(Action::Cancel {
+                        peer: asked.peer,
+                        key,
+                        request,
+                    });
+                }
+            }
+        }
+        if let Some(link) = content.links.get_mut(&peer) {
+            link.received_bytes += u64::from(bytes);
+        }
+        if was_full && content.asked < MAX_IN_FLIGHT {
+            let missing: Vec<u32> = content.wanted.iter_difference(&content.have).collect();
+            content.again.extend(missing);
+        }
+    }
+
+    pub(crate) fn chunk_verified(&mut self, key: ContentKey, peer: PeerId) {
+        let link = self.contents.get_mut(&key).and_then(|c| c.links.get_mut(&peer));
+        if let Some(link) = link {
+            link.shunned.forgive();
+        }
+    }
+
+    /// The peer sent a wrong chunk. A chunk comes from one peer as a whole, so
+    /// there is no doubt who it was.
+    pub(crate) fn chunk_rejected(
+        &mut self,
+        key: ContentKey,
+        chunk: u32,
+        peer: PeerId,
+        out: &mut Vec<Action>,
+    ) {
+        let Some(content) = self.contents.get_mut(&key) else {
+            return;
+        };
+        if chunk >= content.have.len() {
+            return;
+        }
+        if let Some(id) = content.request_of(&peer, chunk) {
+            content.take_from_request(self.now, id, chunk);
+        }
+        content.arrived.remove(&chunk);
+        content.peer_lacks(&peer, chunk);
+        content.requeue(chunk);
+        if content.links.contains_key(&peer) {
+            let msg = Message::BadChunk(chunk);
+            out.push(Action::Send { peer, key, msg });
+        }
+        if let Some(state) = self.peers.get_mut(&peer) {
+            state.bad_chunks += 1;
+            if state.bad_chunks >= MAX_BAD_CHUNKS {
+                self.punish(peer, Offence::BadChunks, out);
+            }
+        }
+        self.check_source(key, out);
+    }
+
+    pub(crate) fn chunk_stored(&mut self, key: ContentKey, chunk: u32, out: &mut Vec<Action>) {
+        let Some(content) = self.contents.get_mut(&key) else {
+            return;
+        };
+        if chunk >= content.have.len() {
+            return;
+        }
+        // Found on the disk while it was on its way.
+        for request in content.arrive(chunk) {
+            if let Some(asked) = content.forget_request(request) {
+                out.push(Action::Cancel {
+                    peer: asked.peer,
+                    key,
+                    request,
+                });
+            }
+        }
+        if content.store(chunk) {
+            self.announce_soon(key);
+            self.check_complete(key, out);
+        }
+    }
+
+    pub(crate) fn chunk_dropped(&mut self, key: ContentKey, chunk: u32) {
+        if let Some(content) = self.contents.get_mut(&key)
+            && content.arrived.remove(&chunk)
+        {
+            content.requeue(chunk);
+        }
+    }
+
+    pub(crate) fn chunk_lost(&mut self, key: ContentKey, chunk: u32, out: &mut Vec<Action>) {
+        let Some(content) = self.contents.get_mut(&key) else {
+            return;
+        };
+        if !content.lose(chunk) {
+            return;
+        }
+        for (peer, link) in &mut content.links {
+            let msg = Message::Withdraw(vec![chunk]);
+            out.push(Action::Send {
+                peer: *peer,
+                key,
+                msg,
+            });
+            if content.missing > 0 {
+                link.released = false;
+                let msg = Message::Want(content.missing_bytes);
+                out.push(Action::Send {
+                    peer: *peer,
+                    key,
+                    msg,
+                });
+            }
+        }
+        self.check_source(key, out);
+    }
+
+    pub(crate) fn request_failed(&mut self, key: ContentKey, peer: PeerId, request: RequestId) {
+        let Some(content) = self.contents.get_mut(&key) else {
+            return;
+        };
+        if content.requests.get(&request).is_some_and(|a| a.peer == peer) {
+            content.forget_request(request);
+            self.shun(key, peer);
+        }
+    }
+
+    /// Asks nothing of a peer for a while that did not answer.
+    fn shun(&mut self, key: ContentKey, peer: PeerId) {
+        let link = self.contents.get_mut(&key).and_then(|c| c.links.get_mut(&peer));
+        if let Some(link) = link
+            && link.shunned.is_over(self.now)
+        {
+            link.shunned.strike(self.now);
+            self.paused.insert((key, peer));
+        }
+    }
+
+    /// Gives up on requests that bring nothing, and looks for others who could
+    /// bring what is late.
+    pub(crate) fn look_over_requests(&mut self, out: &mut Vec<Action>) {
+        let mut dead = Vec::new();
+        for (key, content) in &mut self.contents {
+            for (id, asked) in &content.requests {
+                let expected = asked.due.saturating_sub(asked.mark.at);
+                let patience = self.config.request_timeout.max(GIVE_UP * expected);
+                if asked.progress_at + patience <= self.now {
+                    dead.push((*key, *id));
+                } else if asked.due + LATE <= self.now && content.rarity.is_empty() {
+                    content.again.extend(&asked.chunks);
+                }
+            }
+        }
+        for (key, request) in dead {
+            let content = self.contents.get_mut(&key).expect("seen above");
+            if let Some(Asked { peer, .. }) = content.forget_request(request) {
+                out.push(Action::Cancel { peer, key, request });
+                self.shun(key, peer);
+            }
+        }
+    }
+
+    /// Lets the peers know that had given up on us, where a chunk that they have
+    /// is wanted again.
+    pub(crate) fn ask_again(&mut self, out: &mut Vec<Action>) {
+        for (key, content) in &mut self.contents {
+            if content.again.is_empty() {
+                continue;
+            }
+            let again = std::mem::take(&mut content.again);
+            for (peer, link) in &mut content.links {
+                if link.released
+                    && link.shunned.is_over(self.now)
+                    && again.iter().any(|c| link.theirs.contains(*c))
+                {
+                    link.released = false;
+                    let msg = Message::Want(content.missing_bytes);
+                    out.push(Action::Send {
+                        peer: *peer,
+                        key: *key,
+                        msg,
+                    });
+                }
+            }
+        }
+    }
+
+    /// Gives those another chance whose pause is over.
+    pub(crate) fn end_pauses(&mut self, out: &mut Vec<Action>) {
+        let now = self.now;
+        let contents = &mut self.contents;
+        self.paused.retain(|(key, peer)| {
+            let Some(content) = contents.get_mut(key) else {
+                return false;
+            };
+            let Some(link) = content.links.get_mut(peer) else {
+                return false;
+            };
+            if link.released && link.offers > 0 && link.shunned.is_over(now) {
+                link.released = false;
+                let (peer, key) = (*peer, *key);
+                let msg = Message::Want(content.missing_bytes);
+                out.push(Action::Send { peer, key, msg });
+            }
+            !(link.shunned.is_over(now) && link.held_off.is_over(now))
+        });
+    }
+}
+
+/// The rarest chunk that is needed and that the peer has.
+fn rarest(content: &Content, peer: &PeerId, rng: &mut rand_chacha::ChaCha8Rng) -> Option<u32> {
+    let link = &content.links[peer];
+    if link.offers == 0 {
+        return None;
+    }
+    let rarity = &content.rarity;
+    rarity
+        .choose(rng, |c| link.theirs.contains(c))
+        .or_else(|| {
+            // A peer with few of very many chunks: start from what it has.
+            let theirs = || link.theirs.iter_difference(&content.have);
+            rarity
+                .is_long()
+                .then(|| theirs().filter(|c| rarity.contains(*c)))?
+                .min_by_key(|c| rarity.copies(*c))
+        })
+}

@@ -1,0 +1,144 @@
+use std::{collections::BTreeSet, time::Duration};
+
+use samara_content::ChunkSet;
+
+use crate::{RequestId, Tier, limits::MAX_SENDS_PER_CHUNK, pace::DeliveryRate};
+
+/// One peer in one content's swarm: what it has, what we owe it, what it owes us.
+#[derive(Debug)]
+pub(crate) struct Link {
+    pub(crate) tier: Tier,
+    /// What it announced.
+    pub(crate) theirs: ChunkSet,
+    /// It announced everything at once. Such a peer adds a copy to every chunk,
+    /// so it is left out of the count of copies.
+    pub(crate) whole: bool,
+    /// What we sent it, or are sending.
+    pub(crate) sent: ChunkSet,
+    /// What we sent it twice.
+    twice: BTreeSet<u32>,
+    /// What came suggested with credit that it has not used yet.
+    pub(crate) suggested: BTreeSet<u32>,
+    /// Chunks announced or sent: what it has, as far as a liar can make us believe.
+    pub(crate) known: u32,
+    /// Chunks that we have and it is not known to have.
+    pub(crate) useful: u32,
+    /// Chunks that it has and we still want.
+    pub(crate) offers: u32,
+
+    /// Bytes that it wants; 0: it is not interested.
+    pub(crate) wants: u64,
+    /// It gave credit back and has not asked for more since.
+    pub(crate) declined: bool,
+    /// Credit granted and not used, in bytes.
+    pub(crate) credit: u64,
+    /// When the oldest unused credit was granted.
+    pub(crate) credit_at: Duration,
+    /// Bytes requested by it and not acknowledged.
+    pub(crate) owed: u64,
+    /// When it last took something off our hands.
+    pub(crate) progress_at: Duration,
+    /// While it is no good at using credit.
+    pub(crate) held_off: HoldOff,
+    pub(crate) sent_bytes: u64,
+
+    /// Our open requests to it.
+    pub(crate) requests: Vec<RequestId>,
+    /// Bytes requested from it and not here.
+    pub(crate) asked: u64,
+    /// We gave credit back and have not asked for more since.
+    pub(crate) released: bool,
+    /// While it is no good at answering.
+    pub(crate) shunned: HoldOff,
+    pub(crate) rate: DeliveryRate,
+    pub(crate) received_bytes: u64,
+}
+
+impl Link {
+    pub(crate) fn new(now: Duration, tier: Tier, have: &ChunkSet) -> Self {
+        Self {
+            tier,
+            theirs: ChunkSet::new(have.len()),
+            whole: false,
+            sent: ChunkSet::new(have.len()),
+            twice: BTreeSet::new(),
+            suggested: BTreeSet::new(),
+            known: 0,
+            useful: have.count(),
+            offers: 0,
+            wants: 0,
+            declined: false,
+            credit: 0,
+            credit_at: now,
+            owed: 0,
+            progress_at: now,
+            held_off: HoldOff::default(),
+            sent_bytes: 0,
+            requests: Vec::new(),
+            asked: 0,
+            released: false,
+            shunned: HoldOff::default(),
+            rate: DeliveryRate::default(),
+            received_bytes: 0,
+        }
+    }
+
+    /// Bytes that it may still take off our hands.
+    pub(crate) fn outstanding(&self) -> u64 {
+        self.credit + self.owed
+    }
+
+    /// Whether credit would do it good.
+    pub(crate) fn is_interested(&self, now: Duration) -> bool {
+        self.wants > 0 && !self.declined && self.useful > 0 && self.held_off.is_over(now)
+    }
+
+    /// Whether it counts as a holder of `chunk`. A seeder reckons with what it
+    /// handed out as well, or it would hand it out again.
+    pub(crate) fn counts(&self, chunk: u32, seeding: bool) -> bool {
+        !self.whole
+            && (self.theirs.contains(chunk)
+                || seeding && (self.sent.contains(chunk) || self.suggested.contains(&chunk)))
+    }
+
+    /// Whether `chunk` was sent to it so often that it does not get it again.
+    pub(crate) fn is_served_out(&self, chunk: u32) -> bool {
+        const { assert!(MAX_SENDS_PER_CHUNK == 2) };
+        self.twice.contains(&chunk)
+    }
+
+    /// Notes that `chunk` is being sent; whether for the first time.
+    pub(crate) fn send(&mut self, chunk: u32) -> bool {
+        let first = self.sent.insert(chunk);
+        if !first {
+            self.twice.insert(chunk);
+        }
+        first
+    }
+}
+
+/// A pause that doubles with every repetition and ends its history with a success.
+#[derive(Debug, Default, Clone, Copy)]
+pub(crate) struct HoldOff {
+    pub(crate) until: Duration,
+    strikes: u32,
+}
+
+impl HoldOff {
+    const FIRST: Duration = Duration::from_millis(500);
+    /// The longest pause is 64 times the first: 32 s.
+    const MAX_DOUBLINGS: u32 = 6;
+
+    pub(crate) fn strike(&mut self, now: Duration) {
+        self.until = now + Self::FIRST * (1 << self.strikes.min(Self::MAX_DOUBLINGS));
+        self.strikes += 1;
+    }
+
+    pub(crate) fn forgive(&mut self) {
+        *self = Self::default();
+    }
+
+    pub(crate) fn is_over(&self, now: Duration) -> bool {
+        self.until <= now
+    }
+}

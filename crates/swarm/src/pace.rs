@@ -1,0 +1,136 @@
+use std::{collections::VecDeque, time::Duration};
+
+/// How long a measured extreme counts.
+const WINDOW: Duration = Duration::from_secs(10);
+/// How long the smallest round trip counts: longer than our own queues stand.
+const RTT_WINDOW: Duration = Duration::from_secs(60);
+/// Round trip of a path that was not measured yet: a continent's.
+const UNKNOWN_RTT: Duration = Duration::from_millis(50);
+
+/// The extreme of the samples of the last while, in amortised O(1): a queue of
+/// samples of which each is more extreme than those after it.
+#[derive(Debug, Default)]
+struct Extreme {
+    queue: VecDeque<(Duration, u64)>,
+}
+
+impl Extreme {
+    fn push(&mut self, now: Duration, window: Duration, value: u64, beats: fn(u64, u64) -> bool) {
+        while self.queue.back().is_some_and(|(_, old)| !beats(*old, value)) {
+            self.queue.pop_back();
+        }
+        self.queue.push_back((now, value));
+        while self.queue.len() > 1 && self.queue[0].0 + window < now {
+            self.queue.pop_front();
+        }
+        // Ever weaker samples would queue up; half of them tell the same story.
+        if self.queue.len() > 64 {
+            let mut keep = false;
+            self.queue.retain(|_| {
+                keep = !keep;
+                keep
+            });
+        }
+    }
+
+    fn get(&self) -> Option<u64> {
+        self.queue.front().map(|(_, value)| *value)
+    }
+}
+
+/// The smallest round trip of the last minute.
+#[derive(Debug, Default)]
+pub(crate) struct PathDelay {
+    nanos: Extreme,
+}
+
+impl PathDelay {
+    pub(crate) fn sample(&mut self, now: Duration, rtt: Duration) {
+        let nanos = u64::try_from(rtt.as_nanos()).unwrap_or(u64::MAX);
+        self.nanos.push(now, RTT_WINDOW, nanos, |a, b| a < b);
+    }
+
+    pub(crate) fn measured(&self) -> Option<Duration> {
+        self.nanos.get().map(Duration::from_nanos)
+    }
+
+    pub(crate) fn get(&self) -> Duration {
+        self.measured().unwrap_or(UNKNOWN_RTT)
+    }
+}
+
+/// What a sender delivers, in bytes a second: the most over the last ten seconds.
+///
+/// A sample is what was delivered between the start and the end of one answer,
+/// over that time (as BBR samples: draft-ietf-ccwg-bbr section 4.1), so it is right also while
+/// several answers share the way.
+#[derive(Debug, Default)]
+pub(crate) struct DeliveryRate {
+    delivered: u64,
+    rate: Extreme,
+}
+
+/// When an answer started, and what had been delivered by then.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Mark {
+    pub(crate) at: Duration,
+    delivered: u64,
+}
+
+impl DeliveryRate {
+    pub(crate) fn mark(&self, now: Duration) -> Mark {
+        Mark {
+            at: now,
+            delivered: self.delivered,
+        }
+    }
+
+    pub(crate) fn deliver(&mut self, now: Duration, since: Mark, bytes: u64) {
+        self.delivered += bytes;
+        let nanos = now.saturating_sub(since.at).as_nanos();
+        if nanos > 0 && bytes > 0 {
+            let bytes = u128::from(self.delivered - since.delivered);
+            let rate = (bytes * 1_000_000_000 / nanos).min(u128::from(u64::MAX)) as u64;
+            self.rate.push(now, WINDOW, rate, |a, b| a > b);
+        }
+    }
+
+    /// Bytes a second; 0: not known.
+    pub(crate) fn get(&self) -> u64 {
+        self.rate.get().unwrap_or(0)
+    }
+
+    /// How long `bytes` take; `None` while the rate is not known.
+    pub(crate) fn time_for(&self, bytes: u64) -> Option<Duration> {
+        let rate = self.get();
+        (rate > 0).then(|| Duration::from_secs_f64(bytes as f64 / rate as f64))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: Duration = Duration::from_millis(1);
+
+    #[test]
+    fn our_own_queue_does_not_look_like_distance() {
+        let mut delay = PathDelay::default();
+        assert_eq!(delay.get(), UNKNOWN_RTT);
+        delay.sample(Duration::ZERO, 10 * MS);
+        delay.sample(1000 * MS, 300 * MS);
+        assert_eq!(delay.get(), 10 * MS);
+        delay.sample(RTT_WINDOW + 2 * MS, 200 * MS);
+        assert_eq!(delay.get(), 200 * MS, "a longer path is believed after the window");
+    }
+
+    #[test]
+    fn answers_that_share_the_way_give_its_whole_rate() {
+        let mut rate = DeliveryRate::default();
+        let (a, b) = (rate.mark(Duration::ZERO), rate.mark(Duration::ZERO));
+        rate.deliver(10 * MS, a, 1000);
+        rate.deliver(10 * MS, b, 1000);
+        assert_eq!(rate.get(), 200_000);
+        assert_eq!(rate.time_for(2000), Some(10 * MS));
+    }
+}
