@@ -458,6 +458,14 @@ impl CharterChain {
         self.versions.get((version as usize).checked_sub(1)?)
     }
 
+    /// The chain as it was before `version`; none before the first.
+    pub(crate) fn before(&self, version: u32) -> Option<Self> {
+        let versions = self.versions.get(..(version as usize).checked_sub(1)?)?;
+        (!versions.is_empty()).then(|| Self {
+            versions: versions.to_vec(),
+        })
+    }
+
     /// All versions in one piece, for the store.
     pub fn encode(&self) -> Vec<u8> {
         let mut w = Writer::new();

@@ -61,10 +61,10 @@ pub const MAX_PEERS_IN_MESSAGE: usize = 16;
 pub const MAX_KNOWN_PEERS: usize = 256;
 /// How old a signed address may be.
 pub const ADDRESS_LIFETIME: Duration = Duration::from_secs(24 * 3600);
-/// How often a neighbour is told of other peers.
-pub const PEERS_EVERY: Duration = Duration::from_secs(30);
-/// Messages with peers that a neighbour may send at once; refilled one every 5 s.
-pub const PEERS_BURST: u32 = 8;
+/// How often a neighbour is told of other peers, after the first time.
+pub const PEERS_EVERY: Duration = Duration::from_secs(120);
+/// Messages with peers that a neighbour may send at once; refilled one a second.
+pub const PEERS_BURST: u64 = 8;
 /// Connection attempts of one channel that may be under way at once.
 pub const MAX_CONNECTING: usize = 4;
 /// A connection attempt that has not become a neighbour by then has failed.
@@ -103,6 +103,14 @@ pub const MAX_WANTED: usize = 4096;
 pub const MAX_REQUESTED: usize = 256;
 /// A request that nothing answers for that long has failed.
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(20);
+/// A request that is open for that long has failed, though others be answered
+/// meanwhile: a slow neighbour holds an id back from the others no longer.
+pub const REQUEST_LONGEST: Duration = Duration::from_secs(300);
+/// How soon ids that were asked of another neighbour, or that we had no room for,
+/// are looked at again.
+pub const WANTED_RETRY: Duration = Duration::from_secs(1);
+/// Ids of one neighbour's that one event looks at, to keep events short.
+pub const MAX_WANTED_SCAN: usize = 512;
 /// Ids that one neighbour asked us for and that wait for its turn. An honest one
 /// never has more than [`MAX_REQUESTED`] open, and as many again in flight.
 pub const MAX_SERVING: usize = 1024;
@@ -127,8 +135,15 @@ pub const ANNOUNCE_DELAY: Duration = Duration::from_millis(20);
 /// How often a neighbour is told what we hold, in 25 bytes; a difference starts a
 /// reconciliation. Jittered by a tenth.
 pub const RECONCILE_EVERY: Duration = Duration::from_secs(45);
-/// Rounds of one reconciliation: 4 million ids at [`RECONCILE_FRAME`] a round.
-pub const MAX_RECONCILE_ROUNDS: u32 = 4500;
+/// Least time between two reconciliations that we start with one neighbour.
+pub const RECONCILE_PAUSE: Duration = Duration::from_secs(30);
+/// Rounds of one reconciliation that may bring nothing that we lack, besides one
+/// for each [`BARREN_IDS`] records that we hold: an honest neighbour has to walk
+/// what both have in common, an endless one is cut off.
+pub const MAX_BARREN_ROUNDS: usize = 64;
+/// Ids of ours that an honest neighbour may need a whole round for; a full round
+/// holds a thousand.
+pub const BARREN_IDS: usize = 128;
 /// A reconciliation that its neighbour does not answer for that long is over.
 pub const RECONCILE_TIMEOUT: Duration = Duration::from_secs(20);
 /// Reconciliation messages of a neighbour that we answer at once.
@@ -136,8 +151,7 @@ pub const RECONCILE_BURST: u64 = 256;
 /// Reconciliation messages of a neighbour that we answer a second after that: each
 /// one may cost a pass over all ids.
 pub const RECONCILE_RATE: u64 = 16;
-/// A neighbour that lets this many of the ids that it named go unanswered in one
-/// reconciliation is lying.
+/// A neighbour that named this many ids more than it delivered is lying.
 pub const MAX_UNFULFILLED: usize = 1024;
 
 /// Longest sleep: the wall clock may have been set meanwhile.

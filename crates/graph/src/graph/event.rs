@@ -1,0 +1,237 @@
+use std::{net::SocketAddr, time::Duration};
+
+use bytes::Bytes;
+use samara_wire::{PeerId, RecordId};
+use thiserror::Error;
+
+use crate::{CharterChain, CharterRef, Kind, Message, PeerAddress, Record, RecordHeader};
+
+/// What a graph is told on making it.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// This node.
+    pub us: PeerId,
+    /// Seeds the choice of peers and the jitter of timers; same seed and same events,
+    /// same actions.
+    pub seed: u64,
+    /// Below that many neighbours the graph asks for connections. Default 6: with it
+    /// an overlay of 10,000 stays connected when 30 % vanish at once. More costs
+    /// traffic, less costs resilience.
+    pub target_neighbours: usize,
+    /// Above that many a newcomer is told of other peers and let go. Default 64: a
+    /// publisher is everybody's first contact, and each neighbour costs it a
+    /// summary every 45 s and every new record once.
+    pub max_neighbours: usize,
+}
+
+impl Config {
+    /// The defaults for `us`.
+    pub fn new(us: PeerId, seed: u64) -> Self {
+        Self {
+            us,
+            seed,
+            target_neighbours: 6,
+            max_neighbours: 64,
+        }
+    }
+}
+
+/// What happened.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub enum Event {
+    /// A connection to `peer` on which both sides carry this channel is there.
+    NeighbourUp {
+        /// Who.
+        peer: PeerId,
+    },
+    /// It is gone.
+    NeighbourDown {
+        /// Who.
+        peer: PeerId,
+    },
+    /// An [`Action::Connect`] came to nothing.
+    ConnectFailed {
+        /// Who.
+        peer: PeerId,
+    },
+    /// A neighbour said something.
+    Message {
+        /// Who.
+        peer: PeerId,
+        /// What. Bytes that are no message are the node's to complain about.
+        message: Message,
+    },
+    /// This node's own addresses, now or again.
+    OurAddress(PeerAddress),
+    /// A peer remembered from an earlier run.
+    PeerKnown(PeerAddress),
+    /// The record of an [`Action::Store`] is on disk, synced.
+    Stored {
+        /// Which.
+        id: RecordId,
+    },
+    /// It could not be written. It is forgotten, and comes again with the next
+    /// reconciliation.
+    StoreFailed {
+        /// Which.
+        id: RecordId,
+    },
+    /// A stored record does not read back. It is forgotten and fetched again.
+    Lost {
+        /// Which.
+        id: RecordId,
+    },
+    /// The time that [`Graph::next_timeout`] named has come.
+    Tick,
+}
+
+/// What to do about it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Action {
+    /// Send a message to a neighbour.
+    Send {
+        /// To whom.
+        peer: PeerId,
+        /// What.
+        message: Message,
+    },
+    /// Load a stored record and send it as [`Message::Record`]; if it does not read
+    /// back, say [`Event::Lost`].
+    SendRecord {
+        /// To whom.
+        peer: PeerId,
+        /// Which.
+        id: RecordId,
+    },
+    /// Write a record durably, then say [`Event::Stored`]: only then it counts.
+    Store {
+        /// What to keep beside it for [`Graph::restore`].
+        header: RecordHeader,
+        /// The record.
+        bytes: Bytes,
+    },
+    /// Write the channel's charters durably; nothing waits for it.
+    StoreCharters {
+        /// All versions.
+        chain: CharterChain,
+    },
+    /// A record is new, valid and stored: for the application.
+    Deliver {
+        /// Which.
+        record: Record,
+    },
+    /// A record ended: delete it, and tell the application.
+    Remove {
+        /// Which.
+        id: RecordId,
+        /// Why.
+        reason: RemoveReason,
+    },
+    /// Connect to a peer for this channel; then [`Event::NeighbourUp`] or
+    /// [`Event::ConnectFailed`].
+    Connect {
+        /// Whom.
+        peer: PeerId,
+        /// Where, best first.
+        addrs: Vec<SocketAddr>,
+    },
+    /// Stop carrying this channel on the connection to a peer, after sending what
+    /// was to be sent; no `NeighbourDown` is needed.
+    Drop {
+        /// Whom.
+        peer: PeerId,
+        /// Why.
+        reason: DropReason,
+    },
+    /// A neighbour broke the protocol; it is a neighbour no more. What else it costs
+    /// it is the node's choice.
+    Fault {
+        /// Who.
+        peer: PeerId,
+        /// How.
+        fault: Fault,
+    },
+    /// With that neighbour: everything that it holds and we take is on our disk.
+    Synchronized {
+        /// With whom.
+        peer: PeerId,
+    },
+    /// Somebody has another charter of a version that we have, signed by its roots:
+    /// their keys may be stolen. No newer charter is taken from now on.
+    CharterFork {
+        /// Ours.
+        ours: CharterRef,
+        /// Theirs.
+        theirs: CharterRef,
+    },
+}
+
+/// Why a record ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum RemoveReason {
+    /// Its time is over.
+    Expired,
+    /// Its author took it back.
+    Retracted,
+    /// Its author signed two records of one sequence, and the other one stands.
+    Equivocation,
+    /// Its author or the channel has more than the charter allows.
+    Quota,
+    /// The charter changed, and its author is no publisher any more.
+    NotPublisher,
+    /// The disk lost it.
+    Lost,
+}
+
+/// Why a neighbour is let go without fault.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum DropReason {
+    /// We have as many neighbours as we take.
+    Full,
+}
+
+/// What a neighbour did that no honest one does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Error)]
+#[non_exhaustive]
+pub enum Fault {
+    /// It sent a record that is no record, or of another channel.
+    #[error("sent a malformed record")]
+    MalformedRecord,
+    /// It sent a record with a forged signature.
+    #[error("sent a record with a forged signature")]
+    ForgedRecord,
+    /// It sent charters that are none of this channel.
+    #[error("sent a charter that is not this channel's")]
+    BadCharter,
+    /// It sent addresses that their peer did not sign.
+    #[error("sent forged addresses")]
+    ForgedAddress,
+    /// It asks for more at once than it may.
+    #[error("asked for too much at once")]
+    RequestFlood,
+    /// It broke the rules of reconciliation, or never ends it.
+    #[error("broke the rules of reconciliation")]
+    Reconciliation,
+    /// It claimed to hold what it does not send.
+    #[error("claims to hold records that it does not send")]
+    EmptyPromise,
+}
+
+/// A record to publish.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Draft {
+    /// What the body is.
+    pub kind: Kind,
+    /// What it is about; at most [`limits::MAX_KEY_BYTES`](crate::limits::MAX_KEY_BYTES).
+    pub key: Bytes,
+    /// As its kind says.
+    pub body: Bytes,
+    /// How long it lives; cut to what the charter allows.
+    pub lifetime: Duration,
+    /// Higher ones are wanted first; 0 is usual.
+    pub priority: u8,
+}

@@ -1,0 +1,343 @@
+//! How records come in: from neighbours, from this node's own hand, from the disk.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use bytes::Bytes;
+use samara_wire::{PeerId, RecordId};
+
+use super::{
+    Action, Draft, Fault, Graph, GraphError, Neighbour, Pending, Reject, Verdict, records::admit,
+    report,
+};
+use crate::{
+    Kind, Message, NewRecord, Record, RecordError, RecordHeader, SecretKey, WallMs,
+    body::Retraction, limits,
+};
+
+impl Graph {
+    /// What the graph would say to `record` now; changes nothing.
+    pub fn validate(&self, now: WallMs, record: &Record) -> Verdict {
+        match self.examine(now, record) {
+            Ok(_) => Verdict::Valid,
+            Err(verdict) => verdict,
+        }
+    }
+
+    fn examine(&self, now: WallMs, record: &Record) -> Result<RecordHeader, Verdict> {
+        let invalid = |reject| Err(Verdict::Invalid(reject));
+        let Some(chain) = &self.chain else {
+            return Err(Verdict::Deferred);
+        };
+        if record.channel() != self.channel {
+            return invalid(Reject::ForeignChannel);
+        }
+        // DESIGN section 5, "Clocks".
+        if record.created() > now.after(limits::CLOCK_AHEAD) {
+            return invalid(Reject::Future);
+        }
+        if record.expires().after(limits::EXPIRY_GRACE) <= now {
+            return invalid(Reject::Expired);
+        }
+        let Ok(header) = record.header() else {
+            return invalid(Reject::BadBody);
+        };
+        match admit(chain.current(), &header) {
+            Verdict::Valid => {}
+            other => return Err(other),
+        }
+        match self.records.judge(chain.current(), &header) {
+            Ok(()) => Ok(header),
+            Err(reject) => invalid(reject),
+        }
+    }
+
+    pub(super) fn on_record(
+        &mut self,
+        peer: PeerId,
+        bytes: Bytes,
+        out: &mut Vec<Action>,
+    ) -> Result<(), Fault> {
+        let mono = self.clock.1;
+        self.counters.received += 1;
+        let id = RecordId(blake3::hash(&bytes).into());
+        let n = self.neighbours.get_mut(&peer).expect("checked by caller");
+        let asked = n.answered(&id, mono);
+        if asked {
+            n.unfulfilled = n.unfulfilled.saturating_sub(1);
+            self.inflight.remove(&id);
+        }
+        let outcome = match self.take_in(peer, id, bytes, asked, out) {
+            Err(Verdict::Invalid(reject)) => self.reject(peer, id, asked, reject),
+            Err(Verdict::Deferred) => {
+                self.counters.deferred += 1;
+                Ok(())
+            }
+            _ => Ok(()),
+        };
+        if outcome.is_ok() {
+            self.pump(peer, out);
+        }
+        outcome
+    }
+
+    fn take_in(
+        &mut self,
+        peer: PeerId,
+        id: RecordId,
+        bytes: Bytes,
+        asked: bool,
+        out: &mut Vec<Action>,
+    ) -> Result<(), Verdict> {
+        let (now, mono) = self.clock;
+        if self.records.get(&id).is_some() {
+            self.counters.duplicates += 1;
+            return Ok(());
+        }
+        if let Some(pending) = self.pending.get_mut(&id) {
+            self.counters.duplicates += 1;
+            pending.from.insert(peer);
+            return Ok(());
+        }
+        let n = self.neighbours.get_mut(&peer).expect("checked by caller");
+        if !asked && !n.unasked.take(1, mono) {
+            return Err(Verdict::Invalid(Reject::Rate));
+        }
+        if self.chain.is_none() {
+            return Err(Verdict::Deferred);
+        }
+        if let Some(reject) = self.refused.get(&id) {
+            return Err(Verdict::Invalid(reject));
+        }
+        // Before the signature is paid for.
+        if self.pending.len() >= limits::MAX_PENDING
+            || self.pending_bytes + bytes.len() > limits::MAX_PENDING_BYTES
+        {
+            return Err(Verdict::Invalid(Reject::Busy));
+        }
+        let record = Record::decode(bytes).map_err(|e| {
+            Verdict::Invalid(match e {
+                RecordError::UnknownFormat(_) => Reject::UnknownFormat,
+                RecordError::TooLarge(_) => Reject::TooLarge,
+                RecordError::BadSignature => Reject::BadSignature,
+                RecordError::Wire(_) => Reject::Malformed,
+            })
+        })?;
+        let header = self.examine(now, &record)?;
+        self.store(record, header, [peer].into(), asked, out);
+        Ok(())
+    }
+
+    fn reject(
+        &mut self,
+        peer: PeerId,
+        id: RecordId,
+        asked: bool,
+        reject: Reject,
+    ) -> Result<(), Fault> {
+        *self.counters.rejected.entry(reject).or_default() += 1;
+        let n = self.neighbours.get_mut(&peer).expect("checked by caller");
+        n.rejected += 1;
+        if reject == Reject::Busy && asked {
+            n.want(id);
+        }
+        if reject.is_final() {
+            self.refused.insert(id, reject);
+        }
+        match reject.fault() {
+            Some(fault) => Err(fault),
+            None => Ok(()),
+        }
+    }
+
+    fn store(
+        &mut self,
+        record: Record,
+        header: RecordHeader,
+        from: BTreeSet<PeerId>,
+        fetched: bool,
+        out: &mut Vec<Action>,
+    ) {
+        let bytes = record.bytes().clone();
+        self.pending_bytes += bytes.len();
+        out.push(Action::Store {
+            header: header.clone(),
+            bytes,
+        });
+        let pending = Pending {
+            record,
+            header,
+            from,
+            fetched,
+        };
+        self.pending.insert(pending.header.id, pending);
+    }
+
+    pub(super) fn on_stored(&mut self, id: RecordId, out: &mut Vec<Action>) {
+        let (Some(pending), Some(chain)) = (self.pending.remove(&id), &self.chain) else {
+            return;
+        };
+        self.pending_bytes -= pending.record.bytes().len();
+        let placed = self
+            .records
+            .place(chain.current(), self.clock.0, pending.header.clone());
+        match placed {
+            Ok(removed) => {
+                report(removed, out);
+                self.flood(&pending, out);
+                out.push(Action::Deliver {
+                    record: pending.record,
+                });
+            }
+            // What else arrived while it was written beats it.
+            Err(reject) => {
+                *self.counters.rejected.entry(reject).or_default() += 1;
+                let reason = reject.as_removal();
+                out.push(Action::Remove { id, reason });
+            }
+        }
+    }
+
+    pub(super) fn on_store_failed(&mut self, id: &RecordId) {
+        if let Some(pending) = self.pending.remove(id) {
+            self.pending_bytes -= pending.record.bytes().len();
+        }
+    }
+
+    /// Passes a new record on: whole while it is small and its author does not flood,
+    /// else by id. What was fetched is known to most, and goes by id too.
+    fn flood(&mut self, pending: &Pending, out: &mut Vec<Action>) {
+        let mono = self.clock.1;
+        let h = &pending.header;
+        if self.records.live(&h.id).is_none() {
+            return;
+        }
+        let small = pending.record.bytes().len() <= limits::EAGER_BYTES;
+        let whole = small && !pending.fetched && self.records.may_push(&h.author, mono);
+        for n in self.neighbours.values_mut() {
+            // Who has no charter cannot judge it and will reconcile.
+            if n.charter.is_none() || pending.from.contains(&n.peer) || n.offers(&h.id) {
+                continue;
+            }
+            match whole {
+                true => n.send(Message::Record(pending.record.bytes().clone()), out),
+                false => n.announce(h.id, mono, out),
+            }
+        }
+    }
+
+    /// Signs a new record with the next sequence of `author` and appends its
+    /// [`Action::Store`]; it is flooded once it is stored.
+    ///
+    /// The sequence is the next after the author's highest, and at least the time in
+    /// milliseconds: so a node that lost its disk, and has not met a neighbour yet,
+    /// does not sign a sequence twice.
+    ///
+    /// # Errors
+    /// [`GraphError`].
+    pub fn publish(
+        &mut self,
+        now: WallMs,
+        author: &SecretKey,
+        draft: Draft,
+        out: &mut Vec<Action>,
+    ) -> Result<Record, GraphError> {
+        self.publish_at(now, now, author, draft, out)
+    }
+
+    fn publish_at(
+        &mut self,
+        now: WallMs,
+        created: WallMs,
+        author: &SecretKey,
+        draft: Draft,
+        out: &mut Vec<Action>,
+    ) -> Result<Record, GraphError> {
+        let chain = self.chain.as_ref().ok_or(GraphError::NoCharter)?;
+        let peer = author.peer_id();
+        let longest = Duration::from_millis(chain.current().limits.lifetime_ms);
+        let held = self.records.of_author(&peer).map(|h| h.seq).max();
+        let last = held.max(self.last_seq.get(&peer).copied()).unwrap_or(0);
+        let record = NewRecord {
+            channel: self.channel,
+            kind: draft.kind,
+            seq: (last + 1).max(created.0),
+            created,
+            expires: created.after(draft.lifetime.min(longest)),
+            priority: draft.priority,
+            key: draft.key,
+            body: draft.body,
+        }
+        .sign(author)?;
+        let header = self
+            .examine(now, &record)
+            .map_err(|verdict| match verdict {
+                Verdict::Invalid(Reject::NotPublisher) | Verdict::Deferred => {
+                    GraphError::NotPublisher(peer)
+                }
+                Verdict::Invalid(reject) => GraphError::Refused(reject),
+                Verdict::Valid => unreachable!("a valid record has a header"),
+            })?;
+        self.last_seq.insert(peer, record.seq());
+        self.store(record.clone(), header, BTreeSet::new(), false, out);
+        Ok(record)
+    }
+
+    /// Publishes a retraction of every record of `author` with this kind and key, as
+    /// [`publish`](Self::publish) does; it expires with the last of them.
+    ///
+    /// # Errors
+    /// [`GraphError::NothingToRetract`], and those of `publish`.
+    pub fn retract(
+        &mut self,
+        now: WallMs,
+        author: &SecretKey,
+        kind: Kind,
+        key: &[u8],
+        out: &mut Vec<Action>,
+    ) -> Result<Record, GraphError> {
+        let peer = author.peer_id();
+        let pending = self.pending.values().map(|p| &p.header);
+        let (mut up_to, mut expires, mut created) = (0, WallMs(0), now);
+        for h in self.records.of_author(&peer).chain(pending) {
+            if h.author == peer && h.kind == kind && *h.key == *key {
+                up_to = up_to.max(h.seq);
+                expires = expires.max(h.expires);
+                // A clock that was set back must not cut the retraction's life short.
+                created = created.max(h.created);
+            }
+        }
+        if up_to == 0 || kind.is_control() {
+            let key = String::from_utf8_lossy(key).into_owned();
+            return Err(GraphError::NothingToRetract { kind, key });
+        }
+        let body = Retraction {
+            kind,
+            key: key.into(),
+            up_to,
+        };
+        let draft = Draft {
+            kind: Kind::RETRACTION,
+            key: Bytes::copy_from_slice(key),
+            body: body.encode().into(),
+            lifetime: expires.since(created).max(Duration::from_millis(1)),
+            priority: 0,
+        };
+        self.publish_at(now, created, author, draft, out)
+    }
+
+    /// Says with whom everything is on our disk now.
+    pub(super) fn settle(&mut self, out: &mut Vec<Action>) {
+        if !self.pending.is_empty() {
+            return;
+        }
+        let done = |n: &Neighbour| n.is_drained() && n.sync.as_ref().is_some_and(|s| s.finished);
+        for n in self.neighbours.values_mut() {
+            if done(n) {
+                n.sync = None;
+                n.synchronized = true;
+                self.counters.synchronized = true;
+                out.push(Action::Synchronized { peer: n.peer });
+            }
+        }
+    }
+}

@@ -1,0 +1,95 @@
+use std::collections::BTreeMap;
+
+use samara_wire::{ChannelId, PeerId};
+
+use super::{Graph, Neighbour, Reject};
+use crate::{CharterChain, CharterRef};
+
+/// What a graph is doing, for people and metrics.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Status {
+    /// The channel.
+    pub channel: ChannelId,
+    /// Its name, once the charter is there.
+    pub name: Option<String>,
+    /// The charter in force, once it is there.
+    pub charter: Option<CharterRef>,
+    /// Whether somebody has another charter of a version that we have.
+    pub forked: bool,
+    /// Records held.
+    pub records: usize,
+    /// Their bytes.
+    pub record_bytes: u64,
+    /// Records that wait for the disk.
+    pub pending: usize,
+    /// Neighbours, by identity.
+    pub neighbours: Vec<NeighbourStatus>,
+    /// Peers known and not connected.
+    pub known_peers: usize,
+    /// Authors that signed two records of one sequence.
+    pub equivocators: Vec<PeerId>,
+    /// Whether a reconciliation with any neighbour was ever completed.
+    pub synchronized: bool,
+    /// Records received, duplicates included.
+    pub received: u64,
+    /// Records received that we held already.
+    pub duplicates: u64,
+    /// Records whose author's grant had not arrived.
+    pub deferred: u64,
+    /// Records not taken, by reason; reasons that never occurred are left out.
+    pub rejected: Vec<(Reject, u64)>,
+}
+
+/// One neighbour of a graph.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NeighbourStatus {
+    /// Who.
+    pub peer: PeerId,
+    /// Whether we hold everything that it does.
+    pub synchronized: bool,
+    /// Records that we asked it for and wait for.
+    pub requested: usize,
+    /// Records not taken from it.
+    pub rejected: u64,
+}
+
+/// What is only counted.
+#[derive(Debug, Default)]
+pub(super) struct Counters {
+    pub(super) received: u64,
+    pub(super) duplicates: u64,
+    pub(super) deferred: u64,
+    pub(super) rejected: BTreeMap<Reject, u64>,
+    pub(super) synchronized: bool,
+}
+
+impl Graph {
+    /// What the graph is doing.
+    pub fn status(&self) -> Status {
+        let neighbour = |n: &Neighbour| NeighbourStatus {
+            peer: n.peer,
+            synchronized: n.synchronized,
+            requested: n.requested(),
+            rejected: n.rejected,
+        };
+        let unconnected = |p: &PeerId| !self.neighbours.contains_key(p);
+        let known = self.known_peers().map(|a| a.peer());
+        Status {
+            channel: self.channel,
+            name: self.chain.as_ref().map(|c| c.current().name.clone()),
+            charter: self.chain.as_ref().map(CharterChain::reference),
+            forked: self.forked,
+            records: self.records.len(),
+            record_bytes: self.records.bytes(),
+            pending: self.pending.len(),
+            neighbours: self.neighbours.values().map(neighbour).collect(),
+            known_peers: known.filter(unconnected).count(),
+            equivocators: self.records.equivocators(),
+            synchronized: self.counters.synchronized,
+            received: self.counters.received,
+            duplicates: self.counters.duplicates,
+            deferred: self.counters.deferred,
+            rejected: self.counters.rejected.clone().into_iter().collect(),
+        }
+    }
+}
