@@ -4,8 +4,6 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, builder::RangedU64ValueParser};
 
-use crate::tools::NAMES;
-
 /// Measures Samara side by side with other tools, in network namespaces of this machine.
 ///
 /// Needs root, iproute2 and cgroup v2. Sends nothing off the machine, and removes its namespaces, processes
@@ -162,7 +160,7 @@ impl Bench {
     pub(crate) fn default_tools(&self) -> &'static [&'static str] {
         match self {
             // transmission moves 8 MiB/s from one peer, whatever the link: minutes, for a number that is known.
-            Self::Pair(_) => &[
+            Self::Pair(_) | Self::Small(_) => &[
                 "samara",
                 "rqbit",
                 "aria2",
@@ -171,7 +169,6 @@ impl Bench {
                 "http",
                 "https",
             ],
-            Self::Small(_) => &NAMES,
             Self::Import(_) => &["samara", "sendme", "libtorrent"],
             // One server for all: their numbers are N copies in N times T*, known without measuring.
             Self::Origin(_) | Self::Swarm(_) => {

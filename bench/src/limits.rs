@@ -30,6 +30,8 @@ pub(crate) const OUTPUT_KEPT: usize = 256 << 10;
 pub(crate) const OUTPUT_SHOWN: usize = 800;
 /// Grace after SIGINT before SIGKILL.
 pub(crate) const STOP_GRACE: Duration = Duration::from_secs(2);
+/// A killed process that is still there after this is stuck in the kernel and left alone.
+pub(crate) const KILL_TIMEOUT: Duration = Duration::from_secs(5);
 /// A helper (`ip`, `tc`, `openssl`, `--version`) that takes longer hangs.
 pub(crate) const HELPER_TIMEOUT: Duration = Duration::from_secs(30);
 /// Foreign work below this share of one core counts as quiet.

@@ -53,9 +53,9 @@ pub(crate) struct Run {
     pub(crate) sender_shaped: u64,
     /// By the receivers' interface counters, together.
     pub(crate) receivers_sent: u64,
-    /// What the tool says about itself, of the first receiver.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) report: Option<Value>,
+    /// What the tool says about itself, a value for each receiver.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) reports: Vec<Value>,
 }
 
 /// Where and how long.
@@ -221,7 +221,10 @@ pub(crate) fn transfer(tool: &dyn Tool, job: &Job<'_>, setting: &Setting<'_>) ->
     for node in &nodes {
         job.content.verify(&node.out.join(&job.content.name))?;
     }
-    let report = tool.report(running[0].process.output()?);
+    let mut reports = Vec::new();
+    for receiver in &mut running {
+        reports.extend(tool.report(receiver.process.output()?));
+    }
 
     let used = before.until(&after);
     let sent: Vec<u64> = sent_after
@@ -258,7 +261,7 @@ pub(crate) fn transfer(tool: &dyn Tool, job: &Job<'_>, setting: &Setting<'_>) ->
         sender_sent: sent[0],
         sender_shaped,
         receivers_sent: sent[1..].iter().sum(),
-        report,
+        reports,
     };
     let all = running.into_iter().chain([sender]).chain(tracker);
     stop_all(all.map(|r| r.process).collect());

@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::{
     error::{Context, Error, Result},
     interrupt, limits,
-    process::helper,
+    process::{self, helper},
 };
 
 /// A place where a tool runs. Node 0 is the sender.
@@ -97,7 +97,7 @@ impl Topology {
 
     fn namespace(&mut self, role: &str) -> Result<String> {
         interrupt::check()?;
-        let name = format!("{}{}-{role}", namespace_prefix(), std::process::id());
+        let name = format!("{}{}-{role}", NAMESPACE, std::process::id());
         ip(&format!("netns add {name}"))?;
         self.namespaces.push(name.clone());
         ip(&format!("-n {name} link set lo up"))?;
@@ -200,39 +200,37 @@ impl Drop for Congestion {
     }
 }
 
-/// Removes what a bench that was killed with SIGKILL could not: namespaces and cgroups of dead process ids.
+const NAMESPACE: &str = "smb";
+
+/// Removes what a bench that was killed with SIGKILL could not: its cgroups with what still runs in them, and
+/// its namespaces.
 pub(crate) fn sweep() {
-    let alive = |pid: &str| {
-        fs::read_to_string(Path::new("/proc").join(pid).join("comm"))
-            .is_ok_and(|comm| comm.starts_with("samara-bench"))
-    };
-    for entry in fs::read_dir("/run/netns").into_iter().flatten().flatten() {
-        let name = entry.file_name().to_string_lossy().into_owned();
-        let owner = name
-            .strip_prefix(namespace_prefix())
-            .and_then(|n| n.split_once('-'));
-        if owner.is_some_and(|(pid, _)| !alive(pid)) {
-            let _ = ip(&format!("netns del {name}"));
+    let entries = |dir: &Path| fs::read_dir(dir).into_iter().flatten().flatten();
+    if let Ok(root) = process::cgroup_root() {
+        for entry in entries(root) {
+            if is_orphan(&entry.file_name().to_string_lossy(), process::CGROUP, '.') {
+                process::remove_cgroup(&entry.path());
+            }
         }
     }
-    let Ok(root) = crate::process::cgroup_root() else {
-        return;
-    };
-    for entry in fs::read_dir(root).into_iter().flatten().flatten() {
+    for entry in entries(Path::new("/run/netns")) {
         let name = entry.file_name().to_string_lossy().into_owned();
-        let owner = name
-            .strip_prefix(crate::process::cgroup_prefix())
-            .and_then(|n| n.split_once('.'));
-        if owner.is_some_and(|(pid, _)| !alive(pid))
-            && crate::process::pids_in(&entry.path()).is_empty()
-        {
-            let _ = fs::remove_dir(entry.path());
+        if is_orphan(&name, NAMESPACE, '-') {
+            let _ = ip(&format!("netns del {name}"));
         }
     }
 }
 
-fn namespace_prefix() -> &'static str {
-    "smb"
+/// Whether a name made of a prefix, a process id, a separator and more belongs to a bench that is gone.
+fn is_orphan(name: &str, prefix: &str, separator: char) -> bool {
+    let owner = name
+        .strip_prefix(prefix)
+        .and_then(|rest| rest.split_once(separator))
+        .filter(|(pid, _)| !pid.is_empty() && pid.bytes().all(|b| b.is_ascii_digit()));
+    owner.is_some_and(|(pid, _)| {
+        let comm = fs::read_to_string(Path::new("/proc").join(pid).join("comm"));
+        !comm.is_ok_and(|comm| comm.starts_with("samara"))
+    })
 }
 
 fn shape(netns: &str, device: &str, mbit: f64) -> Result<()> {
@@ -277,6 +275,18 @@ fn number(json: &str, pointer: &str) -> Result<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_names_of_ours_whose_process_is_gone_are_orphans() {
+        assert!(is_orphan("smb4194305-a", NAMESPACE, '-'));
+        assert!(!is_orphan(
+            &format!("smb{}-a", std::process::id()),
+            NAMESPACE,
+            '-'
+        ));
+        assert!(!is_orphan("smbfoo-a", NAMESPACE, '-'));
+        assert!(!is_orphan("other4194305-a", NAMESPACE, '-'));
+    }
 
     #[test]
     fn the_interface_counter_is_read_from_ip_json() {

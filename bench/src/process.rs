@@ -26,6 +26,9 @@ use crate::{
 /// First argument of the bench's own re-execution inside a namespace; see [`enter`].
 pub(crate) const ENTER: &str = "__enter";
 
+/// Names of the bench's cgroups begin with this and its process id.
+pub(crate) const CGROUP: &str = "samara-bench.";
+
 /// What to run.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Launch {
@@ -95,8 +98,7 @@ impl Process {
         home: &Path,
         log: &Path,
     ) -> Result<Self> {
-        let cgroup =
-            cgroup_root()?.join(format!("{}{}.{name}", cgroup_prefix(), std::process::id()));
+        let cgroup = cgroup_root()?.join(format!("{}{}.{name}", CGROUP, std::process::id()));
         fs::create_dir_all(&cgroup).on("creating cgroup", &cgroup)?;
         let out = File::create(log).on("creating", log)?;
         let err = out.try_clone().on("opening", log)?;
@@ -207,13 +209,9 @@ impl Process {
     }
 
     fn kill(&mut self) {
-        let end = Instant::now() + Duration::from_secs(5);
         // Before the child has entered its cgroup the list is empty, so the child itself is killed too.
         let _ = self.child.kill();
-        while !self.pids().is_empty() && Instant::now() < end {
-            self.signal(Signal::KILL);
-            thread::sleep(Duration::from_millis(5));
-        }
+        remove_cgroup(&self.cgroup);
         let _ = self.child.wait();
         let _ = fs::remove_dir(&self.cgroup);
     }
@@ -316,6 +314,22 @@ pub(crate) fn wait(mut child: std::process::Child) -> Result<ExitStatus> {
     }
 }
 
+/// Kills whatever is left in a cgroup of the bench, and removes it.
+pub(crate) fn remove_cgroup(cgroup: &Path) {
+    let end = Instant::now() + limits::KILL_TIMEOUT;
+    loop {
+        let pids = pids_in(cgroup);
+        if pids.is_empty() || Instant::now() > end {
+            break;
+        }
+        for pid in pids.into_iter().filter_map(Pid::from_raw) {
+            let _ = kill_process(pid, Signal::KILL);
+        }
+        thread::sleep(Duration::from_millis(5));
+    }
+    let _ = fs::remove_dir(cgroup);
+}
+
 fn anon_kib(pid: i32) -> u64 {
     fs::read_to_string(format!("/proc/{pid}/status"))
         .ok()
@@ -326,13 +340,9 @@ fn anon_kib(pid: i32) -> u64 {
         .unwrap_or(0)
 }
 
-pub(crate) fn pids_in(cgroup: &Path) -> Vec<i32> {
+fn pids_in(cgroup: &Path) -> Vec<i32> {
     let text = fs::read_to_string(cgroup.join("cgroup.procs")).unwrap_or_default();
     text.lines().filter_map(|line| line.parse().ok()).collect()
-}
-
-pub(crate) fn cgroup_prefix() -> &'static str {
-    "samara-bench."
 }
 
 /// Where cgroup v2 is mounted.

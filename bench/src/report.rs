@@ -53,12 +53,26 @@ pub(crate) fn median(values: impl Iterator<Item = f64>) -> f64 {
     }
 }
 
+/// A column: its head, and the cell of a row.
+pub(crate) type Column<'a, R> = (&'static str, &'a dyn Fn(&R) -> String);
+
+/// The rows as a table.
+pub(crate) fn render<R>(columns: &[Column<'_, R>], rows: &[R]) -> String {
+    let head: Vec<&str> = columns.iter().map(|(head, _)| *head).collect();
+    let rows: Vec<Vec<String>> = rows
+        .iter()
+        .map(|row| columns.iter().map(|(_, cell)| cell(row)).collect())
+        .collect();
+    table(&head, &rows)
+}
+
 /// A Markdown table with padded columns.
-pub(crate) fn table(head: &[&str], rows: &[Vec<String>]) -> String {
+fn table(head: &[&str], rows: &[Vec<String>]) -> String {
     let width: Vec<usize> = (0..head.len())
         .map(|i| {
             let cells = rows.iter().map(|row| row[i].chars().count());
-            cells.chain([head[i].chars().count()]).max().unwrap_or(0)
+            // A rule of a right-aligned column is at least "--:".
+            cells.chain([head[i].chars().count(), 3]).max().unwrap_or(0)
         })
         .collect();
     let line = |cells: Vec<&str>| {
@@ -96,8 +110,9 @@ pub(crate) fn table(head: &[&str], rows: &[Vec<String>]) -> String {
 }
 
 /// Single values of the repeats, for the last column.
-pub(crate) fn each(values: impl Iterator<Item = f64>) -> String {
+pub(crate) fn each(values: &[f64]) -> String {
     values
+        .iter()
         .map(|v| format!("{v:.2}"))
         .collect::<Vec<_>>()
         .join(" ")

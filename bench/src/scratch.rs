@@ -16,6 +16,7 @@ pub(crate) struct Scratch {
 impl Scratch {
     /// A fresh folder in `parent`, which must have `bytes` free. Folders of benches that were killed are removed.
     pub(crate) fn create(parent: &Path, bytes: u64) -> Result<Self> {
+        let parent = &parent.canonicalize().on("finding", parent)?;
         for entry in fs::read_dir(parent).on("listing", parent)?.flatten() {
             let name = entry.file_name().to_string_lossy().into_owned();
             let dead = name

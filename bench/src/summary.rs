@@ -148,7 +148,7 @@ mod tests {
             sender_sent: 110_000_000,
             sender_shaped: 0,
             receivers_sent: 10_000_000,
-            report: None,
+            reports: Vec::new(),
         }
     }
 

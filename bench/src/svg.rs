@@ -31,7 +31,7 @@ pub(crate) fn chart(title: &str, subtitle: &str, unit: &str, bars: &[Bar]) -> St
          <title>{title}</title>\n\
          <rect width=\"100%\" height=\"100%\" fill=\"#ffffff\"/>\n\
          <text x=\"20\" y=\"28\" font-size=\"17\" font-weight=\"600\" fill=\"#1c2733\">{title}</text>\n\
-         <text x=\"20\" y=\"49\" fill=\"#5b6773\">{subtitle}</text>\n",
+         <text x=\"20\" y=\"49\" font-size=\"11\" fill=\"#5b6773\">{subtitle}</text>\n",
         title = escape(title),
         subtitle = escape(subtitle),
     );

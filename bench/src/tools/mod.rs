@@ -98,8 +98,8 @@ pub(crate) trait Tool {
     }
 }
 
-/// All names, in the order of the tables.
-pub(crate) const NAMES: [&str; 8] = [
+/// All names.
+const NAMES: [&str; 8] = [
     "samara",
     "rqbit",
     "aria2",
