@@ -1,1 +1,150 @@
-fn main() {}
+//! The binary `samara`: arguments, configuration, progress. Everything else is in
+//! the engine, `samara_node`.
+
+mod cli;
+mod daemon;
+mod demo;
+mod identity;
+mod plan;
+mod quantity;
+mod report;
+mod run;
+mod servers;
+mod settings;
+mod terminal;
+
+use std::{
+    env,
+    ffi::OsString,
+    io::{IsTerminal, stderr},
+    process::ExitCode,
+};
+
+use clap::{Parser, error::ErrorKind as ClapKind};
+use cli::{Cli, Command};
+use plan::Plan;
+use samara_node::{EngineError, api::ErrorKind};
+use settings::{Settings, usage};
+use tokio::{
+    runtime,
+    signal::unix::{SignalKind, signal},
+};
+use tokio_util::sync::CancellationToken;
+use tracing_subscriber::EnvFilter;
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return refuse(&error),
+    };
+    let json = cli.globals.json;
+    match carry_out(&cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            report::failure(json, &error);
+            ExitCode::from(error.kind.exit_status())
+        }
+    }
+}
+
+/// Help and version are answers; everything else is a mistake, told in clap's
+/// words, and to scripts as an event.
+fn refuse(error: &clap::Error) -> ExitCode {
+    let mistake = error.use_stderr();
+    // Nothing can be done if this cannot be printed.
+    let _ = error.print();
+    if !mistake {
+        return ExitCode::SUCCESS;
+    }
+    let asks_for_json = env::args_os().any(|arg| arg == OsString::from("--json"));
+    if asks_for_json && error.kind() != ClapKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        let text = error.render().to_string();
+        let first = text.lines().next().unwrap_or_default();
+        let _ = report::write_line(&samara_node::api::Event::Error {
+            kind: ErrorKind::Usage,
+            message: first.trim_start_matches("error: ").to_owned(),
+        });
+    }
+    ExitCode::from(ErrorKind::Usage.exit_status())
+}
+
+fn carry_out(cli: &Cli) -> Result<(), EngineError> {
+    let daemon = matches!(cli.command, Command::Node { .. });
+    let settings = Settings::resolve(&cli.globals, daemon)?;
+    log_to_stderr(daemon, settings.verbose);
+    // The engine has threads of its own; this one only talks to the user.
+    let runtime = runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| EngineError {
+            kind: ErrorKind::Internal,
+            message: format!("cannot start: {error}"),
+        })?;
+    let outcome = runtime.block_on(async {
+        if let Command::Id {
+            action: Some(action),
+        } = &cli.command
+        {
+            return identity::run(&settings, action).await;
+        }
+        let interrupt = interrupted()?;
+        match &cli.command {
+            Command::Node { exit_with_parent } => {
+                daemon::run(&settings, *exit_with_parent, interrupt).await
+            }
+            Command::Demo { path } => demo::run(&settings, path.as_deref(), interrupt).await,
+            other => match Plan::of(other)? {
+                Some(plan) => run::request(&settings, plan, interrupt).await,
+                None => Err(usage("this command cannot be carried out")),
+            },
+        }
+    });
+    // Whatever still blocks (a read of a pipe, say) must not hold the exit up.
+    runtime.shutdown_background();
+    outcome
+}
+
+/// Cancelled by the first SIGINT or SIGTERM; the second one ends the process at once.
+fn interrupted() -> Result<CancellationToken, EngineError> {
+    let fail = |error: std::io::Error| EngineError {
+        kind: ErrorKind::Internal,
+        message: format!("cannot listen for signals: {error}"),
+    };
+    let mut int = signal(SignalKind::interrupt()).map_err(fail)?;
+    let mut term = signal(SignalKind::terminate()).map_err(fail)?;
+    let token = CancellationToken::new();
+    let cancel = token.clone();
+    tokio::spawn(async move {
+        for first in [true, false] {
+            tokio::select! {
+                _ = int.recv() => {}
+                _ = term.recv() => {}
+            }
+            if first {
+                cancel.cancel();
+            }
+        }
+        std::process::exit(ErrorKind::Interrupted.exit_status().into());
+    });
+    Ok(token)
+}
+
+/// The daemon tells what happens; other commands only with `-v`.
+fn log_to_stderr(daemon: bool, verbose: u8) {
+    let levels = if daemon {
+        [
+            "warn,samara=info",
+            "info,samara=debug",
+            "debug,samara=trace",
+        ]
+    } else {
+        ["off,samara=error", "warn,samara=info", "info,samara=trace"]
+    };
+    let filter = levels[usize::from(verbose).min(levels.len() - 1)];
+    let colours = stderr().is_terminal() && env::var_os("NO_COLOR").is_none_or(|v| v.is_empty());
+    tracing_subscriber::fmt()
+        .with_env_filter(EnvFilter::new(filter))
+        .with_writer(stderr)
+        .with_ansi(colours)
+        .init();
+}

@@ -1,0 +1,475 @@
+//! The command line: every command and option, with the text that explains it.
+
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
+
+use clap::{ArgAction, Args, Parser, Subcommand, builder::FalseyValueParser};
+
+use crate::{quantity::parse_duration, settings::Endpoint};
+
+/// The overview. Groups are by who needs the commands; a test holds it complete.
+const OVERVIEW: &str = "\
+{about}
+
+{usage-heading} {usage}
+
+Move files now:
+  share         Share a file or folder; prints a link and serves until interrupted
+  ls            List what a link leads to, before anything is fetched
+  get           Fetch what a link leads to, verified, into a directory
+
+Follow what others publish:
+  subscribe     Follow a channel: releases are installed, issues arrive
+  unsubscribe   Stop following a channel
+  read          List and show newsletter issues
+  mirror        Keep and serve everything a channel has, as a second seeder
+
+Publish:
+  channel       Create and list channels
+  link          Print a channel's link, with this node as the way in
+  publish       Publish a release of a file or folder
+  unpublish     Take a release back
+  post          Post a newsletter issue
+
+Run a node:
+  node          The daemon: seeds, follows subscriptions, serves pages and metrics
+  status        What this node has, follows and is doing
+  peers         With whom it is connected
+  gc            Give disk space back
+  forget        Drop a channel or a content from the store
+  id            Show, export or import this node's identity
+
+See it work:
+  demo          Distribute something real between several nodes on this machine
+  help          Explain a command
+
+{options}{after-help}";
+
+const OVERVIEW_END: &str = "\
+Every option can also be given by the environment (SAMARA_DATA_DIR, SAMARA_LISTEN, ...) or in
+a TOML file, by default config.toml in the data directory. An option goes before the
+environment, the environment before the file, the file before the default. Keys of the file:
+  data_dir listen http metrics site timeout     as the options of the same name
+  quota = \"20 GiB\"               what the store's own files may take
+  wan_upload = \"2.5 MB/s\"        cap of `samara node` beyond the local network; \"off\": none
+  http_allowed_hosts = [\"name\"]  Host headers taken besides localhost and own addresses
+  threads = 0                    threads that hash; 0: one a core
+
+Examples:
+  samara share holiday-photos/
+  samara get samara:abc... -o ~/Downloads
+  samara subscribe samara:abc... --into /opt/product && samara node";
+
+/// A content distribution engine: a publisher lets go of a file, an update or a
+/// newsletter once, and the subscribers carry it to each other.
+#[derive(Debug, Parser)]
+#[command(
+    name = "samara",
+    version,
+    help_template = OVERVIEW,
+    after_help = OVERVIEW_END,
+    arg_required_else_help = true
+)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) globals: Globals,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// Options that every command takes.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Global options")]
+pub(crate) struct Globals {
+    /// Directory of identity, index and contents; default: the platform's data directory
+    #[arg(
+        long,
+        global = true,
+        env = "SAMARA_DATA_DIR",
+        hide_env = true,
+        value_name = "DIR"
+    )]
+    pub(crate) data_dir: Option<PathBuf>,
+    /// QUIC address to listen on; default: UDP port 7421 everywhere, a free port if it is taken
+    #[arg(
+        long,
+        global = true,
+        env = "SAMARA_LISTEN",
+        hide_env = true,
+        value_name = "ADDR:PORT"
+    )]
+    pub(crate) listen: Option<SocketAddr>,
+    /// Pages and local API, or `off`; default: 127.0.0.1:7422 for `node`, off for others
+    #[arg(
+        long,
+        global = true,
+        env = "SAMARA_HTTP",
+        hide_env = true,
+        value_name = "ADDR:PORT|off"
+    )]
+    pub(crate) http: Option<Endpoint>,
+    /// Metrics and health only, on any address, or `off`; default: off
+    #[arg(
+        long,
+        global = true,
+        env = "SAMARA_METRICS",
+        hide_env = true,
+        value_name = "ADDR:PORT|off"
+    )]
+    pub(crate) metrics: Option<Endpoint>,
+    /// Configuration file (TOML); default: config.toml in the data directory
+    #[arg(
+        long,
+        global = true,
+        env = "SAMARA_CONFIG",
+        hide_env = true,
+        value_name = "FILE"
+    )]
+    pub(crate) config: Option<PathBuf>,
+    /// Nodes with the same label count as near each other; default: judged by address
+    #[arg(
+        long,
+        global = true,
+        env = "SAMARA_SITE",
+        hide_env = true,
+        value_name = "LABEL"
+    )]
+    pub(crate) site: Option<String>,
+    /// Give up after this long without progress; default: 30s
+    #[arg(
+        long,
+        global = true,
+        env = "SAMARA_TIMEOUT",
+        hide_env = true,
+        value_name = "TIME",
+        value_parser = parse_duration
+    )]
+    pub(crate) timeout: Option<Duration>,
+    /// One JSON object a line on standard output, for scripts
+    #[arg(
+        long,
+        global = true,
+        env = "SAMARA_JSON",
+        hide_env = true,
+        action = ArgAction::SetTrue,
+        value_parser = FalseyValueParser::new()
+    )]
+    pub(crate) json: bool,
+    /// Say more: progress events with --json, and what happens inside; twice for everything
+    #[arg(
+        short,
+        long,
+        global = true,
+        env = "SAMARA_VERBOSE",
+        hide_env = true,
+        action = ArgAction::Count
+    )]
+    pub(crate) verbose: u8,
+}
+
+#[derive(Debug, Clone, Subcommand)]
+pub(crate) enum Command {
+    /// Share a file or folder: prints a link and serves until interrupted.
+    ///
+    /// The files are served from where they lie; nothing is copied. Started again on the same
+    /// path, the link is the same.
+    #[command(
+        after_help = "Examples:\n  samara share report.pdf\n  samara share --json build/ | head -1"
+    )]
+    Share {
+        /// File or folder
+        path: PathBuf,
+        /// Refuse names that some platform cannot hold (case collisions, CON, trailing dots)
+        #[arg(long)]
+        portable: bool,
+    },
+    /// List what a link leads to: entries, sizes, and what of it is on this disk already.
+    #[command(after_help = "Example:\n  samara ls samara:abc...")]
+    Ls {
+        /// The link, as `samara share` or `samara link` printed it
+        link: String,
+    },
+    /// Fetch the newest content of a link, verified, as DIR/<its name>.
+    ///
+    /// Run again it resumes; what is on the disk already is not fetched again. A destination with
+    /// other content is left alone unless --force is given.
+    #[command(
+        after_help = "Examples:\n  samara get samara:abc... -o ~/Downloads\n  \
+        samara get samara:abc... --only 'docs/**' --only '*.md'\n  \
+        samara get samara:abc... --seed      keep serving to others afterwards"
+    )]
+    Get {
+        /// The link, as `samara share` or `samara link` printed it
+        link: String,
+        /// Directory that will hold it; made if need be
+        #[arg(short, long, value_name = "DIR", default_value = ".")]
+        output: PathBuf,
+        /// Fetch only entries whose path matches; may be given several times
+        #[arg(long, value_name = "GLOB")]
+        only: Vec<String>,
+        /// Keep serving after completion, until interrupted
+        #[arg(long)]
+        seed: bool,
+        /// Replace a destination that differs
+        #[arg(long)]
+        force: bool,
+    },
+    /// Follow a channel.
+    ///
+    /// Stores the subscription; a running node (`samara node`) follows it: a release appears whole as
+    /// DIR/<version>/<name>, DIR/current is switched to it at once, issues appear in `samara read`.
+    #[command(
+        after_help = "Examples:\n  samara subscribe samara:abc... --into /opt/product\n  \
+        samara subscribe samara:abc... --into /opt/product --once      for cron and scripts"
+    )]
+    Subscribe {
+        #[command(flatten)]
+        follow: Follow,
+    },
+    /// Stop following a channel; what was installed stays.
+    Unsubscribe {
+        /// Name, id, or the beginning of an id
+        channel: String,
+    },
+    /// Keep and serve everything that a channel has, as a second seeder.
+    #[command(after_help = "Example:\n  samara mirror samara:abc... && samara node")]
+    Mirror {
+        #[command(flatten)]
+        follow: Follow,
+    },
+    /// List newsletter issues, or show one.
+    #[command(
+        after_help = "Examples:\n  samara read                 all issues of all channels\n  \
+        samara read weekly          issues of one channel\n  samara read weekly 1        the newest one"
+    )]
+    Read {
+        /// Name, id, or the beginning of an id
+        channel: Option<String>,
+        /// Number in the list (1 is the newest) or slug
+        issue: Option<String>,
+    },
+    /// Create and list channels.
+    #[command(subcommand)]
+    Channel(ChannelCommand),
+    /// Print a channel's link, with this node's addresses as the way in.
+    Link {
+        /// Name, id, or the beginning of an id
+        channel: String,
+    },
+    /// Publish a release: a file or folder, and a signed record of it.
+    #[command(after_help = "Examples:\n  samara publish product ./dist\n  \
+        samara publish product ./dist --version 2.1.0 --notes CHANGES.md")]
+    Publish {
+        /// Name, id, or the beginning of an id
+        channel: String,
+        /// File or folder; served from where it lies, so leave it there
+        path: PathBuf,
+        /// Version, never used before in this channel; default: the next number
+        #[arg(long)]
+        version: Option<String>,
+        /// Markdown file with the release notes
+        #[arg(long, value_name = "FILE")]
+        notes: Option<PathBuf>,
+        /// Refuse names that some platform cannot hold (case collisions, CON, trailing dots)
+        #[arg(long)]
+        portable: bool,
+    },
+    /// Take a release back: subscribers that have not installed it will not.
+    Unpublish {
+        /// Name, id, or the beginning of an id
+        channel: String,
+        /// The version
+        version: String,
+    },
+    /// Post a newsletter issue: Markdown and attachments.
+    #[command(
+        after_help = "Example:\n  samara post weekly issue-12.md --attach chart.png --attach data.csv"
+    )]
+    Post {
+        /// Name, id, or the beginning of an id
+        channel: String,
+        /// Markdown file
+        file: PathBuf,
+        /// Subject; default: the first heading of the file
+        #[arg(long)]
+        subject: Option<String>,
+        /// File to attach; may be given several times
+        #[arg(long, value_name = "FILE")]
+        attach: Vec<PathBuf>,
+    },
+    /// The daemon: seeds, follows subscriptions, serves pages and metrics, until SIGINT or SIGTERM.
+    #[command(after_help = "Examples:\n  samara node\n  \
+        samara --metrics 0.0.0.0:9421 --http off node\n\n\
+        The pages ask for a token; started in a terminal, `node` prints a link that holds it.")]
+    Node {
+        /// End when the process that started this one ends (Linux)
+        #[arg(long)]
+        exit_with_parent: bool,
+    },
+    /// What this node has, follows and is doing.
+    Status,
+    /// With whom this node is connected, and what passed between them.
+    Peers,
+    /// Give back disk space that nothing needs.
+    Gc {
+        /// Only say what would go
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// Drop a channel or a content from the store; your own files stay.
+    Forget {
+        /// Channel name or id, or content id; the beginning of an id is enough
+        what: String,
+    },
+    /// Show this node's identity.
+    #[command(args_conflicts_with_subcommands = true)]
+    Id {
+        #[command(subcommand)]
+        action: Option<IdCommand>,
+    },
+    /// Distribute something real between several nodes on this machine, and check all of it.
+    ///
+    /// Starts a publisher and three subscribers as processes of their own on loopback, in a temporary
+    /// folder; publishes PATH and a newsletter issue; shows who gets what from whom; kills the
+    /// publisher; lets a late subscriber fetch everything from the others; compares every byte;
+    /// leaves nothing behind.
+    Demo {
+        /// File or folder; default: something of a hundred megabytes that is on this machine
+        path: Option<PathBuf>,
+    },
+}
+
+/// A subscription.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Follow {
+    /// The link, as `samara link` printed it
+    pub(crate) link: String,
+    /// Where releases appear
+    #[arg(long, value_name = "DIR")]
+    pub(crate) into: Option<PathBuf>,
+    /// Fetch all that is current, then exit
+    #[arg(long, conflicts_with = "wait")]
+    pub(crate) once: bool,
+    /// Stay and report what arrives, until interrupted
+    #[arg(long)]
+    pub(crate) wait: bool,
+}
+
+#[derive(Debug, Clone, Subcommand)]
+pub(crate) enum ChannelCommand {
+    /// Make a lasting channel owned by this node's identity.
+    Create {
+        /// Display name
+        name: String,
+    },
+    /// List the channels that this node holds.
+    List,
+}
+
+#[derive(Debug, Clone, Subcommand)]
+pub(crate) enum IdCommand {
+    /// Write the identity, encrypted with a password, to a file.
+    ///
+    /// Who holds the file and the password can publish as you. One identity on two machines at a
+    /// time makes two records with one number, and both lose trust: use it for backups and moves.
+    Export {
+        /// File to write; must not exist
+        file: PathBuf,
+        /// Read the password from the first line of this file instead of asking
+        #[arg(long, value_name = "FILE")]
+        password_file: Option<PathBuf>,
+    },
+    /// Take the identity of a file; one that is there already is kept beside it.
+    Import {
+        /// File to read
+        file: PathBuf,
+        /// Read the password from the first line of this file instead of asking
+        #[arg(long, value_name = "FILE")]
+        password_file: Option<PathBuf>,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    fn parse(line: &str) -> Result<Cli, clap::Error> {
+        Cli::try_parse_from(line.split_whitespace())
+    }
+
+    #[test]
+    fn the_definition_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_overview_names_every_command_once() {
+        for command in Cli::command().get_subcommands() {
+            let line = format!("\n  {:<13} ", command.get_name());
+            assert_eq!(OVERVIEW.matches(&line).count(), 1, "{}", command.get_name());
+        }
+    }
+
+    #[test]
+    fn global_options_stand_before_and_after_the_command() {
+        for line in [
+            "samara --json --listen 127.0.0.1:0 status",
+            "samara status --json --listen 127.0.0.1:0",
+        ] {
+            let cli = parse(line).unwrap();
+            assert!(cli.globals.json, "{line}");
+            assert_eq!(cli.globals.listen, Some("127.0.0.1:0".parse().unwrap()));
+        }
+        let off = parse("samara node --http off").unwrap().globals.http;
+        assert_eq!(off, Some(Endpoint::Off));
+        assert_eq!(parse("samara -vv node").unwrap().globals.verbose, 2);
+    }
+
+    #[test]
+    fn the_issue_table_parses() {
+        for line in [
+            "samara share p",
+            "samara ls samara:x",
+            "samara get samara:x -o d --only a --only b --seed --force",
+            "samara channel create n",
+            "samara channel list",
+            "samara link n",
+            "samara publish c p --version 1 --notes f",
+            "samara unpublish c 1",
+            "samara post c f.md --subject s --attach a --attach b",
+            "samara subscribe samara:x --into d --once",
+            "samara subscribe samara:x --wait",
+            "samara unsubscribe c",
+            "samara mirror samara:x --wait",
+            "samara read",
+            "samara read c 1",
+            "samara node",
+            "samara status",
+            "samara peers",
+            "samara gc --dry-run",
+            "samara forget x",
+            "samara id",
+            "samara id export f --password-file p",
+            "samara id import f",
+            "samara demo",
+            "samara demo p",
+        ] {
+            parse(line).unwrap_or_else(|error| panic!("{line}: {error}"));
+        }
+    }
+
+    #[test]
+    fn contradictions_are_refused() {
+        for line in [
+            "samara",
+            "samara subscribe samara:x --once --wait",
+            "samara --listen somewhere node",
+            "samara --http on node",
+            "samara --timeout 0 status",
+            "samara fly",
+        ] {
+            assert!(parse(line).is_err(), "{line}");
+        }
+    }
+}

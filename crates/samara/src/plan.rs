@@ -1,0 +1,229 @@
+//! From a command to the engine's request, and to how it must be run.
+
+use std::{fs, path::Path};
+
+use samara_node::{EngineError, Mode, api::Request};
+
+use crate::{
+    cli::{ChannelCommand, Command, Follow},
+    settings::{absolute, usage},
+};
+
+/// Largest text file that goes into a request (notes, an issue's Markdown). The
+/// engine has its own, tighter limits; this one is against reading a disk image.
+const MAX_TEXT_BYTES: u64 = 2 << 20;
+
+/// What is to be done, by whoever does it.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Plan {
+    pub(crate) request: Request,
+    /// What an engine in this process needs, if no node runs.
+    pub(crate) mode: Mode,
+    /// Whether it goes on until interrupted, so that an interruption is success.
+    pub(crate) endless: bool,
+}
+
+impl Plan {
+    /// The request of a command; `None` for those that are more than a request
+    /// (`node`, `demo`, `id export`, `id import`).
+    pub(crate) fn of(command: &Command) -> Result<Option<Self>, EngineError> {
+        let offline = |request| {
+            Ok(Some(Self {
+                request,
+                mode: Mode::Offline,
+                endless: false,
+            }))
+        };
+        let online = |request, endless| {
+            Ok(Some(Self {
+                request,
+                mode: Mode::Online,
+                endless,
+            }))
+        };
+        match command.clone() {
+            Command::Share { path, portable } => {
+                let path = absolute(&path)?;
+                online(Request::Share { path, portable }, true)
+            }
+            Command::Ls { link } => online(Request::Ls { link }, false),
+            Command::Get {
+                link,
+                output,
+                only,
+                seed,
+                force,
+            } => {
+                let into = absolute(&output)?;
+                let request = Request::Get {
+                    link,
+                    into,
+                    only,
+                    seed,
+                    force,
+                };
+                // Interrupted after completion is success: see `Run`.
+                online(request, false)
+            }
+            Command::Subscribe { follow } => Self::follow(follow, false),
+            Command::Mirror { follow } => Self::follow(follow, true),
+            Command::Unsubscribe { channel } => offline(Request::Unsubscribe { channel }),
+            Command::Read { channel, issue } => offline(Request::Read { channel, issue }),
+            Command::Channel(ChannelCommand::Create { name }) => {
+                offline(Request::ChannelCreate { name })
+            }
+            Command::Channel(ChannelCommand::List) => offline(Request::ChannelList),
+            Command::Link { channel } => offline(Request::Link { channel }),
+            Command::Publish {
+                channel,
+                path,
+                version,
+                notes,
+                portable,
+            } => offline(Request::Publish {
+                channel,
+                path: absolute(&path)?,
+                version,
+                notes: notes.as_deref().map(read_text).transpose()?,
+                portable,
+            }),
+            Command::Unpublish { channel, version } => {
+                offline(Request::Unpublish { channel, version })
+            }
+            Command::Post {
+                channel,
+                file,
+                subject,
+                attach,
+            } => offline(Request::Post {
+                channel,
+                subject,
+                body: read_text(&file)?,
+                attach: attach
+                    .iter()
+                    .map(|path| absolute(path))
+                    .collect::<Result<_, _>>()?,
+            }),
+            Command::Status => offline(Request::Status),
+            Command::Peers => offline(Request::Peers),
+            Command::Gc { dry_run } => offline(Request::Gc { dry_run }),
+            Command::Forget { what } => offline(Request::Forget { what }),
+            Command::Id { action: None } => offline(Request::Id),
+            Command::Id { action: Some(_) } | Command::Node { .. } | Command::Demo { .. } => {
+                Ok(None)
+            }
+        }
+    }
+
+    fn follow(follow: Follow, mirror: bool) -> Result<Option<Self>, EngineError> {
+        let Follow {
+            link,
+            into,
+            once,
+            wait,
+        } = follow;
+        Ok(Some(Self {
+            request: Request::Subscribe {
+                link,
+                into: into.as_deref().map(absolute).transpose()?,
+                once,
+                wait,
+                mirror,
+            },
+            mode: if once || wait {
+                Mode::Online
+            } else {
+                Mode::Offline
+            },
+            endless: wait,
+        }))
+    }
+}
+
+fn read_text(path: &Path) -> Result<String, EngineError> {
+    let say = |what: String| usage(format!("{}: {what}", path.display()));
+    let length = fs::metadata(path).map_err(|e| say(e.to_string()))?.len();
+    if length > MAX_TEXT_BYTES {
+        return Err(say(format!(
+            "{length} bytes are more than a text may have ({MAX_TEXT_BYTES})"
+        )));
+    }
+    let bytes = fs::read(path).map_err(|e| say(e.to_string()))?;
+    String::from_utf8(bytes).map_err(|_| say("not UTF-8 text".to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::cli::Cli;
+
+    fn plan(line: &str) -> Result<Option<Plan>, EngineError> {
+        Plan::of(&Cli::try_parse_from(line.split(' ')).unwrap().command)
+    }
+
+    #[test]
+    fn paths_are_absolute_whoever_carries_them_out() {
+        let here = std::env::current_dir().unwrap();
+        let request = |line| plan(line).unwrap().unwrap().request;
+        assert_eq!(
+            request("samara share x"),
+            Request::Share {
+                path: here.join("x"),
+                portable: false
+            }
+        );
+        let Request::Get { into, .. } = request("samara get l") else {
+            panic!()
+        };
+        assert_eq!(into, here);
+        let Request::Subscribe { into, .. } = request("samara mirror l --into a/../b") else {
+            panic!()
+        };
+        assert_eq!(into, Some(here.join("a/../b")));
+    }
+
+    #[test]
+    fn only_what_needs_peers_goes_online() {
+        for (line, mode, endless) in [
+            ("samara share x", Mode::Online, true),
+            ("samara ls l", Mode::Online, false),
+            ("samara get l", Mode::Online, false),
+            ("samara subscribe l", Mode::Offline, false),
+            ("samara subscribe l --once", Mode::Online, false),
+            ("samara subscribe l --wait", Mode::Online, true),
+            ("samara mirror l", Mode::Offline, false),
+            ("samara publish c x", Mode::Offline, false),
+            ("samara link c", Mode::Offline, false),
+            ("samara status", Mode::Offline, false),
+            ("samara read", Mode::Offline, false),
+        ] {
+            let plan = plan(line).unwrap().unwrap();
+            assert_eq!((plan.mode, plan.endless), (mode, endless), "{line}");
+        }
+        assert_eq!(plan("samara node").unwrap(), None);
+    }
+
+    #[test]
+    fn texts_are_read_here_and_mistakes_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.md");
+        fs::write(&path, "# Hi").unwrap();
+        let line = format!("samara post c {} --attach x", path.display());
+        let Request::Post { body, attach, .. } = plan(&line).unwrap().unwrap().request else {
+            panic!()
+        };
+        assert_eq!(body, "# Hi");
+        assert!(attach[0].is_absolute());
+
+        fs::write(&path, [0xff]).unwrap();
+        assert!(plan(&line).unwrap_err().message.contains("UTF-8"));
+        fs::write(&path, vec![b'x'; MAX_TEXT_BYTES as usize]).unwrap();
+        assert!(plan(&line).is_ok());
+        fs::write(&path, vec![b'x'; MAX_TEXT_BYTES as usize + 1]).unwrap();
+        assert!(plan(&line).is_err());
+        let missing = format!("samara post c {}", dir.path().join("no.md").display());
+        assert!(plan(&missing).unwrap_err().message.contains("no.md"));
+    }
+}

@@ -1,0 +1,529 @@
+use std::io::{self, Write};
+
+use samara_node::api::{Event, PeerStatus, Request, Status};
+
+use super::{Report, bars::Bars, markdown};
+use crate::{
+    quantity::{count, rate, size, span},
+    terminal::{Style, Table, body, columns, line},
+};
+
+/// How lists are to be shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Shape {
+    /// Channels in a table.
+    Channels,
+    /// Issues in a table.
+    Issues,
+    /// An issue to read.
+    Issue,
+    /// Peers in a table.
+    Peers,
+    /// Each event as it comes.
+    News,
+}
+
+/// For people: results on standard output, everything else on standard error.
+pub(crate) struct Human {
+    shape: Shape,
+    verbose: bool,
+    style: Style,
+    bars: Bars,
+    table: Table,
+    out: io::Stdout,
+}
+
+impl Human {
+    pub(crate) fn new(request: &Request, verbose: bool) -> Self {
+        let (shape, head, right): (_, &[&str], &'static [usize]) = match request {
+            Request::ChannelList => (
+                Shape::Channels,
+                &["NAME", "ROLE", "RECORDS", "RELEASE", "ISSUES", "ID"],
+                &[2, 4],
+            ),
+            Request::Read { issue: None, .. } => (
+                Shape::Issues,
+                &["CHANNEL", "NO", "PUBLISHED", "SUBJECT", "FILES"],
+                &[1, 4],
+            ),
+            Request::Read { issue: Some(_), .. } => (Shape::Issue, &[""], &[]),
+            Request::Peers => (Shape::Peers, PEER_HEAD, PEER_RIGHT),
+            _ => (Shape::News, &[""], &[]),
+        };
+        Self {
+            shape,
+            verbose,
+            style: Style::of_stdout(),
+            bars: Bars::new(),
+            table: Table::new(head, right),
+            out: io::stdout(),
+        }
+    }
+
+    fn result(&self, text: &str) -> io::Result<()> {
+        self.bars.aside(|| {
+            let mut out = self.out.lock();
+            out.write_all(text.as_bytes())?;
+            out.write_all(b"\n")?;
+            out.flush()
+        })
+    }
+
+    fn aside(&self, text: &str) {
+        // Standard error may be closed; the result does not depend on it.
+        self.bars.aside(|| {
+            let _ = writeln!(io::stderr(), "{text}");
+        });
+    }
+
+    fn issue(&mut self, event: &Event) -> io::Result<()> {
+        let Event::Issue {
+            channel,
+            number,
+            subject,
+            published,
+            body: text,
+            attachments,
+            complete,
+            ..
+        } = event
+        else {
+            return Ok(());
+        };
+        let state = if *complete { "" } else { " (arriving)" };
+        let minute = published.get(..16).unwrap_or(published).replace('T', " ");
+        match self.shape {
+            Shape::Issues => {
+                self.table.row([
+                    channel.clone(),
+                    number.to_string(),
+                    minute,
+                    format!("{subject}{state}"),
+                    attachments.len().to_string(),
+                ]);
+                Ok(())
+            }
+            Shape::Issue => {
+                let style = self.style;
+                let mut page = format!(
+                    "{}\n{}\n\n{}",
+                    style.bold(line(subject)),
+                    style.dim(format!("{}, {} UTC{state}", line(channel), line(&minute))),
+                    markdown::render(&body(text), columns(), style),
+                );
+                if !attachments.is_empty() {
+                    page += &format!("\n{}\n", style.bold("Attachments"));
+                    for attachment in attachments {
+                        let place = match &attachment.path {
+                            Some(path) => line(&path.to_string_lossy()),
+                            None => "arriving".to_owned(),
+                        };
+                        page += &format!(
+                            "  {} ({})  {}\n",
+                            line(&attachment.name),
+                            size(attachment.bytes),
+                            style.dim(place)
+                        );
+                    }
+                }
+                self.result(page.trim_end())
+            }
+            _ => self.result(&format!(
+                "New issue in {}: {}{state}",
+                line(channel),
+                line(subject)
+            )),
+        }
+    }
+
+    fn entry(&self, event: &Event) -> io::Result<()> {
+        let Event::Entry {
+            path,
+            kind,
+            bytes,
+            mode,
+            target,
+            have,
+        } = event
+        else {
+            return Ok(());
+        };
+        let here = match (have, bytes) {
+            (0, _) => String::new(),
+            (have, bytes) if have >= bytes => "here".to_owned(),
+            (have, bytes) => format!("{} %", u128::from(*have) * 100 / u128::from(*bytes)),
+        };
+        let (amount, tail) = match &**kind {
+            "directory" => (String::new(), "/".to_owned()),
+            "symlink" => {
+                let target = line(target.as_deref().unwrap_or_default());
+                (String::new(), format!(" -> {target}"))
+            }
+            _ => (size(*bytes), String::new()),
+        };
+        self.result(&format!(
+            "{:>4}  {amount:>10}  {here:>4}  {}{tail}",
+            line(mode),
+            line(path)
+        ))
+    }
+}
+
+impl Report for Human {
+    fn event(&mut self, event: &Event) -> io::Result<()> {
+        self.bars.event(event);
+        let style = self.style;
+        match event {
+            Event::Waiting { what } if self.verbose => self.aside(&line(what)),
+            Event::Importing { .. }
+            | Event::Progress { .. }
+            | Event::Waiting { .. }
+            | Event::Error { .. }
+            | Event::Done => {}
+            Event::Sharing {
+                link,
+                name,
+                files,
+                bytes,
+                ..
+            } => {
+                self.bars.settle();
+                self.aside(&format!(
+                    "Sharing {}: {}, {}. Whoever has this link can fetch it:",
+                    line(name),
+                    count(*files, "file", "files"),
+                    size(*bytes)
+                ));
+                self.result(&style.bold(line(link)))?;
+                self.aside("Serving until interrupted (Ctrl-C). Fetch with: samara get LINK");
+            }
+            Event::Entry { .. } => self.entry(event)?,
+            Event::Listing {
+                name,
+                files,
+                bytes,
+                have,
+                ..
+            } => {
+                self.bars.settle();
+                self.result(&format!(
+                    "{}: {}, {}; {} of it on this disk",
+                    style.bold(line(name)),
+                    count(*files, "file", "files"),
+                    size(*bytes),
+                    size(*have)
+                ))?;
+            }
+            Event::Complete { .. } => self.result(&complete_text(event, style))?,
+            Event::Channel {
+                id,
+                name,
+                role,
+                records,
+                version,
+                issues,
+            } => {
+                if self.shape == Shape::Channels {
+                    self.table.row([
+                        name.clone(),
+                        role.clone(),
+                        records.to_string(),
+                        version.clone().unwrap_or_else(|| "-".to_owned()),
+                        issues.to_string(),
+                        id.clone(),
+                    ]);
+                } else {
+                    self.result(&format!("Channel {}\n{}", style.bold(line(name)), line(id)))?;
+                }
+            }
+            Event::Link { link } => self.result(&line(link))?,
+            Event::Published {
+                version,
+                files,
+                bytes,
+                fresh,
+                ..
+            } => {
+                self.bars.settle();
+                self.result(&format!(
+                    "Published {}: {}, {}, {} of it new",
+                    style.bold(line(version)),
+                    count(*files, "file", "files"),
+                    size(*bytes),
+                    size(*fresh)
+                ))?;
+            }
+            Event::Unpublished { version, .. } => {
+                self.result(&format!("Took {} back", line(version)))?;
+            }
+            Event::Posted {
+                issue,
+                subject,
+                attachments,
+                ..
+            } => {
+                self.bars.settle();
+                self.result(&format!(
+                    "Posted \"{}\" as {}, {}",
+                    line(subject),
+                    line(issue),
+                    count(*attachments, "attachment", "attachments")
+                ))?;
+            }
+            Event::Subscribed {
+                channel,
+                name,
+                mirror,
+                into,
+            } => {
+                let verb = if *mirror { "Mirroring" } else { "Following" };
+                let name = if name.is_empty() { channel } else { name };
+                let place = into
+                    .as_ref()
+                    .map(|into| format!("; releases appear in {}", line(&into.to_string_lossy())))
+                    .unwrap_or_default();
+                self.result(&format!("{verb} {}{place}", style.bold(line(name))))?;
+            }
+            Event::Unsubscribed { channel } => {
+                self.result(&format!("No longer following {}", line(channel)))?;
+            }
+            Event::Installed {
+                version,
+                path,
+                current,
+                ..
+            } => {
+                let current = if *current { ", now current" } else { "" };
+                self.result(&format!(
+                    "Installed {}{current}: {}",
+                    style.bold(line(version)),
+                    line(&path.to_string_lossy())
+                ))?;
+            }
+            Event::Issue { .. } => self.issue(event)?,
+            Event::Status(status) => self.result(&status_text(status, style))?,
+            Event::Peer(peer) => self.table.row(peer_row(peer)),
+            Event::Freed {
+                bytes,
+                contents,
+                dry_run,
+            } => {
+                let verb = if *dry_run { "Would free" } else { "Freed" };
+                let many = count(contents.len() as u64, "content", "contents");
+                self.result(&format!("{verb} {} ({many})", size(*bytes)))?;
+                for id in contents {
+                    self.result(&format!("  {}", line(id)))?;
+                }
+            }
+            Event::Id { peer_id } => self.result(&line(peer_id))?,
+            Event::Listening {
+                addr,
+                peer_id,
+                http,
+                metrics,
+            } => {
+                let mut text = format!("Listening on {addr} as {peer_id}");
+                if let Some(http) = http {
+                    text += &format!("\nPages and local API: http://{http}/");
+                }
+                if let Some(metrics) = metrics {
+                    text += &format!("\nMetrics: http://{metrics}/metrics");
+                }
+                self.result(&text)?;
+            }
+            Event::Warning { message } => {
+                self.aside(&format!("samara: warning: {}", line(message)));
+            }
+        }
+        Ok(())
+    }
+
+    fn finish(&mut self) -> io::Result<()> {
+        self.bars.clear();
+        let nothing = match self.shape {
+            Shape::Channels => "No channels yet.",
+            Shape::Issues => "No issues yet.",
+            Shape::Peers => "Connected with nobody.",
+            Shape::Issue | Shape::News => return Ok(()),
+        };
+        if self.table.is_empty() {
+            self.aside(nothing);
+            return Ok(());
+        }
+        self.result(self.table.render(self.style).trim_end())
+    }
+}
+
+fn complete_text(event: &Event, style: Style) -> String {
+    let Event::Complete {
+        name,
+        path,
+        files,
+        bytes,
+        seconds,
+        downloaded,
+        reused,
+        ..
+    } = event
+    else {
+        return String::new();
+    };
+    let fetched = downloaded.origin + downloaded.peers;
+    let speed = if fetched > 0 && *seconds > 0.0 {
+        format!(", {}", rate((fetched as f64 / seconds) as u64))
+    } else {
+        String::new()
+    };
+    format!(
+        "{} {}: {}, {} in {seconds:.1} s{speed}\n  {} from the origin, {} from others, {} were here\n  {}",
+        style.good("Complete"),
+        style.bold(line(name)),
+        count(*files, "file", "files"),
+        size(*bytes),
+        size(downloaded.origin),
+        size(downloaded.peers),
+        size(*reused),
+        line(&path.to_string_lossy()),
+    )
+}
+
+fn status_text(status: &Status, style: Style) -> String {
+    let mut text = format!("{}  {}\n", style.dim("identity "), line(&status.peer_id));
+    let running = if status.listen.is_empty() {
+        "no node runs".to_owned()
+    } else {
+        format!("{}, up {}", line(&status.listen), span(status.uptime))
+    };
+    text += &format!("{}  {running}\n", style.dim("listening"));
+    text += &format!(
+        "{}  {} of {}\n",
+        style.dim("store    "),
+        size(status.store_bytes),
+        size(status.quota_bytes)
+    );
+    let mut channels = Table::new(
+        &[
+            "CHANNEL",
+            "ROLE",
+            "RECORDS",
+            "NEIGHBOURS",
+            "RELEASE",
+            "INTO",
+        ],
+        &[2, 3],
+    );
+    for channel in &status.channels {
+        let into = channel.into.as_ref();
+        channels.row([
+            channel.name.clone(),
+            channel.role.clone(),
+            channel.records.to_string(),
+            channel.neighbours.to_string(),
+            channel.release.clone().unwrap_or_else(|| "-".to_owned()),
+            into.map_or_else(
+                || "-".to_owned(),
+                |path| path.to_string_lossy().into_owned(),
+            ),
+        ]);
+    }
+    let mut contents = Table::new(
+        &["CONTENT", "SIZE", "HERE", "PEERS", "DOWN", "UP", "ID"],
+        &[1, 2, 3, 4, 5],
+    );
+    for content in &status.contents {
+        let flow = |value| {
+            if value == 0 {
+                "-".to_owned()
+            } else {
+                rate(value)
+            }
+        };
+        contents.row([
+            content.name.clone(),
+            size(content.bytes),
+            match content.complete {
+                true => "all".to_owned(),
+                false => format!("{} %", content.have * 100 / content.chunks.max(1)),
+            },
+            content.peers.to_string(),
+            flow(content.rate_down),
+            flow(content.rate_up),
+            content.manifest.chars().take(10).collect(),
+        ]);
+    }
+    for table in [channels, contents] {
+        if !table.is_empty() {
+            text += "\n";
+            text += &table.render(style);
+        }
+    }
+    text.trim_end().to_owned()
+}
+
+const PEER_HEAD: &[&str] = &[
+    "PEER", "ADDRESS", "SCOPE", "RTT", "RECEIVED", "SENT", "CHANNELS",
+];
+const PEER_RIGHT: &[usize] = &[3, 4, 5];
+
+fn peer_row(peer: &PeerStatus) -> [String; 7] {
+    [
+        peer.peer_id.chars().take(10).collect(),
+        peer.addr.clone(),
+        peer.scope.clone(),
+        format!("{:.1} ms", peer.rtt_ms),
+        size(peer.received),
+        size(peer.sent),
+        peer.channels.join(", "),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use samara_node::api::{ChannelStatus, ContentStatus, Downloaded};
+
+    use super::*;
+
+    #[test]
+    fn a_result_says_where_the_bytes_came_from() {
+        let event = Event::Complete {
+            channel: String::new(),
+            content: String::new(),
+            name: "a\u{1b}]0;x\u{7}b".into(),
+            path: "/d/ab".into(),
+            files: 1,
+            bytes: 3 << 20,
+            seconds: 2.0,
+            downloaded: Downloaded {
+                origin: 1 << 20,
+                peers: 1 << 20,
+            },
+            reused: 1 << 20,
+        };
+        assert_eq!(
+            complete_text(&event, Style::PLAIN),
+            "Complete ab: 1 file, 3.0 MiB in 2.0 s, 1.0 MB/s\n  \
+             1.0 MiB from the origin, 1.0 MiB from others, 1.0 MiB were here\n  /d/ab"
+        );
+    }
+
+    #[test]
+    fn foreign_names_in_the_status_are_clean() {
+        let status = Status {
+            channels: vec![ChannelStatus {
+                name: "evil\u{1b}[2J".into(),
+                ..ChannelStatus::default()
+            }],
+            contents: vec![ContentStatus {
+                name: "line\nbreak".into(),
+                have: 1,
+                chunks: 4,
+                ..ContentStatus::default()
+            }],
+            ..Status::default()
+        };
+        let text = status_text(&status, Style::PLAIN);
+        assert!(!text.contains('\u{1b}'));
+        assert!(text.contains("evil") && text.contains("line break") && text.contains("25 %"));
+        assert!(text.contains("no node runs"));
+    }
+}

@@ -1,0 +1,46 @@
+//! What the user sees of a request's events.
+
+mod bars;
+mod human;
+mod json;
+mod markdown;
+
+use std::io::{self, Write};
+
+use samara_node::{
+    EngineError,
+    api::{Event, Request},
+};
+
+pub(crate) use json::write_line;
+
+use crate::{settings::Settings, terminal::line};
+
+/// Takes events as they come. An error means that standard output is gone.
+pub(crate) trait Report {
+    fn event(&mut self, event: &Event) -> io::Result<()>;
+    /// After the last event of a request that succeeded.
+    fn finish(&mut self) -> io::Result<()>;
+}
+
+/// The right report for a request.
+pub(crate) fn for_request(settings: &Settings, request: &Request) -> Box<dyn Report> {
+    if settings.json {
+        Box::new(json::Json::new(request, settings.verbose > 0))
+    } else {
+        Box::new(human::Human::new(request, settings.verbose > 0))
+    }
+}
+
+/// One line on standard error, and with `--json` one on standard output.
+pub(crate) fn failure(json: bool, error: &EngineError) {
+    let event = Event::Error {
+        kind: error.kind,
+        message: error.message.clone(),
+    };
+    // If nobody reads either of them, the exit status still tells.
+    if json {
+        let _ = write_line(&event);
+    }
+    let _ = writeln!(io::stderr(), "samara: {}", line(&error.message));
+}

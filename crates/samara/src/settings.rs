@@ -1,0 +1,345 @@
+//! One set of settings out of options, environment, file and defaults.
+
+use std::{
+    fs, io,
+    net::{Ipv4Addr, SocketAddr},
+    path::{Path, PathBuf},
+    str::FromStr,
+    time::Duration,
+};
+
+use directories::ProjectDirs;
+use samara_node::{
+    EngineError, NodeConfig,
+    api::ErrorKind,
+    config::{DEFAULT_HTTP_PORT, DEFAULT_QUOTA, DEFAULT_TIMEOUT, DEFAULT_WAN_UPLOAD},
+};
+use serde::{Deserialize, Deserializer, de};
+
+use crate::{
+    cli::Globals,
+    quantity::{parse_duration, parse_rate, parse_size},
+};
+
+/// File in the data directory that is read if it is there.
+const CONFIG_NAME: &str = "config.toml";
+
+/// A TCP address, or none on purpose.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Endpoint {
+    Off,
+    At(SocketAddr),
+}
+
+impl FromStr for Endpoint {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text == "off" {
+            return Ok(Self::Off);
+        }
+        text.parse()
+            .map(Self::At)
+            .map_err(|_| "neither `off` nor an address with a port, like 127.0.0.1:7422".to_owned())
+    }
+}
+
+/// What every command runs with.
+#[derive(Debug, Clone)]
+pub(crate) struct Settings {
+    pub(crate) node: NodeConfig,
+    /// Pages of `samara node`.
+    pub(crate) http: Endpoint,
+    /// Whether `http` is only the default, so that a taken port may be replaced.
+    pub(crate) http_by_default: bool,
+    /// Pages of `share` and `get`: only if asked for on this very command.
+    pub(crate) http_asked: Endpoint,
+    pub(crate) metrics: Endpoint,
+    /// Metrics of `share` and `get`, likewise.
+    pub(crate) metrics_asked: Endpoint,
+    pub(crate) allowed_hosts: Vec<String>,
+    pub(crate) json: bool,
+    pub(crate) verbose: u8,
+}
+
+/// What the file may say.
+#[derive(Debug, Default, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct FileSettings {
+    data_dir: Option<PathBuf>,
+    listen: Option<SocketAddr>,
+    #[serde(deserialize_with = "text")]
+    http: Option<Endpoint>,
+    #[serde(deserialize_with = "text")]
+    metrics: Option<Endpoint>,
+    site: Option<String>,
+    #[serde(deserialize_with = "text")]
+    timeout: Option<Time>,
+    #[serde(deserialize_with = "text")]
+    quota: Option<Size>,
+    #[serde(deserialize_with = "text")]
+    wan_upload: Option<Cap>,
+    http_allowed_hosts: Vec<String>,
+    threads: Option<usize>,
+}
+
+#[derive(Debug, PartialEq)]
+struct Time(Duration);
+#[derive(Debug, PartialEq)]
+struct Size(u64);
+/// A rate, or `off`.
+#[derive(Debug, PartialEq)]
+struct Cap(Option<u64>);
+
+impl FromStr for Time {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        parse_duration(text).map(Self)
+    }
+}
+
+impl FromStr for Size {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        parse_size(text).map(Self)
+    }
+}
+
+impl FromStr for Cap {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text == "off" {
+            return Ok(Self(None));
+        }
+        let cap = parse_rate(text)?;
+        if cap == 0 {
+            return Err("a cap of 0 would send nothing; write \"off\" for no cap".to_owned());
+        }
+        Ok(Self(Some(cap)))
+    }
+}
+
+/// A value written as text or as a plain number.
+fn text<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: FromStr<Err = String>,
+{
+    #[derive(Deserialize)]
+    #[serde(untagged, expecting = "expected text or a number that is not negative")]
+    enum Written {
+        Text(String),
+        Number(u64),
+    }
+    let written = match Written::deserialize(deserializer)? {
+        Written::Text(text) => text,
+        Written::Number(number) => number.to_string(),
+    };
+    written.parse().map(Some).map_err(de::Error::custom)
+}
+
+impl Settings {
+    /// Reads the file, if there is one, and puts everything together. `daemon`:
+    /// whether this is `samara node`.
+    pub(crate) fn resolve(globals: &Globals, daemon: bool) -> Result<Self, EngineError> {
+        let file = match &globals.config {
+            Some(path) => read_file(path)?,
+            None => {
+                let dir = match &globals.data_dir {
+                    Some(dir) => dir.clone(),
+                    None => platform_data_dir()?,
+                };
+                let path = dir.join(CONFIG_NAME);
+                let file = if path.is_file() {
+                    read_file(&path)?
+                } else {
+                    FileSettings::default()
+                };
+                if file.data_dir.is_some() {
+                    return Err(usage(format!(
+                        "{}: data_dir cannot be set in the data directory's own file",
+                        path.display()
+                    )));
+                }
+                file
+            }
+        };
+        let data_dir = match globals.data_dir.clone().or_else(|| file.data_dir.clone()) {
+            Some(dir) => dir,
+            None => platform_data_dir()?,
+        };
+        Ok(Self::merge(globals, file, absolute(&data_dir)?, daemon))
+    }
+
+    fn merge(globals: &Globals, file: FileSettings, data_dir: PathBuf, daemon: bool) -> Self {
+        let http = globals.http.or(file.http);
+        let cap = file
+            .wan_upload
+            .map_or(Some(DEFAULT_WAN_UPLOAD), |cap| cap.0);
+        Self {
+            node: NodeConfig {
+                listen: globals.listen.or(file.listen),
+                site: globals.site.clone().or(file.site),
+                timeout: globals
+                    .timeout
+                    .or(file.timeout.map(|time| time.0))
+                    .unwrap_or(DEFAULT_TIMEOUT),
+                quota: file.quota.map_or(DEFAULT_QUOTA, |size| size.0),
+                // Somebody waits for every other command: only the daemon is polite.
+                wan_upload: if daemon { cap } else { None },
+                threads: file.threads.unwrap_or(0),
+                ..NodeConfig::new(data_dir)
+            },
+            http: http.unwrap_or(Endpoint::At(
+                (Ipv4Addr::LOCALHOST, DEFAULT_HTTP_PORT).into(),
+            )),
+            http_by_default: http.is_none(),
+            http_asked: globals.http.unwrap_or(Endpoint::Off),
+            metrics: globals.metrics.or(file.metrics).unwrap_or(Endpoint::Off),
+            metrics_asked: globals.metrics.unwrap_or(Endpoint::Off),
+            allowed_hosts: file.http_allowed_hosts,
+            json: globals.json,
+            verbose: globals.verbose,
+        }
+    }
+}
+
+fn read_file(path: &Path) -> Result<FileSettings, EngineError> {
+    let text = fs::read_to_string(path)
+        .map_err(|error| usage(format!("cannot read {}: {error}", path.display())))?;
+    parse_file(path, &text)
+}
+
+fn parse_file(path: &Path, text: &str) -> Result<FileSettings, EngineError> {
+    toml::from_str(text).map_err(|error: toml::de::Error| {
+        let line = error
+            .span()
+            .map(|span| text[..span.start.min(text.len())].matches('\n').count() + 1);
+        let place = line.map(|line| format!(":{line}")).unwrap_or_default();
+        let message = error.message().replace('\n', " ");
+        usage(format!("{}{place}: {message}", path.display()))
+    })
+}
+
+fn platform_data_dir() -> Result<PathBuf, EngineError> {
+    ProjectDirs::from("", "", "samara")
+        .map(|dirs| dirs.data_dir().to_owned())
+        .ok_or_else(|| usage("this account has no home directory; name one with --data-dir"))
+}
+
+/// The path as the engine wants it: from the root, `.` and doubled slashes gone,
+/// links and `..` left to the file system.
+pub(crate) fn absolute(path: &Path) -> Result<PathBuf, EngineError> {
+    std::path::absolute(path).map_err(|error: io::Error| {
+        usage(format!(
+            "`{}` is not a usable path: {error}",
+            path.display()
+        ))
+    })
+}
+
+/// The command cannot be carried out as it was given.
+pub(crate) fn usage(message: impl Into<String>) -> EngineError {
+    EngineError {
+        kind: ErrorKind::Usage,
+        message: message.into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file(text: &str) -> FileSettings {
+        parse_file(Path::new("/etc/samara.toml"), text).unwrap()
+    }
+
+    #[test]
+    fn options_go_before_the_file_and_the_file_before_defaults() {
+        let globals = Globals {
+            site: Some("flag".into()),
+            ..Globals::default()
+        };
+        let text = "site = \"file\"\ntimeout = \"5s\"\nlisten = \"127.0.0.1:1\"\nquota = \"1 GiB\"";
+        let both = Settings::merge(&globals, file(text), "/d".into(), false);
+        assert_eq!(both.node.site.as_deref(), Some("flag"));
+        assert_eq!(both.node.timeout, Duration::from_secs(5));
+        assert_eq!(both.node.listen, Some("127.0.0.1:1".parse().unwrap()));
+        assert_eq!(both.node.quota, 1 << 30);
+
+        let none = Settings::merge(&Globals::default(), file(""), "/d".into(), false);
+        assert_eq!(none.node.timeout, DEFAULT_TIMEOUT);
+        assert_eq!(none.node.quota, DEFAULT_QUOTA);
+        assert_eq!(none.node.listen, None);
+        assert_eq!(none.http, Endpoint::At("127.0.0.1:7422".parse().unwrap()));
+        assert!(none.http_by_default);
+        assert_eq!(none.metrics, Endpoint::Off);
+    }
+
+    #[test]
+    fn only_the_daemon_is_capped() {
+        let cap = |text: &str, daemon| {
+            Settings::merge(&Globals::default(), file(text), "/d".into(), daemon)
+                .node
+                .wan_upload
+        };
+        assert_eq!(cap("", true), Some(DEFAULT_WAN_UPLOAD));
+        assert_eq!(cap("wan_upload = \"1 MB/s\"", true), Some(1_000_000));
+        assert_eq!(cap("wan_upload = \"off\"", true), None);
+        assert_eq!(cap("wan_upload = \"1 MB/s\"", false), None);
+    }
+
+    #[test]
+    fn the_file_alone_opens_no_pages_for_share_and_get() {
+        let text = "http = \"127.0.0.1:1\"\nmetrics = \"0.0.0.0:2\"";
+        let settings = Settings::merge(&Globals::default(), file(text), "/d".into(), false);
+        assert_eq!(settings.http, Endpoint::At("127.0.0.1:1".parse().unwrap()));
+        assert_eq!(settings.http_asked, Endpoint::Off);
+        assert_eq!(settings.metrics_asked, Endpoint::Off);
+    }
+
+    #[test]
+    fn mistakes_in_the_file_are_named_with_their_place() {
+        for (text, part) in [
+            ("\nspeed = 1", "unknown field `speed`"),
+            ("\nquota = \"lots\"", "lots"),
+            ("\nwan_upload = 0", "off"),
+            ("\nquota = -1", "negative"),
+            ("\nhttp = \"on\"", "off"),
+        ] {
+            let message = parse_file(Path::new("/etc/samara.toml"), text)
+                .unwrap_err()
+                .message;
+            assert!(message.starts_with("/etc/samara.toml:2: "), "{message}");
+            assert!(message.contains(part), "{message}");
+            assert!(!message.contains('\n'), "{message}");
+        }
+    }
+
+    #[test]
+    fn the_data_directory_has_no_say_in_where_it_lies() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join(CONFIG_NAME), "data_dir = \"/elsewhere\"").unwrap();
+        let globals = Globals {
+            data_dir: Some(dir.path().to_owned()),
+            ..Globals::default()
+        };
+        assert!(Settings::resolve(&globals, false).is_err());
+        let named = Globals {
+            config: Some(dir.path().join(CONFIG_NAME)),
+            ..Globals::default()
+        };
+        let settings = Settings::resolve(&named, false).unwrap();
+        assert_eq!(settings.node.data_dir, Path::new("/elsewhere"));
+    }
+
+    #[test]
+    fn relative_paths_become_absolute() {
+        let here = std::env::current_dir().unwrap();
+        assert_eq!(absolute(Path::new("./a//b/.")).unwrap(), here.join("a/b"));
+        assert_eq!(
+            absolute(Path::new("/x/../y")).unwrap(),
+            Path::new("/x/../y")
+        );
+        assert!(absolute(Path::new("")).is_err());
+    }
+}
