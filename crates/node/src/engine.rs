@@ -3,6 +3,7 @@
 //! and on the blocking threads of that runtime.
 
 use std::{
+    collections::HashMap,
     net::SocketAddr,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError, Weak},
@@ -11,7 +12,7 @@ use std::{
 
 use samara_graph::SecretKey;
 use samara_store::{Batch, Store, StoreConfig};
-use samara_wire::ChannelId;
+use samara_wire::{ChannelId, ContentId};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
@@ -71,9 +72,29 @@ pub(crate) struct Inner {
     port_was_taken: bool,
     token: String,
     metrics: Metrics,
+    /// Contents that a request is making whole; whoever wants one too waits.
+    pub(crate) obtaining: Obtaining,
     runtime: tokio::runtime::Handle,
     stop: CancellationToken,
     thread: Mutex<Option<thread::JoinHandle<()>>>,
+}
+
+/// One lock a content.
+#[derive(Debug, Default)]
+pub(crate) struct Obtaining(Mutex<HashMap<ContentId, Weak<tokio::sync::Mutex<()>>>>);
+
+impl Obtaining {
+    /// The lock of a content.
+    pub(crate) fn lock_of(&self, content: ContentId) -> Arc<tokio::sync::Mutex<()>> {
+        let mut locks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        locks.retain(|_, lock| lock.strong_count() > 0);
+        if let Some(lock) = locks.get(&content).and_then(Weak::upgrade) {
+            return lock;
+        }
+        let lock = Arc::default();
+        locks.insert(content, Arc::downgrade(&lock));
+        lock
+    }
 }
 
 impl std::fmt::Debug for Inner {
@@ -127,6 +148,7 @@ impl Engine {
                 port_was_taken: started.port_was_taken,
                 token: started.token,
                 metrics: started.metrics,
+                obtaining: Obtaining::default(),
                 runtime: started.runtime,
                 stop: stop.clone(),
                 thread: Mutex::new(Some(thread)),
@@ -240,7 +262,6 @@ fn run(
         .enable_all()
         .max_blocking_threads(MAX_BLOCKING_THREADS)
         .thread_name("samara-blocking")
-        // Several datagrams' worth of stream data between looks at the socket.
         .build()
     {
         Ok(runtime) => runtime,

@@ -1,5 +1,7 @@
 use std::{io, path::Path};
 
+use samara_store::StoreError;
+
 use crate::api::{ErrorKind, Event};
 
 /// What went wrong, for whoever asked.
@@ -38,5 +40,32 @@ impl From<EngineError> for Event {
             kind: error.kind,
             message: error.message,
         }
+    }
+}
+
+impl From<StoreError> for EngineError {
+    fn from(error: StoreError) -> Self {
+        let kind = match &error {
+            StoreError::NewerFormat { .. } => ErrorKind::NewerFormat,
+            StoreError::Locked { .. } => ErrorKind::Locked,
+            StoreError::NoSpace { .. } | StoreError::OverQuota { .. } => ErrorKind::NoSpace,
+            StoreError::DestinationDiffers { .. } => ErrorKind::Exists,
+            StoreError::ChangedDuringImport { .. } => ErrorKind::Changed,
+            StoreError::Manifest(_) | StoreError::Unportable { .. } => ErrorKind::Manifest,
+            StoreError::NothingSelected
+            | StoreError::BadDestination { .. }
+            | StoreError::SpecialFile { .. }
+            | StoreError::NotUtf8 { .. } => ErrorKind::Usage,
+            StoreError::UnknownContent(_) => ErrorKind::NotFound,
+            StoreError::Cancelled => ErrorKind::Interrupted,
+            StoreError::Io { source, .. } => match source.kind() {
+                std::io::ErrorKind::NotFound => ErrorKind::NotFound,
+                std::io::ErrorKind::StorageFull => ErrorKind::NoSpace,
+                _ => ErrorKind::Disk,
+            },
+            StoreError::Index { .. } | StoreError::Sync(_) => ErrorKind::Disk,
+            _ => ErrorKind::Internal,
+        };
+        Self::new(kind, error.to_string())
     }
 }

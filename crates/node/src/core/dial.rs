@@ -117,7 +117,7 @@ impl Core {
                     continue;
                 }
                 if self.sessions.contains_key(peer) {
-                    if !channel.greeted.contains(peer) {
+                    if !channel.greeted.contains(peer) && known.not_before <= now {
                         greet.push((*id, *peer));
                     }
                 } else if !self.dialling.contains_key(peer) && known.not_before <= now {

@@ -2,8 +2,10 @@
 //! tasks do. Everything that happens reaches it as an [`Input`]; it never blocks
 //! and never waits.
 
+mod channel;
 mod channels;
 mod dial;
+mod exchange;
 mod transfers;
 
 use std::{
@@ -21,7 +23,7 @@ use samara_wire::{ChannelId, ContentId, PeerId, RecordId};
 use tokio::sync::{Notify, broadcast, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
-pub(crate) use channels::{
+pub(crate) use channel::{
     CHANNEL_SETTINGS, Channel, ChannelMeta, Item, Role, What, draft, graph_config, join, load,
 };
 pub(crate) use dial::Known;
@@ -202,7 +204,7 @@ pub(crate) struct Core {
     next_session: SessionId,
     next_key: u32,
     /// Streams of requests that wait for the swarm's word.
-    asked: HashMap<ServeId, transfers::Waiting>,
+    asked: HashMap<ServeId, exchange::Waiting>,
     next_asked: u64,
     /// Peers to ban when the state machine at work is done.
     ban_later: Vec<(PeerId, String)>,

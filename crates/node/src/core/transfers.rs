@@ -7,23 +7,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use quinn::SendStream;
-use samara_store::{Content, ReadError, StoreError, SyncError, WriteError};
-use samara_swarm::{Action, Event, Message, RequestId, Role, ServeId, Tier};
+use samara_store::{Content, ReadError, SyncError, WriteError};
+use samara_swarm::{Action, Event, RequestId, Role, ServeId};
 use samara_wire::{ChannelId, ContentId, PeerId};
 use tokio::task;
-use tokio_util::sync::CancellationToken;
 
 use super::{Core, Input, TransferKey};
 use crate::{
-    EngineError,
-    api::ErrorKind,
-    fetch::{self, FetchJob, Fetched},
-    limits,
-    message::{Ask, Control, Handle},
-    rate::Rate,
-    serve::{self, ServeJob},
-    session::{Close, is_lan},
+    EngineError, api::ErrorKind, fetch::Fetched, message::Control, rate::Rate, session::Close,
 };
 
 /// Least time between two syncs of one transfer: what the persistent bitfield may
@@ -76,12 +67,6 @@ pub(crate) struct TransferView {
     pub(crate) finished: bool,
     pub(crate) failure: Option<Failure>,
     pub(crate) idle: Duration,
-}
-
-/// A peer's request for chunks, until the swarm says whether it is answered.
-#[derive(Debug)]
-pub(super) struct Waiting {
-    stream: SendStream,
 }
 
 impl Core {
@@ -185,237 +170,6 @@ impl Core {
         })
     }
 
-    /// Tells peers of the transfer's channels that we take part, where that is
-    /// news: all of them while we want something, else those that spoke first.
-    fn announce(&mut self, key: TransferKey) {
-        let peers: Vec<PeerId> = self.sessions.keys().copied().collect();
-        for peer in peers {
-            self.announce_to(key, peer);
-        }
-    }
-
-    /// A peer proved a channel: tells it of what we want there.
-    pub(super) fn announce_channel(&mut self, channel: ChannelId, peer: PeerId) {
-        let keys: Vec<_> = self
-            .transfers
-            .iter()
-            .filter(|(_, t)| t.channels.contains(&channel))
-            .map(|(key, _)| *key)
-            .collect();
-        for key in keys {
-            self.announce_to(key, peer);
-        }
-    }
-
-    fn announce_to(&mut self, key: TransferKey, peer: PeerId) {
-        let (Some(transfer), Some(link)) = (self.transfers.get(&key), self.sessions.get_mut(&peer))
-        else {
-            return;
-        };
-        let id = *transfer.content.id();
-        let Some(channel) = transfer.channels.intersection(&link.channels).next() else {
-            return;
-        };
-        let joined = link
-            .theirs
-            .values()
-            .any(|(c, content)| *content == id && transfer.channels.contains(c));
-        let fresh = link.ours.insert(key);
-        if !fresh {
-            return;
-        }
-        if !joined && transfer.content.has_wanted() {
-            // Whoever wants it will speak first.
-            link.ours.remove(&key);
-            return;
-        }
-        link.session.send(&Control::Open {
-            handle: key.0,
-            channel: *channel,
-            content: id,
-        });
-        if joined {
-            self.peer_joined(key, peer);
-        }
-    }
-
-    fn peer_joined(&mut self, key: TransferKey, peer: PeerId) {
-        let Some(link) = self.sessions.get(&peer) else {
-            return;
-        };
-        let tier = self.tier_of(link);
-        let rtt = link.session.rtt();
-        self.swarm_event(Event::PeerJoined { key, peer, tier });
-        self.swarm_event(Event::PathSample { peer, rtt });
-    }
-
-    fn tier_of(&self, link: &super::Link) -> Tier {
-        let addr = link.session.addr().ip();
-        match (&self.config.site, &link.site) {
-            (Some(ours), Some(theirs)) if ours == theirs => return Tier::Site,
-            (Some(_), Some(_)) => return Tier::Elsewhere,
-            _ => {}
-        }
-        if addr.is_loopback() || self.on_own_subnet(addr) {
-            Tier::Subnet
-        } else if is_lan(addr) {
-            Tier::Site
-        } else {
-            Tier::Elsewhere
-        }
-    }
-
-    pub(super) fn on_open(
-        &mut self,
-        peer: PeerId,
-        handle: Handle,
-        channel: ChannelId,
-        content: ContentId,
-    ) {
-        let Some(link) = self.sessions.get_mut(&peer) else {
-            return;
-        };
-        if link.theirs.len() >= limits::MAX_OPENS_PER_PEER && !link.theirs.contains_key(&handle) {
-            self.metrics
-                .misbehaviour
-                .with_label_values(&["opens"])
-                .inc();
-            link.session.close(Close::Misbehaved);
-            return;
-        }
-        // A channel that is not proved on both sides does not exist here.
-        if !link.channels.contains(&channel) {
-            return;
-        }
-        if let Some((_, old)) = link.theirs.insert(handle, (channel, content))
-            && old != content
-        {
-            self.peer_left(peer, old);
-        }
-        let Some(key) = self.serve_on_demand(channel, content) else {
-            return;
-        };
-        let Some(link) = self.sessions.get(&peer) else {
-            return;
-        };
-        if link.ours.contains(&key) {
-            self.peer_joined(key, peer);
-        } else {
-            self.announce_to(key, peer);
-        }
-    }
-
-    pub(super) fn on_close(&mut self, peer: PeerId, handle: Handle) {
-        let gone = self
-            .sessions
-            .get_mut(&peer)
-            .and_then(|link| link.theirs.remove(&handle));
-        if let Some((_, content)) = gone {
-            self.peer_left(peer, content);
-        }
-    }
-
-    fn peer_left(&mut self, peer: PeerId, content: ContentId) {
-        if let Some(key) = self.transfer_by_content.get(&content).copied() {
-            self.swarm_event(Event::PeerLeft { key, peer });
-        }
-    }
-
-    pub(super) fn on_swarm_message(&mut self, peer: PeerId, handle: Handle, body: &[u8]) {
-        let Some(link) = self.sessions.get(&peer) else {
-            return;
-        };
-        let Some((_, content)) = link.theirs.get(&handle) else {
-            return;
-        };
-        let Some(key) = self.transfer_by_content.get(content).copied() else {
-            return;
-        };
-        let Some(count) = self.swarm.chunk_count(key) else {
-            return;
-        };
-        match Message::decode(body, count) {
-            Ok(msg) => self.swarm_event(Event::Message { peer, key, msg }),
-            Err(error) => {
-                tracing::warn!(peer = %peer.short(), %error, "bad swarm message");
-                self.metrics
-                    .misbehaviour
-                    .with_label_values(&["swarm"])
-                    .inc();
-                link.session.close(Close::Protocol);
-            }
-        }
-    }
-
-    /// The transfer of a content of a channel, started now if the store has the
-    /// content and a record of the channel names it: a node with very many
-    /// contents at rest keeps none of them in memory.
-    fn serve_on_demand(&mut self, channel: ChannelId, content: ContentId) -> Option<TransferKey> {
-        let named = self.channels.get(&channel)?.named(&content);
-        if let Some(key) = self.transfer_by_content.get(&content).copied() {
-            let transfer = self.transfers.get_mut(&key)?;
-            if named.is_some() {
-                transfer.channels.insert(channel);
-            }
-            return transfer.channels.contains(&channel).then_some(key);
-        }
-        let author = named?.author;
-        let content = self.store.content(&content)?;
-        Some(self.add_transfer(content, channel, author))
-    }
-
-    pub(super) fn on_asked(&mut self, peer: PeerId, ask: Ask, mut stream: SendStream) {
-        let proved = |core: &Self, channel: &ChannelId| {
-            core.sessions
-                .get(&peer)
-                .is_some_and(|link| link.channels.contains(channel))
-        };
-        match ask {
-            Ask::Pages {
-                channel,
-                content,
-                pages,
-            } => {
-                let held = proved(self, &channel)
-                    .then(|| self.content_for(channel, &content))
-                    .flatten();
-                tokio::spawn(serve::serve_pages(stream, held, pages));
-            }
-            Ask::Chunks {
-                channel,
-                content,
-                chunks,
-            } => {
-                let key = proved(self, &channel)
-                    .then(|| self.serve_on_demand(channel, content))
-                    .flatten();
-                let Some(key) = key else {
-                    let _ = stream.reset(Close::Protocol.code());
-                    return;
-                };
-                let serve = ServeId(self.next_asked);
-                self.next_asked += 1;
-                self.asked.insert(serve, Waiting { stream });
-                self.swarm_event(Event::Incoming {
-                    key,
-                    peer,
-                    serve,
-                    chunks,
-                });
-            }
-        }
-    }
-
-    fn content_for(&self, channel: ChannelId, content: &ContentId) -> Option<Arc<Content>> {
-        if let Some((_, transfer)) = self.transfer_of(content)
-            && transfer.channels.contains(&channel)
-        {
-            return Some(transfer.content.clone());
-        }
-        self.channels.get(&channel)?.named(content)?;
-        self.store.content(content)
-    }
-
     /// Tells the swarm what happened and does what it says.
     pub(super) fn swarm_event(&mut self, event: Event) {
         let now = self.now();
@@ -485,86 +239,6 @@ impl Core {
             Action::Complete { key } => self.complete(key),
             Action::NoSource { .. } => self.notify(),
         }
-    }
-
-    fn request(
-        &mut self,
-        peer: PeerId,
-        key: TransferKey,
-        request: RequestId,
-        chunks: &[u32],
-    ) -> bool {
-        let (Some(transfer), Some(link)) = (self.transfers.get(&key), self.sessions.get_mut(&peer))
-        else {
-            return false;
-        };
-        let Some(channel) = transfer.channels.intersection(&link.channels).next() else {
-            return false;
-        };
-        let manifest = transfer.content.manifest();
-        let Some(chunks) = chunks
-            .iter()
-            .map(|i| manifest.chunk(*i).map(|c| (*i, c.len)))
-            .collect::<Option<Vec<_>>>()
-        else {
-            return false;
-        };
-        let cancel = CancellationToken::new();
-        link.requests.insert(request, cancel.clone());
-        self.metrics.open_requests.inc();
-        let job = FetchJob {
-            key,
-            request,
-            peer,
-            channel: *channel,
-            content: transfer.content.clone(),
-            chunks,
-        };
-        tokio::spawn(fetch::fetch_chunks(
-            link.session.connection.clone(),
-            job,
-            self.receive_pool.clone(),
-            self.inputs.clone(),
-            cancel,
-        ));
-        true
-    }
-
-    fn serve(&mut self, peer: PeerId, key: TransferKey, serve: ServeId, chunks: &[u32]) -> bool {
-        let Some(waiting) = self.asked.remove(&serve) else {
-            return false;
-        };
-        let (Some(transfer), Some(link)) = (self.transfers.get(&key), self.sessions.get(&peer))
-        else {
-            return false;
-        };
-        let manifest = transfer.content.manifest();
-        let chunks = chunks
-            .iter()
-            .filter_map(|i| manifest.chunk(*i).map(|c| (*i, c.len)))
-            .collect();
-        let lan = link.session.is_lan();
-        let job = ServeJob {
-            key,
-            serve,
-            peer,
-            content: transfer.content.clone(),
-            chunks,
-            sent: link.sent.clone(),
-        };
-        let shaper = if lan {
-            Default::default()
-        } else {
-            self.wan_upload.clone()
-        };
-        tokio::spawn(serve::serve_chunks(
-            waiting.stream,
-            job,
-            self.send_pool.clone(),
-            shaper,
-            self.inputs.clone(),
-        ));
-        true
     }
 
     pub(super) fn on_fetched(
@@ -849,32 +523,5 @@ impl Core {
         self.sessions
             .get(peer)
             .map_or(0, |link| link.sent.load(Ordering::Relaxed))
-    }
-}
-
-impl From<StoreError> for EngineError {
-    fn from(error: StoreError) -> Self {
-        let kind = match &error {
-            StoreError::NewerFormat { .. } => ErrorKind::NewerFormat,
-            StoreError::Locked { .. } => ErrorKind::Locked,
-            StoreError::NoSpace { .. } | StoreError::OverQuota { .. } => ErrorKind::NoSpace,
-            StoreError::DestinationDiffers { .. } => ErrorKind::Exists,
-            StoreError::ChangedDuringImport { .. } => ErrorKind::Changed,
-            StoreError::Manifest(_) | StoreError::Unportable { .. } => ErrorKind::Manifest,
-            StoreError::NothingSelected
-            | StoreError::BadDestination { .. }
-            | StoreError::SpecialFile { .. }
-            | StoreError::NotUtf8 { .. } => ErrorKind::Usage,
-            StoreError::UnknownContent(_) => ErrorKind::NotFound,
-            StoreError::Cancelled => ErrorKind::Interrupted,
-            StoreError::Io { source, .. } => match source.kind() {
-                std::io::ErrorKind::NotFound => ErrorKind::NotFound,
-                std::io::ErrorKind::StorageFull => ErrorKind::NoSpace,
-                _ => ErrorKind::Disk,
-            },
-            StoreError::Index { .. } | StoreError::Sync(_) => ErrorKind::Disk,
-            _ => ErrorKind::Internal,
-        };
-        Self::new(kind, error.to_string())
     }
 }

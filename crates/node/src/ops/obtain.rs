@@ -57,6 +57,8 @@ pub(crate) struct Obtained {
 /// Fetches what is missing and puts it in place. The transfer stays, so that
 /// others are served, until the caller removes it.
 pub(crate) async fn obtain(context: &Context, want: Want) -> Result<Obtained, EngineError> {
+    let lock = context.engine.obtaining.lock_of(want.content);
+    let _turn = turn(context, &want, &lock).await?;
     let found = manifest(
         context,
         want.channel,
@@ -113,6 +115,40 @@ pub(crate) async fn obtain(context: &Context, want: Want) -> Result<Obtained, En
                 .call(move |core| core.remove_transfer(key))
                 .await;
             Err(error)
+        }
+    }
+}
+
+/// Waits until no other request is at the same content; gives up like that
+/// request would.
+async fn turn<'a>(
+    context: &Context,
+    want: &Want,
+    lock: &'a tokio::sync::Mutex<()>,
+) -> Result<tokio::sync::MutexGuard<'a, ()>, EngineError> {
+    let mut since = Instant::now();
+    let content = want.content;
+    loop {
+        let acquire = async { Ok(tokio::time::timeout(REPORT_EVERY, lock.lock()).await.ok()) };
+        if let Some(guard) = context.unless_cancelled(acquire).await? {
+            return Ok(guard);
+        }
+        let moving = context
+            .core()
+            .call(move |core| {
+                let (key, _) = core.transfer_of(&content)?;
+                let view = core.view(key)?;
+                Some(view.have >= view.total || view.idle < REPORT_EVERY * 4)
+            })
+            .await?;
+        if moving == Some(true) {
+            since = Instant::now();
+        }
+        if want
+            .patience
+            .is_some_and(|patience| since.elapsed() >= patience)
+        {
+            return Err(no_peer(context, want.channel, 0).await);
         }
     }
 }

@@ -1,0 +1,296 @@
+//! One channel as a node holds it: its graph, what its records say, and where its
+//! members are.
+
+use std::{
+    collections::{HashMap, HashSet},
+    path::PathBuf,
+    time::Duration,
+};
+
+use bytes::Bytes;
+use samara_graph::{
+    CharterChain, Config, Draft, Graph, Kind, Link as WayIn, Record, RecordHeader,
+    body::{Body, ContentRef, IssueText, Release},
+};
+use samara_store::Store;
+use samara_wire::{ChannelId, ContentId, PeerId, RecordId};
+use serde::{Deserialize, Serialize};
+
+use super::Known;
+use crate::{EngineError, api::ErrorKind};
+
+/// Where a channel's own small things are kept in the store.
+pub(crate) const CHANNEL_SETTINGS: &str = "channel";
+/// Neighbours that a graph looks for: the swarm wants about 32 to choose from.
+const TARGET_NEIGHBOURS: usize = 16;
+
+/// What this node is in a channel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Role {
+    /// Made here.
+    Owner,
+    /// Followed.
+    Subscriber,
+    /// Followed, everything kept.
+    Mirror,
+    /// A one-off share of a path of this machine.
+    Share,
+    /// Looked into once.
+    Guest,
+}
+
+impl Role {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Owner => "owner",
+            Self::Subscriber => "subscriber",
+            Self::Mirror => "mirror",
+            Self::Share => "share",
+            Self::Guest => "guest",
+        }
+    }
+}
+
+/// What the node remembers of a channel besides charter and records.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct ChannelMeta {
+    pub(crate) role: Role,
+    /// Where releases are installed.
+    pub(crate) into: Option<PathBuf>,
+    /// The link that led here: the way in until members are met.
+    pub(crate) link: Option<String>,
+    /// Average chunk size that the first release was cut with, in bytes.
+    pub(crate) chunk_avg: Option<u32>,
+}
+
+impl ChannelMeta {
+    pub(crate) fn new(role: Role) -> Self {
+        Self {
+            role,
+            into: None,
+            link: None,
+            chunk_avg: None,
+        }
+    }
+}
+
+/// What a record says, without the texts.
+#[derive(Debug, Clone)]
+pub(crate) enum What {
+    Release(Release),
+    Issue {
+        subject: String,
+        text: Option<ContentRef>,
+        attachments: Option<ContentRef>,
+    },
+    Share(ContentRef),
+}
+
+/// A record of a kind that this node acts on.
+#[derive(Debug, Clone)]
+pub(crate) struct Item {
+    pub(crate) header: RecordHeader,
+    pub(crate) what: What,
+}
+
+/// Which record brought a content into a channel.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct NamedContent {
+    pub(crate) author: PeerId,
+}
+
+/// A channel that this node holds.
+pub(crate) struct Channel {
+    pub(crate) graph: Graph,
+    pub(crate) meta: ChannelMeta,
+    /// Whether the node talks about it with others at the moment.
+    pub(crate) active: bool,
+    pub(crate) items: HashMap<RecordId, Item>,
+    /// Where members may be reached.
+    pub(crate) known: HashMap<PeerId, Known>,
+    /// Connected peers that carry this channel with us.
+    pub(crate) members: HashSet<PeerId>,
+    /// Connected peers that were asked whether they do.
+    pub(super) greeted: HashSet<PeerId>,
+    /// Members that we hold everything of.
+    pub(crate) synchronized: HashSet<PeerId>,
+    /// When addresses were last told and peers remembered.
+    pub(super) last_round: Option<Duration>,
+}
+
+impl Channel {
+    /// A channel whose charter is here.
+    pub(crate) fn new(graph: Graph, meta: ChannelMeta, items: HashMap<RecordId, Item>) -> Self {
+        Self {
+            graph,
+            meta,
+            active: false,
+            items,
+            known: HashMap::new(),
+            members: HashSet::new(),
+            greeted: HashSet::new(),
+            synchronized: HashSet::new(),
+            last_round: None,
+        }
+    }
+
+    /// The display name, once the charter is here.
+    pub(crate) fn name(&self) -> Option<String> {
+        self.graph
+            .charters()
+            .map(|chain| chain.current().name.clone())
+    }
+
+    /// The record that names a content, if one does.
+    pub(crate) fn named(&self, content: &ContentId) -> Option<NamedContent> {
+        self.items
+            .values()
+            .find(|item| item.contents().any(|c| c.id == *content))
+            .map(|item| NamedContent {
+                author: item.header.author,
+            })
+    }
+
+    /// Items of a kind, newest first, one for each key.
+    pub(crate) fn newest(&self, kind: Kind) -> Vec<&Item> {
+        let mut items: Vec<&Item> = self
+            .items
+            .values()
+            .filter(|item| item.header.kind == kind)
+            .collect();
+        items.sort_by_key(|item| {
+            std::cmp::Reverse((item.header.created, item.header.seq, item.header.id))
+        });
+        let mut keys = HashSet::new();
+        items.retain(|item| keys.insert((item.header.author, item.header.key.clone())));
+        items
+    }
+
+    /// The newest release or share.
+    pub(crate) fn newest_content(&self) -> Option<(&Item, ContentRef)> {
+        [Kind::SHARE, Kind::RELEASE]
+            .into_iter()
+            .flat_map(|kind| self.newest(kind).into_iter().take(1))
+            .max_by_key(|item| (item.header.created, item.header.seq))
+            .and_then(|item| Some((item, item.contents().next()?)))
+    }
+
+    pub(super) fn next_timeout(&self) -> Option<Duration> {
+        self.active.then(|| self.graph.next_timeout()).flatten()
+    }
+}
+
+impl Item {
+    /// What a record says, if it is of a kind that this node acts on.
+    pub(crate) fn of(record: &Record) -> Option<Self> {
+        let what = match Body::of(record).ok()? {
+            Body::Release(release) => What::Release(release),
+            Body::Issue(issue) => What::Issue {
+                subject: issue.subject,
+                text: match issue.text {
+                    IssueText::Inline(_) => None,
+                    IssueText::Content(content) => Some(content),
+                },
+                attachments: issue.attachments,
+            },
+            Body::Share(share) => What::Share(share.content),
+            _ => return None,
+        };
+        Some(Self {
+            header: record.header().ok()?,
+            what,
+        })
+    }
+
+    /// The contents that the record names.
+    pub(crate) fn contents(&self) -> impl Iterator<Item = ContentRef> {
+        let (a, b) = match &self.what {
+            What::Release(release) => (Some(release.content), None),
+            What::Issue {
+                text, attachments, ..
+            } => (*text, *attachments),
+            What::Share(content) => (Some(*content), None),
+        };
+        a.into_iter().chain(b)
+    }
+}
+
+/// A channel as the store has it. Blocks.
+pub(crate) fn load(
+    store: &Store,
+    me: PeerId,
+    id: ChannelId,
+    meta: ChannelMeta,
+) -> Result<Channel, EngineError> {
+    let config = graph_config(me)?;
+    let damaged = |what: &str, error: String| {
+        EngineError::new(
+            ErrorKind::Disk,
+            format!(
+                "channel {}: {what} in the index does not read back: {error}",
+                id.short()
+            ),
+        )
+    };
+    let Some(bytes) = store.charter(&id)? else {
+        let link = meta
+            .link
+            .as_deref()
+            .and_then(|text| text.parse::<WayIn>().ok())
+            .ok_or_else(|| damaged("the charter", "it is missing".into()))?;
+        let graph = Graph::join(id, link.charter(), config);
+        return Ok(Channel::new(graph, meta, HashMap::new()));
+    };
+    let chain = CharterChain::decode(&bytes).map_err(|e| damaged("the charter", e.to_string()))?;
+    let mut headers = Vec::new();
+    store.record_heads(&id, &mut |_, head| {
+        // A damaged head is as good as a missing record: it comes again.
+        headers.extend(RecordHeader::decode(head));
+    })?;
+    let mut items = HashMap::new();
+    for header in &headers {
+        if matches!(header.kind, Kind::RELEASE | Kind::ISSUE | Kind::SHARE)
+            && let Some(bytes) = store.record(&id, &header.id)?
+            && let Ok(record) = Record::decode(bytes.into())
+        {
+            items.extend(Item::of(&record).map(|item| (header.id, item)));
+        }
+    }
+    let graph = Graph::restore(chain, headers, config)
+        .map_err(|e| EngineError::new(ErrorKind::Record, e.to_string()))?;
+    Ok(Channel::new(graph, meta, items))
+}
+
+/// A channel known by its link alone.
+pub(crate) fn join(link: &WayIn, me: PeerId, meta: ChannelMeta) -> Result<Channel, EngineError> {
+    let graph = Graph::join(link.channel(), link.charter(), graph_config(me)?);
+    Ok(Channel::new(graph, meta, HashMap::new()))
+}
+
+/// A record to publish, living as long as its channel allows.
+pub(crate) fn draft(kind: Kind, about: &[u8], body: Vec<u8>) -> Draft {
+    Draft {
+        kind,
+        key: Bytes::copy_from_slice(about),
+        body: body.into(),
+        lifetime: samara_graph::limits::MAX_LIFETIME,
+        priority: 0,
+    }
+}
+
+/// How graphs of this node are run.
+pub(crate) fn graph_config(me: PeerId) -> Result<Config, EngineError> {
+    let mut seed = [0; 8];
+    crate::identity::random(&mut seed)?;
+    let mut config = Config::new(me, u64::from_le_bytes(seed));
+    config.target_neighbours = TARGET_NEIGHBOURS;
+    Ok(config)
+}
+
+impl Channel {
+    /// The link that led here.
+    pub(crate) fn way_in(&self) -> Option<WayIn> {
+        self.meta.link.as_deref()?.parse().ok()
+    }
+}

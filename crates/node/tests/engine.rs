@@ -1,0 +1,370 @@
+//! Whole engines in one process, over real sockets on loopback.
+
+use std::{fs, path::Path, time::Duration};
+
+use samara_node::{
+    Engine, Mode, NodeConfig,
+    api::{ErrorKind, Event, Request},
+};
+use tempfile::TempDir;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+/// An engine with a directory of its own.
+struct Node {
+    dir: TempDir,
+    engine: Engine,
+}
+
+impl Node {
+    async fn start(mode: Mode) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let engine = Self::open(dir.path(), mode).await;
+        Self { dir, engine }
+    }
+
+    async fn open(dir: &Path, mode: Mode) -> Engine {
+        let mut config = NodeConfig::new(dir.join("data"));
+        config.listen = Some("127.0.0.1:0".parse().unwrap());
+        config.timeout = Duration::from_secs(20);
+        Engine::open(config, mode).await.unwrap()
+    }
+
+    fn path(&self, name: &str) -> std::path::PathBuf {
+        self.dir.path().join(name)
+    }
+
+    /// All events of a request that ends by itself.
+    async fn ask(&self, request: Request) -> Vec<Event> {
+        let mut events = self.engine.run(request, CancellationToken::new());
+        let mut all = Vec::new();
+        while let Some(event) = events.recv().await {
+            all.push(event);
+        }
+        all
+    }
+
+    /// Starts a request that goes on, and waits for its first event of a kind.
+    async fn begin(
+        &self,
+        request: Request,
+        is_it: impl Fn(&Event) -> bool,
+    ) -> (Event, mpsc::Receiver<Event>, CancellationToken) {
+        let cancel = CancellationToken::new();
+        let mut events = self.engine.run(request, cancel.clone());
+        loop {
+            let event = events.recv().await.expect("the request ended early");
+            assert!(!matches!(event, Event::Error { .. }), "{event:?}");
+            if is_it(&event) {
+                return (event, events, cancel);
+            }
+        }
+    }
+
+    async fn share(&self, path: &Path) -> (String, mpsc::Receiver<Event>, CancellationToken) {
+        let request = Request::Share {
+            path: path.to_owned(),
+            portable: false,
+        };
+        let (event, events, cancel) = self
+            .begin(request, |e| matches!(e, Event::Sharing { .. }))
+            .await;
+        let Event::Sharing { link, .. } = event else {
+            unreachable!()
+        };
+        (link, events, cancel)
+    }
+
+    async fn get(&self, link: &str, into: &Path) -> Vec<Event> {
+        self.ask(Request::Get {
+            link: link.to_owned(),
+            into: into.to_owned(),
+            only: vec![],
+            seed: false,
+            force: false,
+        })
+        .await
+    }
+}
+
+fn noise(len: usize, seed: u64) -> Vec<u8> {
+    let mut bytes = vec![0; len];
+    blake3::Hasher::new()
+        .update(&seed.to_le_bytes())
+        .finalize_xof()
+        .fill(&mut bytes);
+    bytes
+}
+
+fn tree(root: &Path) {
+    fs::create_dir_all(root.join("deep/er")).unwrap();
+    fs::create_dir_all(root.join("empty dir")).unwrap();
+    fs::write(root.join("big.bin"), noise(3_000_000, 1)).unwrap();
+    fs::write(root.join("deep/er/small.txt"), b"small").unwrap();
+    fs::write(root.join("deep/none"), b"").unwrap();
+    std::os::unix::fs::symlink("deep/er/small.txt", root.join("link")).unwrap();
+}
+
+fn assert_same(a: &Path, b: &Path) {
+    let status = std::process::Command::new("diff")
+        .args(["-r", "--no-dereference"])
+        .args([a, b])
+        .status()
+        .unwrap();
+    assert!(
+        status.success(),
+        "{} and {} differ",
+        a.display(),
+        b.display()
+    );
+}
+
+fn complete(events: &[Event]) -> (u64, u64, u64) {
+    events
+        .iter()
+        .find_map(|event| match event {
+            Event::Complete {
+                downloaded, reused, ..
+            } => Some((downloaded.origin, downloaded.peers, *reused)),
+            _ => None,
+        })
+        .unwrap_or_else(|| panic!("not complete: {events:?}"))
+}
+
+fn failure(events: &[Event]) -> ErrorKind {
+    match events.last() {
+        Some(Event::Error { kind, .. }) => *kind,
+        other => panic!("no error but {other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn a_shared_folder_arrives_whole_and_again_for_nothing() {
+    let (a, b) = (
+        Node::start(Mode::Online).await,
+        Node::start(Mode::Online).await,
+    );
+    let source = a.path("tree");
+    tree(&source);
+    let (link, _events, cancel) = a.share(&source).await;
+    let events = b.get(&link, &b.path("out")).await;
+    let (origin, peers, reused) = complete(&events);
+    assert_eq!((origin, peers, reused), (3_000_005, 0, 0));
+    assert_eq!(events.last(), Some(&Event::Done));
+    assert_same(&source, &b.path("out/tree"));
+
+    let again = b.get(&link, &b.path("out")).await;
+    assert_eq!(complete(&again), (0, 0, 3_000_005));
+    cancel.cancel();
+}
+
+#[tokio::test]
+async fn a_share_keeps_its_link_and_a_changed_one_its_channel() {
+    let a = Node::start(Mode::Online).await;
+    let file = a.path("file.bin");
+    fs::write(&file, noise(100_000, 2)).unwrap();
+    let (first, mut events, cancel) = a.share(&file).await;
+    cancel.cancel();
+    while events.recv().await.is_some() {}
+    let (second, mut events, cancel) = a.share(&file).await;
+    assert_eq!(first, second);
+    cancel.cancel();
+    while events.recv().await.is_some() {}
+    fs::write(&file, noise(120_000, 3)).unwrap();
+    let (third, _events, cancel) = a.share(&file).await;
+    assert_eq!(first, third);
+    let b = Node::start(Mode::Online).await;
+    complete(&b.get(&third, &b.path("out")).await);
+    assert_eq!(fs::read(b.path("out/file.bin")).unwrap(), noise(120_000, 3));
+    cancel.cancel();
+}
+
+#[tokio::test]
+async fn receivers_carry_it_on_when_the_origin_has_left() {
+    let a = Node::start(Mode::Online).await;
+    let source = a.path("tree");
+    tree(&source);
+    let (link, mut events, cancel) = a.share(&source).await;
+    let b = Node::start(Mode::Online).await;
+    let request = Request::Get {
+        link: link.clone(),
+        into: b.path("out"),
+        only: vec![],
+        seed: true,
+        force: false,
+    };
+    let (_, _b_events, b_cancel) = b
+        .begin(request, |e| matches!(e, Event::Complete { .. }))
+        .await;
+    // A third that knows the origin only learns of the second from it.
+    let c = Node::start(Mode::Online).await;
+    let request = Request::Get {
+        link: link.clone(),
+        into: c.path("out"),
+        only: vec!["deep/**".into()],
+        seed: true,
+        force: false,
+    };
+    let (_, _c_events, c_cancel) = c
+        .begin(request, |e| matches!(e, Event::Complete { .. }))
+        .await;
+    assert!(!c.path("out/tree/big.bin").exists());
+    assert_eq!(
+        fs::read(c.path("out/tree/deep/er/small.txt")).unwrap(),
+        b"small"
+    );
+    cancel.cancel();
+    while events.recv().await.is_some() {}
+    a.engine.shutdown().await;
+    // And a fourth gets everything from the second, by a link from there.
+    let link = match b.ask(Request::Status).await.first() {
+        Some(Event::Status(status)) => {
+            let id = status.channels[0].id.clone();
+            let events = b.ask(Request::Link { channel: id }).await;
+            match events.first() {
+                Some(Event::Link { link }) => link.clone(),
+                other => panic!("{other:?}"),
+            }
+        }
+        other => panic!("{other:?}"),
+    };
+    let d = Node::start(Mode::Online).await;
+    let events = d.get(&link, &d.path("out")).await;
+    let (origin, peers, _) = complete(&events);
+    assert_eq!((origin, peers), (0, 3_000_005));
+    assert_same(&source, &d.path("out/tree"));
+    b_cancel.cancel();
+    c_cancel.cancel();
+}
+
+#[tokio::test]
+async fn damaged_links_and_absent_peers_are_told_apart() {
+    let a = Node::start(Mode::Online).await;
+    let file = a.path("file.bin");
+    fs::write(&file, noise(1000, 4)).unwrap();
+    let (link, mut events, cancel) = a.share(&file).await;
+    cancel.cancel();
+    while events.recv().await.is_some() {}
+    let dir = tempfile::tempdir().unwrap();
+    let mut config = NodeConfig::new(dir.path().join("data"));
+    config.listen = Some("127.0.0.1:0".parse().unwrap());
+    config.timeout = Duration::from_millis(400);
+    let b = Node {
+        engine: Engine::open(config, Mode::Online).await.unwrap(),
+        dir,
+    };
+    // The node is there, and does not have the channel any more.
+    assert_eq!(
+        failure(&b.get(&link, &b.path("out")).await),
+        ErrorKind::NoPeer
+    );
+    a.engine.shutdown().await;
+    assert_eq!(
+        failure(&b.get(&link, &b.path("out")).await),
+        ErrorKind::NoPeer
+    );
+    let damaged = link.replacen(&link[20..22], "zz", 1);
+    assert_eq!(
+        failure(&b.get(&damaged, &b.path("out")).await),
+        ErrorKind::Link
+    );
+    assert_eq!(
+        failure(&b.get("http://example", &b.path("out")).await),
+        ErrorKind::Link
+    );
+    assert!(!b.path("out/file.bin").exists());
+}
+
+#[tokio::test]
+async fn a_newsletter_is_read_after_its_publisher_has_gone() {
+    let a = Node::start(Mode::Node).await;
+    a.ask(Request::ChannelCreate {
+        name: "news".into(),
+    })
+    .await;
+    let picture = a.path("picture.png");
+    fs::write(&picture, noise(50_000, 5)).unwrap();
+    let posted = a
+        .ask(Request::Post {
+            channel: "news".into(),
+            subject: None,
+            body: "# First issue\n\nHello.".into(),
+            attach: vec![picture],
+        })
+        .await;
+    assert_eq!(posted.last(), Some(&Event::Done), "{posted:?}");
+    let release = a.path("app");
+    tree(&release);
+    let published = a
+        .ask(Request::Publish {
+            channel: "news".into(),
+            path: release.clone(),
+            version: None,
+            notes: None,
+            portable: false,
+        })
+        .await;
+    assert_eq!(published.last(), Some(&Event::Done), "{published:?}");
+    let link = link_of(&a, "news").await;
+
+    let b = Node::start(Mode::Node).await;
+    let into = b.path("apps");
+    let done = b
+        .ask(Request::Subscribe {
+            link,
+            into: Some(into.clone()),
+            once: true,
+            wait: false,
+            mirror: false,
+        })
+        .await;
+    assert_eq!(done.last(), Some(&Event::Done), "{done:?}");
+    assert_same(&release, &into.join("1/app"));
+    assert_same(&release, &into.join("current/app"));
+    a.engine.shutdown().await;
+    drop(a);
+
+    let link = link_of(&b, "news").await;
+    let c = Node::start(Mode::Node).await;
+    let done = c
+        .ask(Request::Subscribe {
+            link,
+            into: None,
+            once: true,
+            wait: false,
+            mirror: false,
+        })
+        .await;
+    assert_eq!(done.last(), Some(&Event::Done), "{done:?}");
+    let issues = c
+        .ask(Request::Read {
+            channel: None,
+            issue: None,
+        })
+        .await;
+    let Event::Issue {
+        subject,
+        body,
+        attachments,
+        complete,
+        ..
+    } = &issues[0]
+    else {
+        panic!("{issues:?}")
+    };
+    assert!(complete);
+    assert_eq!(subject, "First issue");
+    assert!(body.contains("Hello."));
+    let path = attachments[0].path.as_ref().unwrap();
+    assert_eq!(fs::read(path).unwrap(), noise(50_000, 5));
+}
+
+async fn link_of(node: &Node, channel: &str) -> String {
+    let request = Request::Link {
+        channel: channel.into(),
+    };
+    match node.ask(request).await.first() {
+        Some(Event::Link { link }) => link.clone(),
+        other => panic!("{other:?}"),
+    }
+}
