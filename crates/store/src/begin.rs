@@ -304,12 +304,7 @@ fn same_place(
             })
         }
         Placement::Installed(at) | Placement::InPlace(at) if at == path && covers => {
-            let place = old.place();
-            for (i, _) in
-                old.chosen_entries(|kind| matches!(kind, EntryKind::File { size } if *size > 0))
-            {
-                old.examine(i, &place);
-            }
+            old.examine_files();
             let whole = old.has_wanted() && compare(parts, path).is_some();
             if whole {
                 old.reused.store(old.wanted_bytes, Ordering::Relaxed);
@@ -321,24 +316,31 @@ fn same_place(
 }
 
 /// Whether what lies at `path` is an earlier, narrower selection of the same
-/// content that the store put there; then that is selected too.
+/// content that the store put there, unchanged; then that is selected too.
 fn widens(parts: &mut Parts, path: &Path) -> bool {
     let Some(old) = &parts.donor else {
         return false;
     };
-    let ours = old.placement() == Placement::Installed(path.to_owned()) && old.has_wanted();
-    if !ours || old.chosen.is_none() {
+    let (Some(before), Placement::Installed(at)) = (&old.chosen, old.placement()) else {
+        return false;
+    };
+    if at != path {
         return false;
     }
-    let untouched = compare_loosely(&parts.manifest, path).is_some_and(|(present, _)| {
-        old.chosen
-            .as_ref()
-            .is_some_and(|c| present.difference_count(c) == 0)
-    });
-    if let (true, Some(chosen), Some(before)) = (untouched, &mut parts.chosen, &old.chosen) {
+    old.examine_files();
+    // Folders come and go with what lies in them.
+    let foreign = |present: &ChunkSet| {
+        let mut found = present.iter_difference(before);
+        found.any(|i| old.entries()[i as usize].kind != EntryKind::Directory)
+    };
+    let tree = compare_loosely(&parts.manifest, path);
+    if !old.has_wanted() || tree.is_none_or(|(present, _)| foreign(&present)) {
+        return false;
+    }
+    if let Some(chosen) = &mut parts.chosen {
         chosen.union_with(before);
     }
-    untouched
+    true
 }
 
 impl Content {
@@ -396,9 +398,7 @@ impl Content {
         let mut keys: Vec<u32> = if sealed {
             vec![DATA]
         } else {
-            let files =
-                self.chosen_entries(|kind| matches!(kind, EntryKind::File { size } if *size > 0));
-            files.map(|(i, _)| i).collect()
+            self.files_with_bytes().map(|(i, _)| i).collect()
         };
         keys.extend((!sealed && self.chosen.is_some()).then_some(SPILL));
         for key in keys {
@@ -499,9 +499,7 @@ impl Content {
         let mut small = 0;
         let mut large = Vec::new();
         let mut need = 0;
-        for (i, entry) in
-            self.chosen_entries(|kind| matches!(kind, EntryKind::File { size } if *size > 0))
-        {
+        for (i, entry) in self.files_with_bytes() {
             if is_whole(i) {
                 continue;
             }

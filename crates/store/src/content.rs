@@ -202,6 +202,11 @@ impl Content {
             .filter(move |(i, entry)| kind(&entry.kind) && self.is_chosen(*i))
     }
 
+    /// The selected files that are not empty, with their numbers.
+    pub(crate) fn files_with_bytes(&self) -> impl Iterator<Item = (u32, &Entry)> {
+        self.chosen_entries(|kind| matches!(kind, EntryKind::File { size } if *size > 0))
+    }
+
     /// Where the parts of a chunk lie.
     pub(crate) fn pieces<'a>(
         &'a self,

@@ -14,8 +14,8 @@ use samara_content::{
 use samara_wire::ChunkHash;
 
 use crate::{
-    Content, ImportOptions, ImportProgress, Placement, Store, StoreError, content::State, files,
-    install::Parts, limits::IMPORT_BUFFER_BYTES, parallel, scan::Tree,
+    Content, ImportOptions, ImportProgress, Placement, Store, StoreError, files, install::Parts,
+    limits::IMPORT_BUFFER_BYTES, parallel, scan::Tree,
 };
 
 /// Progress is told about this often, per thread.
@@ -130,10 +130,9 @@ impl Store {
         }
         let have = ChunkSet::full(manifest.chunk_count());
         let parts = Parts::new(self, manifest, None)?;
+        self.supersede(parts.manifest.id())?;
         let content = parts.finished(self, Placement::InPlace(path), have, tree.stamps)?;
-        self.supersede(content.id())?;
         self.register(&content)?;
-        debug_assert_eq!(content.place().state, State::Finished);
         Ok(content)
     }
 }

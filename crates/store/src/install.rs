@@ -189,13 +189,7 @@ impl Parts {
                 content.verify()?;
             }
         } else {
-            let files: Vec<u32> = content
-                .chosen_entries(|kind| matches!(kind, EntryKind::File { size } if *size > 0))
-                .map(|(i, _)| i)
-                .collect();
-            for entry in files {
-                content.examine(entry, &place);
-            }
+            content.examine_files();
         }
         if !trusted {
             content.unclaim(&[]);

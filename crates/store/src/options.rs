@@ -10,8 +10,9 @@ pub struct StoreConfig {
     /// together. Default: no limit. What is exceeded is refused, never evicted
     /// silently.
     pub quota_bytes: Option<u64>,
-    /// Threads of one import, verification or installation. Default: as many as
-    /// there are cores, at most [`MAX_THREADS`](crate::limits::MAX_THREADS).
+    /// Threads of one import, verification or installation, from 1 to
+    /// [`MAX_THREADS`](crate::limits::MAX_THREADS). Default: as many as there are
+    /// cores.
     pub threads: usize,
 }
 

@@ -19,7 +19,7 @@ use crate::{
     files::{self, FileCache},
     index::Index,
     install::Parts,
-    limits::FORMAT,
+    limits::{FORMAT, MAX_THREADS},
     state::{ContentDir, Row},
 };
 
@@ -98,7 +98,8 @@ impl Store {
     /// Finished contents are there at once: their files were compared with their
     /// stamps, and what had changed was hashed again. Interrupted downloads come
     /// back through [`begin`](Self::begin).
-    pub fn open(dir: impl AsRef<Path>, config: StoreConfig) -> Result<Self, StoreError> {
+    pub fn open(dir: impl AsRef<Path>, mut config: StoreConfig) -> Result<Self, StoreError> {
+        config.threads = config.threads.clamp(1, MAX_THREADS);
         let dir = dir.as_ref();
         let make = std::fs::DirBuilder::new()
             .recursive(true)

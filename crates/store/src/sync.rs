@@ -28,7 +28,11 @@ pub(crate) struct Synced {
 impl Content {
     /// Makes everything durable that was in `have` when it was called, then says
     /// so in the persistent bitfield, then in [`synced`](Self::synced). Returns
-    /// at once when nothing is new. Meant to be called at most every 100 ms.
+    /// at once when nothing is new.
+    ///
+    /// Meant to be called every 100 ms, or after ten times as long as the last
+    /// call took if that is more: with many small files it syncs the whole file
+    /// system, and a busy disk needs seconds for that.
     pub fn sync(&self) -> Result<(), SyncError> {
         let mut synced = self.synced.lock().expect("no panic inside");
         let have = self.have();
@@ -149,4 +153,53 @@ impl Content {
 /// A file may be synced through any descriptor of it.
 fn flush_file(path: &Path) -> io::Result<()> {
     files::open_read(path)?.sync_data()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicBool;
+
+    use super::*;
+    use crate::{Destination, ImportOptions, Selection, Store, StoreConfig};
+
+    #[test]
+    fn a_failed_fsync_costs_what_was_not_synced_and_what_is_not_on_disk() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("file");
+        let bytes: Vec<u8> = (0..300_000u32).flat_map(u32::to_le_bytes).collect();
+        std::fs::write(&path, bytes).unwrap();
+        let open = |name: &str| Store::open(dir.path().join(name), StoreConfig::default()).unwrap();
+        let (ours, theirs) = (open("ours"), open("theirs"));
+        let never = AtomicBool::new(false);
+        let content = ours
+            .import(&path, &ImportOptions::default(), &|_| {}, &never)
+            .unwrap();
+        let begun = theirs.begin(
+            content.manifest().clone(),
+            &Destination::Sealed,
+            Selection::All,
+        );
+        let copy = begun.unwrap();
+        let mut buffer = Vec::new();
+        let mut transfer = |chunk| {
+            content.read_chunk(chunk, &mut buffer).unwrap();
+            copy.verify_and_write(chunk, &buffer).unwrap();
+        };
+        (0..4).for_each(&mut transfer);
+        copy.sync().unwrap();
+        (4..6).for_each(&mut transfer);
+        // The disk lost a synced chunk as well.
+        let second = copy.manifest.chunk(1).unwrap().offset;
+        let data = files::open_write(&copy.dir.data()).unwrap();
+        std::os::unix::fs::FileExt::write_all_at(&data, b"gone", second).unwrap();
+
+        let error = copy.distrust(copy.dir.data(), io::Error::other("the disk is gone"));
+        assert_eq!(error.lost, [1, 4, 5]);
+        assert_eq!(copy.have().iter().collect::<Vec<_>>(), [0, 2, 3]);
+        assert_eq!(copy.synced(), copy.have());
+        // They can be fetched again, and claimed again.
+        [1, 4, 5].into_iter().for_each(&mut transfer);
+        copy.sync().unwrap();
+        assert_eq!(copy.synced().count(), 6);
+    }
 }

@@ -86,6 +86,14 @@ impl Content {
         lost
     }
 
+    /// Compares every file with its stamp; those that differ are hashed again.
+    pub(crate) fn examine_files(&self) {
+        let place = self.place();
+        for (entry, _) in self.files_with_bytes() {
+            self.examine(entry, &place);
+        }
+    }
+
     /// Which of `chunks` do not hash to what the manifest says, ascending.
     pub(crate) fn damaged(&self, place: &Place, chunks: &[u32]) -> Vec<u32> {
         let damaged = Mutex::new(Vec::new());

@@ -1,0 +1,9 @@
+//! The store as its callers see it, on real files.
+
+mod damage;
+mod directory;
+mod download;
+mod import;
+mod selection;
+mod space;
+mod world;
