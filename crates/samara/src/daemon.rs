@@ -12,7 +12,7 @@ use tracing::{info, warn};
 
 use crate::{
     report,
-    run::open_online,
+    run::open_node,
     servers::Servers,
     settings::{Settings, usage},
 };
@@ -26,7 +26,7 @@ pub(crate) async fn run(
     if exit_with_parent {
         end_with_parent()?;
     }
-    let engine = open_online(&settings.node).await?;
+    let engine = open_node(&settings.node).await?;
     let served = serve(settings, &engine, interrupt).await;
     engine.shutdown().await;
     served

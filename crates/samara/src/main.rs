@@ -15,7 +15,6 @@ mod terminal;
 
 use std::{
     env,
-    ffi::OsString,
     io::{IsTerminal, stderr},
     process::ExitCode,
 };
@@ -56,7 +55,7 @@ fn refuse(error: &clap::Error) -> ExitCode {
     if !mistake {
         return ExitCode::SUCCESS;
     }
-    let asks_for_json = env::args_os().any(|arg| arg == OsString::from("--json"));
+    let asks_for_json = env::args_os().any(|arg| arg == "--json");
     if asks_for_json && error.kind() != ClapKind::DisplayHelpOnMissingArgumentOrSubcommand {
         let text = error.render().to_string();
         let first = text.lines().next().unwrap_or_default();

@@ -116,10 +116,10 @@ async fn begin(
 }
 
 /// Opens an engine for `samara node`, with the same patience.
-pub(crate) async fn open_online(config: &NodeConfig) -> Result<Engine, EngineError> {
+pub(crate) async fn open_node(config: &NodeConfig) -> Result<Engine, EngineError> {
     let started = tokio::time::Instant::now();
     loop {
-        match Engine::open(config.clone(), Mode::Online).await {
+        match Engine::open(config.clone(), Mode::Node).await {
             Err(error) if error.kind == ErrorKind::Locked && started.elapsed() < LOCK_PATIENCE => {
                 tokio::time::sleep(LOCK_PAUSE).await;
             }

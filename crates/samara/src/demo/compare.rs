@@ -114,7 +114,8 @@ mod tests {
         tree(&a);
         tree(&b);
         same(&a, &b).unwrap();
-        let changes: [(&str, &dyn Fn(&Path)); 6] = [
+        type Change<'a> = (&'a str, &'a dyn Fn(&Path));
+        let changes: [Change; 6] = [
             ("bytes", &|b| {
                 let mut bytes = vec![7; BLOCK + 1];
                 bytes[BLOCK] = 8;
