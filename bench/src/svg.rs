@@ -57,7 +57,7 @@ pub(crate) fn chart(title: &str, subtitle: &str, unit: &str, bars: &[Bar]) -> St
     }
     let _ = write!(
         out,
-        "<text x=\"{LEFT}\" y=\"{y}\" font-size=\"12\" fill=\"#5b6773\">{unit}</text>\n</svg>\n",
+        "<text x=\"20\" y=\"{y}\" font-size=\"12\" fill=\"#5b6773\">{unit}</text>\n</svg>\n",
         y = height - 12.0,
         unit = escape(unit)
     );
