@@ -1,7 +1,7 @@
 use std::{
     collections::HashSet,
     fs::File,
-    os::unix::fs::{DirBuilderExt, MetadataExt},
+    os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
     sync::{Arc, atomic::Ordering},
 };
@@ -10,14 +10,13 @@ use samara_content::{ChunkSet, Entry, EntryKind, EntryPath, Manifest, portabilit
 
 use crate::{
     Content, Destination, Placement, Selection, Store, StoreError,
+    adopt::{same_place, widens},
     bitfield::Claim,
     content::{DATA, SPILL, State, staged},
     files,
-    install::{Parts, choose, free, open_bitfield, set_mode, staging_name},
-    scan::Tree,
+    install::{Parts, choose, open_bitfield, staging_name},
     stamp::Stamp,
     sync::Synced,
-    write::{Reserve, allocate, allocate_behind, is_preallocated, on_disk},
 };
 
 impl Store {
@@ -115,10 +114,10 @@ impl Store {
         force: bool,
     ) -> Result<Arc<Content>, StoreError> {
         let path = parent.join(name);
-        if let Some(old) = self.content(parts.manifest.id()) {
-            if let Some(same) = same_place(&old, &path, &parts)? {
-                return Ok(same);
-            }
+        if let Some(old) = self.content(parts.manifest.id())
+            && let Some(same) = same_place(&old, &path, &parts)?
+        {
+            return Ok(same);
         }
         check_case(&parts, parent)?;
         if std::fs::symlink_metadata(&path).is_ok() {
@@ -214,145 +213,9 @@ impl Store {
         content.resume(claim).ok()?;
         Some(content)
     }
-
-    /// Takes what lies at the destination for the content, if it is.
-    fn adopt(&self, parts: &Parts, path: &Path) -> Result<Option<Arc<Content>>, StoreError> {
-        let Some((present, tree)) = compare(parts, path) else {
-            return Ok(None);
-        };
-        let entries = parts.manifest.entries().unwrap_or_default();
-        // What else lies there of the content is known to it as well.
-        let chosen = (!present.is_full()).then_some(&present);
-        let Ok(wider) = Parts::new(self, parts.manifest.clone(), chosen.cloned()) else {
-            return Ok(None);
-        };
-        let wanted = wider.wanted.clone();
-        let synced = Synced {
-            set: wanted.clone(),
-            bitfield: None,
-            stamp_ns: 0,
-        };
-        let placement = Placement::Installed(path.to_owned());
-        let probe = wider.content(
-            self,
-            placement.clone(),
-            State::Finished,
-            wanted.clone(),
-            Vec::new(),
-            synced,
-        );
-        if !probe.all_intact(&probe.place(), &wanted.iter().collect::<Vec<_>>()) {
-            return Ok(None);
-        }
-        let unchanged =
-            compare(parts, path).is_some_and(|(_, later)| tree.first_change(&later).is_none());
-        if !unchanged {
-            return Ok(None);
-        }
-        let at = |entry: &Entry| {
-            if probe.manifest.root().single_file {
-                path.to_owned()
-            } else {
-                path.join(&entry.path)
-            }
-        };
-        for entry in tree.entries.iter().rev() {
-            let index = entries.binary_search_by(|e| e.path.cmp(&entry.path));
-            let Some(wanted) = index.ok().map(|i| &entries[i]) else {
-                continue;
-            };
-            if wanted.mode != entry.mode && !matches!(wanted.kind, EntryKind::Symlink { .. }) {
-                set_mode(&at(entry), wanted.mode)
-                    .map_err(|e| StoreError::io("change the mode of", at(entry), e))?;
-            }
-        }
-        let mut stamps = vec![Stamp::default(); entries.len()];
-        for (i, entry) in probe.chosen_entries(|kind| matches!(kind, EntryKind::File { .. })) {
-            let stamp = files::open_read(&at(entry)).and_then(Stamp::of);
-            stamps[i as usize] = stamp.map_err(|e| StoreError::io("open", at(entry), e))?;
-        }
-        self.supersede(probe.id())?;
-        let parts = Parts::new(self, parts.manifest.clone(), chosen.cloned())?;
-        let content = parts.finished(self, placement, wanted, stamps)?;
-        content
-            .reused
-            .store(content.wanted_bytes, Ordering::Relaxed);
-        self.register(&content)?;
-        Ok(Some(content))
-    }
-}
-
-/// The content that is under way to, or lies at, the same path.
-fn same_place(
-    old: &Arc<Content>,
-    path: &Path,
-    parts: &Parts,
-) -> Result<Option<Arc<Content>>, StoreError> {
-    let covers = parts.wanted.difference_count(&old.wanted) == 0 && old.covers(parts);
-    match old.placement() {
-        Placement::Staging { destination, .. } if destination == path && covers => {
-            Ok(Some(old.clone()))
-        }
-        Placement::Staging { destination, .. } => {
-            let reason = format!(
-                "the content is being downloaded to {}",
-                destination.display()
-            );
-            Err(StoreError::BadDestination {
-                path: path.to_owned(),
-                reason,
-            })
-        }
-        Placement::Installed(at) | Placement::InPlace(at) if at == path && covers => {
-            old.examine_files();
-            let whole = old.has_wanted() && compare(parts, path).is_some();
-            if whole {
-                old.reused.store(old.wanted_bytes, Ordering::Relaxed);
-            }
-            Ok(whole.then(|| old.clone()))
-        }
-        _ => Ok(None),
-    }
-}
-
-/// Whether what lies at `path` is an earlier, narrower selection of the same
-/// content that the store put there, unchanged; then that is selected too.
-fn widens(parts: &mut Parts, path: &Path) -> bool {
-    let Some(old) = &parts.donor else {
-        return false;
-    };
-    let (Some(before), Placement::Installed(at)) = (&old.chosen, old.placement()) else {
-        return false;
-    };
-    if at != path {
-        return false;
-    }
-    old.examine_files();
-    // Folders come and go with what lies in them.
-    let foreign = |present: &ChunkSet| {
-        let mut found = present.iter_difference(before);
-        found.any(|i| old.entries()[i as usize].kind != EntryKind::Directory)
-    };
-    let tree = compare_loosely(&parts.manifest, path);
-    if !old.has_wanted() || tree.is_none_or(|(present, _)| foreign(&present)) {
-        return false;
-    }
-    if let Some(chosen) = &mut parts.chosen {
-        chosen.union_with(before);
-    }
-    true
 }
 
 impl Content {
-    /// Whether everything that `parts` selects is selected here.
-    fn covers(&self, parts: &Parts) -> bool {
-        match (&self.chosen, &parts.chosen) {
-            (None, _) => true,
-            (Some(_), None) => false,
-            (Some(ours), Some(theirs)) => theirs.difference_count(ours) == 0,
-        }
-    }
-
     fn save_manifest(&self) -> Result<(), StoreError> {
         let saved = self.dir.save_manifest(&self.manifest);
         saved.map_err(|e| StoreError::io("write in", self.dir.path(), e))
@@ -467,95 +330,6 @@ impl Content {
         self.reused.store(bytes.sum(), Ordering::Relaxed);
         Ok(())
     }
-
-    fn reserve_sealed(&self) -> Result<(), StoreError> {
-        let path = self.dir.data();
-        let total = self.layout().total();
-        let failed = |e| self.no_room("allocate", &path, self.wanted_bytes, e);
-        let file = files::open_write(&path).map_err(failed)?;
-        let allocated = file.metadata().map_err(failed)?.blocks() * 512;
-        check_room(&path, self.wanted_bytes.saturating_sub(allocated))?;
-        file.set_len(total).map_err(failed)?;
-        // Of a part, the holes between what is wanted stay holes.
-        if self.chosen.is_some() || allocated >= total {
-            return Ok(());
-        }
-        if in_memory(&path) {
-            return self.allocate_behind(vec![(file, total)]).map_err(failed);
-        }
-        allocate(&file, 0, total).map_err(failed)
-    }
-
-    fn allocate_behind(&self, files: Vec<(File, u64)>) -> std::io::Result<()> {
-        let thread = allocate_behind(files, self.abandon.clone())?;
-        *self.allocating.lock().expect("no panic inside") = Some(thread);
-        Ok(())
-    }
-
-    fn reserve_files(&self, staging: &Path) -> Result<(), StoreError> {
-        let place = self.place();
-        let have = self.have();
-        let is_whole = |entry: u32| self.chunks_of(entry).all(|chunk| have.contains(chunk));
-        let mut small = 0;
-        let mut large = Vec::new();
-        let mut need = 0;
-        for (i, entry) in self.files_with_bytes() {
-            if is_whole(i) {
-                continue;
-            }
-            let path = self.path_of(&place, i);
-            if is_preallocated(entry.size()) {
-                let allocated = std::fs::metadata(&path).map_or(0, |meta| meta.blocks() * 512);
-                if allocated < entry.size() {
-                    need += on_disk(entry.size()) - allocated;
-                    large.push((path, entry.size()));
-                }
-            } else {
-                small += on_disk(entry.size());
-            }
-        }
-        // What an interrupted download had reserved is free again.
-        let reserve = staging.join("reserve");
-        let _ = std::fs::remove_file(&reserve);
-        check_room(staging, need + small)?;
-        let mut behind = Vec::new();
-        for (path, size) in large {
-            let failed = |e| self.no_room("allocate", &path, need, e);
-            let file = files::open_write(&path).map_err(failed)?;
-            if in_memory(staging) {
-                file.set_len(size).map_err(failed)?;
-                behind.push((file, size));
-            } else {
-                allocate(&file, 0, size).map_err(failed)?;
-            }
-        }
-        let taken = Reserve::take(reserve, small);
-        let taken = taken.map_err(|e| self.no_room("reserve space in", staging, small, e))?;
-        *self.reserve.lock().expect("no panic inside") = taken;
-        if !behind.is_empty() {
-            let started = self.allocate_behind(behind);
-            started.map_err(|e| StoreError::io("start a thread for", staging, e))?;
-        }
-        Ok(())
-    }
-
-    fn no_room(
-        &self,
-        action: &'static str,
-        path: &Path,
-        need: u64,
-        e: std::io::Error,
-    ) -> StoreError {
-        if files::is_full(&e) {
-            StoreError::NoSpace {
-                path: path.to_owned(),
-                need,
-                free: free(path),
-            }
-        } else {
-            StoreError::io(action, path, e)
-        }
-    }
 }
 
 fn unclaimed(manifest: &Manifest, bitfield: crate::bitfield::Bitfield) -> Synced {
@@ -564,72 +338,6 @@ fn unclaimed(manifest: &Manifest, bitfield: crate::bitfield::Bitfield) -> Synced
         bitfield: Some(bitfield),
         stamp_ns: 0,
     }
-}
-
-fn check_room(path: &Path, need: u64) -> Result<(), StoreError> {
-    let free = free(path);
-    if need > free {
-        return Err(StoreError::NoSpace {
-            path: path.to_owned(),
-            need,
-            free,
-        });
-    }
-    Ok(())
-}
-
-/// Whether the file system keeps its files in memory.
-fn in_memory(path: &Path) -> bool {
-    const TMPFS_MAGIC: u64 = 0x0102_1994;
-    #[allow(clippy::unnecessary_cast)]
-    rustix::fs::statfs(path).is_ok_and(|stat| stat.f_type as u64 == TMPFS_MAGIC)
-}
-
-/// What of the manifest lies at `path`, when nothing else does and everything
-/// selected does.
-fn compare(parts: &Parts, path: &Path) -> Option<(ChunkSet, Tree)> {
-    let (present, tree) = compare_loosely(&parts.manifest, path)?;
-    let complete = match &parts.chosen {
-        None => present.is_full(),
-        Some(chosen) => chosen.difference_count(&present) == 0,
-    };
-    complete.then_some((present, tree))
-}
-
-/// What of the manifest lies at `path`, when nothing else does.
-fn compare_loosely(manifest: &Manifest, path: &Path) -> Option<(ChunkSet, Tree)> {
-    let entries = manifest.entries()?;
-    let meta = std::fs::symlink_metadata(path).ok()?;
-    let tree = match (manifest.root().single_file, meta.is_dir()) {
-        // Whatever it is called there.
-        (true, false) => Tree::of_file(path, &manifest.root().name, &meta).ok()?,
-        (false, true) => Tree::of_folder(path).ok()?,
-        _ => return None,
-    };
-    let mut present = ChunkSet::new(entries.len() as u32);
-    let implied: HashSet<EntryPath> = {
-        let mut all = HashSet::new();
-        for entry in entries {
-            let mut parent = entry.path.parent();
-            while let Some(path) = parent {
-                parent = path.parent();
-                if !all.insert(path) {
-                    break;
-                }
-            }
-        }
-        all
-    };
-    for entry in &tree.entries {
-        match entries.binary_search_by(|e| e.path.cmp(&entry.path)) {
-            Ok(i) if entries[i].kind == entry.kind => {
-                present.insert(i as u32);
-            }
-            Err(_) if entry.kind == EntryKind::Directory && implied.contains(&entry.path) => {}
-            _ => return None,
-        }
-    }
-    Some((present, tree))
 }
 
 /// Refuses a tree that has two names for one, where the file system folds case.

@@ -15,11 +15,11 @@ use samara_wire::ContentId;
 use crate::{
     Placement,
     chunks::AtomicChunks,
+    reserve::Reserve,
     stamp::Stamp,
     state::{ContentDir, Row},
     store::{Shared, Table},
     sync::Synced,
-    write::Reserve,
 };
 
 /// Stands for the store's own file of parts that were not selected.

@@ -20,6 +20,9 @@ const HEADS: TableDefinition<'_, [u8; 64], &[u8]> = TableDefinition::new("record
 const SETTINGS: TableDefinition<'_, (&str, &[u8]), &[u8]> = TableDefinition::new("settings");
 const CONTENTS: TableDefinition<'_, [u8; 32], &[u8]> = TableDefinition::new("contents");
 
+/// Keys and values of a namespace, in order of the keys.
+pub type Settings = Vec<(Vec<u8>, Vec<u8>)>;
+
 /// Changes to the index that become durable together, or not at all.
 #[derive(Debug, Default)]
 pub struct Batch {
@@ -221,7 +224,7 @@ impl Index {
         })
     }
 
-    pub(crate) fn settings(&self, namespace: &str) -> Result<Vec<(Vec<u8>, Vec<u8>)>, StoreError> {
+    pub(crate) fn settings(&self, namespace: &str) -> Result<Settings, StoreError> {
         self.read(|tx| {
             let table = tx.open_table(SETTINGS)?;
             let mut all = Vec::new();

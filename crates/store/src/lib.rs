@@ -7,6 +7,7 @@
 //! threads at once; the caller keeps them off its async workers.
 //! docs/storage.md has the layout and argues every failure case.
 
+mod adopt;
 mod begin;
 mod bitfield;
 mod chunks;
@@ -21,6 +22,7 @@ pub mod limits;
 mod options;
 mod parallel;
 mod read;
+mod reserve;
 mod reuse;
 mod scan;
 mod stamp;
@@ -32,7 +34,7 @@ mod write;
 
 pub use content::Content;
 pub use error::{ReadError, StoreError, SyncError, WriteError};
-pub use index::Batch;
+pub use index::{Batch, Settings};
 pub use options::{
     Destination, GcReport, ImportOptions, ImportProgress, Placement, Selection, StoreConfig,
 };

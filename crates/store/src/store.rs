@@ -17,7 +17,7 @@ use samara_wire::{ChannelId, ContentId, RecordId};
 use crate::{
     Batch, Content, GcReport, Placement, StoreConfig, StoreError,
     files::{self, FileCache},
-    index::Index,
+    index::{Index, Settings},
     install::Parts,
     limits::{FORMAT, MAX_THREADS},
     state::{ContentDir, Row},
@@ -332,7 +332,7 @@ impl Store {
     }
 
     /// All keys and values of a namespace, in order of the keys.
-    pub fn settings(&self, namespace: &str) -> Result<Vec<(Vec<u8>, Vec<u8>)>, StoreError> {
+    pub fn settings(&self, namespace: &str) -> Result<Settings, StoreError> {
         self.shared.index.settings(namespace)
     }
 

@@ -234,6 +234,38 @@ fn identical_content_at_the_destination_is_all_reused() {
 }
 
 #[test]
+fn a_crash_after_the_rename_leaves_a_finished_download() {
+    let world = World::new();
+    let tree = world.tree("tree");
+    let content = import(&world.store("ours"), &tree).unwrap();
+    let theirs = world.store("theirs");
+    let copy = begin(&theirs, content.manifest(), &world.install("tree"));
+    transfer(&content, &copy, missing(&copy));
+    copy.finish().unwrap();
+    drop((copy, theirs));
+    // Back to the row that says staging, as if the index had not been written.
+    let theirs = world.store("theirs");
+    let other = begin(&theirs, content.manifest(), &world.install("other"));
+    let Placement::Staging { staging, .. } = other.placement() else {
+        panic!()
+    };
+    drop((other, theirs));
+    std::fs::remove_dir_all(staging.join("tree")).unwrap();
+    std::fs::remove_dir_all(world.path("out/tree/empty")).unwrap();
+    std::fs::create_dir(world.path("out/tree/empty")).unwrap();
+
+    let theirs = world.store("theirs");
+    let found = begin(&theirs, content.manifest(), &world.install("tree"));
+    assert!(found.is_finished() && found.reused_bytes() == content.wanted_bytes());
+    assert_eq!(
+        names(&world.path("out")),
+        ["tree"],
+        "and the staging folder is gone"
+    );
+    assert_eq!(listing(&world.path("out/tree")), listing(&tree));
+}
+
+#[test]
 fn a_destination_is_one_plain_name() {
     let world = World::new();
     let content = import(&world.store("ours"), &world.tree("tree")).unwrap();

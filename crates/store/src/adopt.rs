@@ -1,0 +1,208 @@
+use std::{
+    collections::HashSet,
+    path::Path,
+    sync::{Arc, atomic::Ordering},
+};
+
+use samara_content::{ChunkSet, Entry, EntryKind, EntryPath, Manifest};
+
+use crate::{
+    Content, Placement, Store, StoreError,
+    content::State,
+    files,
+    install::{Parts, set_mode},
+    scan::Tree,
+    stamp::Stamp,
+    sync::Synced,
+};
+
+impl Store {
+    /// Takes what lies at the destination for the content, if it is.
+    pub(crate) fn adopt(
+        &self,
+        parts: &Parts,
+        path: &Path,
+    ) -> Result<Option<Arc<Content>>, StoreError> {
+        let Some((present, tree)) = compare(parts, path) else {
+            return Ok(None);
+        };
+        let entries = parts.manifest.entries().unwrap_or_default();
+        // What else lies there of the content is known to it as well.
+        let chosen = (!present.is_full()).then_some(&present);
+        let Ok(wider) = Parts::new(self, parts.manifest.clone(), chosen.cloned()) else {
+            return Ok(None);
+        };
+        let wanted = wider.wanted.clone();
+        let synced = Synced {
+            set: wanted.clone(),
+            bitfield: None,
+            stamp_ns: 0,
+        };
+        let placement = Placement::Installed(path.to_owned());
+        let probe = wider.content(
+            self,
+            placement.clone(),
+            State::Finished,
+            wanted.clone(),
+            Vec::new(),
+            synced,
+        );
+        if !probe.all_intact(&probe.place(), &wanted.iter().collect::<Vec<_>>()) {
+            return Ok(None);
+        }
+        let unchanged =
+            compare(parts, path).is_some_and(|(_, later)| tree.first_change(&later).is_none());
+        if !unchanged {
+            return Ok(None);
+        }
+        let at = |entry: &Entry| {
+            if probe.manifest.root().single_file {
+                path.to_owned()
+            } else {
+                path.join(&entry.path)
+            }
+        };
+        for entry in tree.entries.iter().rev() {
+            let index = entries.binary_search_by(|e| e.path.cmp(&entry.path));
+            let Some(wanted) = index.ok().map(|i| &entries[i]) else {
+                continue;
+            };
+            if wanted.mode != entry.mode && !matches!(wanted.kind, EntryKind::Symlink { .. }) {
+                set_mode(&at(entry), wanted.mode)
+                    .map_err(|e| StoreError::io("change the mode of", at(entry), e))?;
+            }
+        }
+        let mut stamps = vec![Stamp::default(); entries.len()];
+        for (i, entry) in probe.chosen_entries(|kind| matches!(kind, EntryKind::File { .. })) {
+            let stamp = files::open_read(&at(entry)).and_then(Stamp::of);
+            stamps[i as usize] = stamp.map_err(|e| StoreError::io("open", at(entry), e))?;
+        }
+        self.supersede(probe.id())?;
+        let parts = Parts::new(self, parts.manifest.clone(), chosen.cloned())?;
+        let content = parts.finished(self, placement, wanted, stamps)?;
+        content
+            .reused
+            .store(content.wanted_bytes, Ordering::Relaxed);
+        self.register(&content)?;
+        Ok(Some(content))
+    }
+}
+
+impl Content {
+    /// Whether everything that `parts` selects is selected here.
+    fn covers(&self, parts: &Parts) -> bool {
+        match (&self.chosen, &parts.chosen) {
+            (None, _) => true,
+            (Some(_), None) => false,
+            (Some(ours), Some(theirs)) => theirs.difference_count(ours) == 0,
+        }
+    }
+}
+
+/// The content that is under way to, or lies at, the same path.
+pub(crate) fn same_place(
+    old: &Arc<Content>,
+    path: &Path,
+    parts: &Parts,
+) -> Result<Option<Arc<Content>>, StoreError> {
+    let covers = parts.wanted.difference_count(&old.wanted) == 0 && old.covers(parts);
+    match old.placement() {
+        Placement::Staging { destination, .. } if destination == path && covers => {
+            Ok(Some(old.clone()))
+        }
+        Placement::Staging { destination, .. } => {
+            let reason = format!(
+                "the content is being downloaded to {}",
+                destination.display()
+            );
+            Err(StoreError::BadDestination {
+                path: path.to_owned(),
+                reason,
+            })
+        }
+        Placement::Installed(at) | Placement::InPlace(at) if at == path && covers => {
+            old.examine_files();
+            let whole = old.has_wanted() && compare(parts, path).is_some();
+            if whole {
+                old.reused.store(old.wanted_bytes, Ordering::Relaxed);
+            }
+            Ok(whole.then(|| old.clone()))
+        }
+        _ => Ok(None),
+    }
+}
+
+/// Whether what lies at `path` is an earlier, narrower selection of the same
+/// content that the store put there, unchanged; then that is selected too.
+pub(crate) fn widens(parts: &mut Parts, path: &Path) -> bool {
+    let Some(old) = &parts.donor else {
+        return false;
+    };
+    let (Some(before), Placement::Installed(at)) = (&old.chosen, old.placement()) else {
+        return false;
+    };
+    if at != path {
+        return false;
+    }
+    old.examine_files();
+    // Folders come and go with what lies in them.
+    let foreign = |present: &ChunkSet| {
+        let mut found = present.iter_difference(before);
+        found.any(|i| old.entries()[i as usize].kind != EntryKind::Directory)
+    };
+    let tree = compare_loosely(&parts.manifest, path);
+    if !old.has_wanted() || tree.is_none_or(|(present, _)| foreign(&present)) {
+        return false;
+    }
+    if let Some(chosen) = &mut parts.chosen {
+        chosen.union_with(before);
+    }
+    true
+}
+
+/// What of the manifest lies at `path`, when nothing else does and everything
+/// selected does.
+fn compare(parts: &Parts, path: &Path) -> Option<(ChunkSet, Tree)> {
+    let (present, tree) = compare_loosely(&parts.manifest, path)?;
+    let complete = match &parts.chosen {
+        None => present.is_full(),
+        Some(chosen) => chosen.difference_count(&present) == 0,
+    };
+    complete.then_some((present, tree))
+}
+
+/// What of the manifest lies at `path`, when nothing else does.
+fn compare_loosely(manifest: &Manifest, path: &Path) -> Option<(ChunkSet, Tree)> {
+    let entries = manifest.entries()?;
+    let meta = std::fs::symlink_metadata(path).ok()?;
+    let tree = match (manifest.root().single_file, meta.is_dir()) {
+        // Whatever it is called there.
+        (true, false) => Tree::of_file(path, &manifest.root().name, &meta).ok()?,
+        (false, true) => Tree::of_folder(path).ok()?,
+        _ => return None,
+    };
+    let mut present = ChunkSet::new(entries.len() as u32);
+    let implied: HashSet<EntryPath> = {
+        let mut all = HashSet::new();
+        for entry in entries {
+            let mut parent = entry.path.parent();
+            while let Some(path) = parent {
+                parent = path.parent();
+                if !all.insert(path) {
+                    break;
+                }
+            }
+        }
+        all
+    };
+    for entry in &tree.entries {
+        match entries.binary_search_by(|e| e.path.cmp(&entry.path)) {
+            Ok(i) if entries[i].kind == entry.kind => {
+                present.insert(i as u32);
+            }
+            Err(_) if entry.kind == EntryKind::Directory && implied.contains(&entry.path) => {}
+            _ => return None,
+        }
+    }
+    Some((present, tree))
+}
