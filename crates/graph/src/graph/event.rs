@@ -82,7 +82,7 @@ pub enum Event {
         /// Which.
         id: RecordId,
     },
-    /// The time that [`Graph::next_timeout`] named has come.
+    /// The time that [`Graph::next_timeout`](crate::Graph::next_timeout) named has come.
     Tick,
 }
 
@@ -107,7 +107,7 @@ pub enum Action {
     },
     /// Write a record durably, then say [`Event::Stored`]: only then it counts.
     Store {
-        /// What to keep beside it for [`Graph::restore`].
+        /// What to keep beside it for [`Graph::restore`](crate::Graph::restore).
         header: RecordHeader,
         /// The record.
         bytes: Bytes,

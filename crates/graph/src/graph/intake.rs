@@ -122,7 +122,11 @@ impl Graph {
                 RecordError::Wire(_) => Reject::Malformed,
             })
         })?;
-        let header = self.examine(now, &record)?;
+        let header = self.examine(now, &record).inspect_err(|verdict| {
+            if *verdict == Verdict::Invalid(Reject::Equivocation) {
+                self.records.mark(&record.author());
+            }
+        })?;
         self.store(record, header, [peer].into(), asked, out);
         Ok(())
     }

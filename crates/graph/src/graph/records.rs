@@ -99,6 +99,13 @@ impl Records {
         marked.map(|(peer, _)| *peer).collect()
     }
 
+    /// Notes that an author signed two records of one sequence.
+    pub(super) fn mark(&mut self, author: &PeerId) {
+        if let Some(author) = self.authors.get_mut(author) {
+            author.equivocated = true;
+        }
+    }
+
     /// Whether another record of this author may be flooded whole.
     pub(super) fn may_push(&mut self, author: &PeerId, mono: Duration) -> bool {
         let Some(author) = self.authors.get_mut(author) else {
