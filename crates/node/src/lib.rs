@@ -17,6 +17,7 @@ mod metrics;
 mod ops;
 mod pool;
 mod rate;
+mod restart;
 mod rfc3339;
 mod serve;
 mod session;

@@ -10,12 +10,11 @@ use std::{
 
 use ed25519_dalek::SigningKey;
 use quinn::{
-    AckFrequencyConfig, ClientConfig, EndpointConfig, MtuDiscoveryConfig, ServerConfig,
-    TransportConfig, VarInt,
+    AckFrequencyConfig, ClientConfig, MtuDiscoveryConfig, ServerConfig, TransportConfig, VarInt,
 };
 use socket2::{Domain, Protocol, Socket, Type};
 
-use crate::{EngineError, api::ErrorKind, config::DEFAULT_PORT, limits, tls};
+use crate::{EngineError, api::ErrorKind, config::DEFAULT_PORT, limits, restart, tls};
 
 /// Kernel socket buffers, each way. The kernel may give less (`net.core.rmem_max`).
 const SOCKET_BUFFER: usize = 8 << 20;
@@ -104,7 +103,7 @@ fn start(key: &SigningKey, socket: UdpSocket) -> Result<Transport, EngineError> 
         .max_incoming(limits::MAX_HANDSHAKES);
     let mut client = ClientConfig::new(client);
     client.transport_config(transport);
-    let mut config = EndpointConfig::default();
+    let mut config = restart::endpoint_config(key);
     config
         .max_udp_payload_size(MTU_UPPER_BOUND)
         .map_err(|e| internal(e.to_string()))?;
