@@ -98,7 +98,8 @@ pub(crate) fn size(bytes: u64) -> String {
 /// Bytes a second in decimal units, as links are sold.
 pub(crate) fn rate(bytes: u64) -> String {
     match bytes {
-        0..1_000_000 => format!("{:.0} kB/s", bytes as f64 / 1e3),
+        0..1_000 => format!("{bytes} B/s"),
+        1_000..1_000_000 => format!("{:.0} kB/s", bytes as f64 / 1e3),
         1_000_000..100_000_000 => format!("{:.1} MB/s", bytes as f64 / 1e6),
         _ => format!("{:.0} MB/s", bytes as f64 / 1e6),
     }
@@ -175,6 +176,8 @@ mod tests {
     fn what_is_written_can_be_read() {
         assert_eq!(size(1023), "1023 B");
         assert_eq!(size(20 << 30), "20.0 GiB");
+        assert_eq!(rate(999), "999 B/s");
+        assert_eq!(rate(1_000), "1 kB/s");
         assert_eq!(rate(2_500_000), "2.5 MB/s");
         assert_eq!(span(125), "2 min 5 s");
         assert_eq!(count(1, "file", "files"), "1 file");

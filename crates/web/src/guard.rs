@@ -130,14 +130,15 @@ impl Guard {
             return Entry::Open;
         }
         let reading = matches!(*request.method(), Method::GET | Method::HEAD);
-        if reading && path == "/" {
-            if let Some(token) = query_token(request.uri()) {
-                return if self.is_token(token) {
-                    Entry::GiveCookie
-                } else {
-                    Entry::Shut
-                };
-            }
+        if reading
+            && path == "/"
+            && let Some(token) = query_token(request.uri())
+        {
+            return if self.is_token(token) {
+                Entry::GiveCookie
+            } else {
+                Entry::Shut
+            };
         }
         // Pages of other ports of this host count as the same site, so a cookie
         // must not be able to change anything.
@@ -189,8 +190,8 @@ pub(crate) async fn check(
                 let mut response = if request.uri().path().starts_with("/api/") {
                     api::failure(Failure::new(
                         ErrorKind::Denied,
-                        "the token is missing or wrong: send `Authorization: Bearer` with the \
-                         token from the data directory",
+                        "the token is missing or wrong: send `Authorization: Bearer` with \
+                         what stands in the file `token` of the data directory",
                     ))
                 } else {
                     pages::locked()

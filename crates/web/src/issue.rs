@@ -157,12 +157,18 @@ async fn find(node: &dyn Node, channel: String, slug: String) -> Result<Issue, F
 fn render(issue: &Issue) -> Response {
     let names: Vec<&str> = issue.attachments.iter().map(|a| &*a.name).collect();
     let cut = issue.body.floor_char_boundary(MAX_RENDERED_BODY);
+    let text = markdown::to_html(&issue.body[..cut], &issue.address(), &names);
+    // Most issues bring their title along.
+    let title = if text.trim_start().starts_with("<h1>") {
+        String::new()
+    } else {
+        format!("<h1><bdi>{}</bdi></h1>\n", Text(&issue.subject))
+    };
     let mut body = format!(
-        "<article>\n<p class=\"over\"><a href=\"/read/{}\"><bdi>{}</bdi></a> · {}</p>\n{}\n",
+        "<article>\n<p class=\"over\"><a href=\"/read/{}\"><bdi>{}</bdi></a> · {}</p>\n{title}{text}\n",
         segment(&issue.channel_id),
         Text(&issue.channel),
         time(&issue.published),
-        markdown::to_html(&issue.body[..cut], &issue.address(), &names),
     );
     if cut < issue.body.len() {
         let _ = writeln!(

@@ -198,7 +198,8 @@ pub(crate) fn locked() -> Response {
         None,
         "<h1>This page is locked</h1>\n<p>It belongs to whoever runs this node. Open the link \
          that <code>samara node</code> prints when it starts in a terminal, or add \
-         <code>/?token=…</code> with the token from the node's data directory.</p>",
+         <code>/?token=…</code> with what stands in the file <code>token</code> of its data \
+         directory.</p>",
     )
 }
 

@@ -79,7 +79,7 @@ impl Canned {
             number: 1,
             subject: "<script>alert(1)</script>".into(),
             published: "2026-05-01T10:00:00Z".into(),
-            body: "<script>alert(2)</script>\n\n# Hello".into(),
+            body: "<script>alert(2)</script>\n\n## Hello".into(),
             attachments: vec![Attachment {
                 name: "a.html".into(),
                 bytes: 5,
@@ -302,7 +302,8 @@ async fn an_issue_is_shown_harmless_with_its_headers() {
     let answer = site.get("/read/c/i").await;
     assert_eq!(code(&answer), 200);
     assert!(!answer.contains("<script"), "{answer}");
-    assert!(answer.contains("<h1>Hello</h1>"));
+    assert!(answer.contains("<h2>Hello</h2>"));
+    assert!(answer.contains("<h1><bdi>&lt;script&gt;alert(1)&lt;/script&gt;</bdi></h1>"));
     assert!(answer.contains("content-security-policy: default-src 'none'"));
     assert!(answer.contains("/read/c/i/attachment/1"));
 

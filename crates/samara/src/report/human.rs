@@ -105,9 +105,14 @@ impl Human {
             }
             Shape::Issue => {
                 let style = self.style;
+                // Most issues bring their title along.
+                let titled = text.trim_start().starts_with("# ");
+                let title = match titled {
+                    true => String::new(),
+                    false => style.bold(line(subject)) + "\n",
+                };
                 let mut page = format!(
-                    "{}\n{}\n\n{}",
-                    style.bold(line(subject)),
+                    "{title}{}\n\n{}",
                     style.dim(format!("{}, {} UTC{state}", line(channel), line(&minute))),
                     markdown::render(&body(text), columns(), style),
                 );
