@@ -102,8 +102,18 @@ impl Links {
         let mut open = self.component(pair, &mut ups, &mut downs);
         let mut rates = Vec::with_capacity(open.len());
         while !open.is_empty() {
-            let fill = |(left, n): &(f64, usize)| if *n > 0 { left / *n as f64 } else { f64::INFINITY };
-            let level = ups.values().chain(downs.values()).map(fill).fold(f64::INFINITY, f64::min);
+            let fill = |(left, n): &(f64, usize)| {
+                if *n > 0 {
+                    left / *n as f64
+                } else {
+                    f64::INFINITY
+                }
+            };
+            let level = ups
+                .values()
+                .chain(downs.values())
+                .map(fill)
+                .fold(f64::INFINITY, f64::min);
             let full = |link: &(f64, usize)| fill(link) <= level * (1.0 + 1e-9);
             let (done, rest): (Vec<Pair>, Vec<Pair>) = open
                 .iter()
@@ -192,6 +202,10 @@ mod tests {
         let ends = links.stop(1.0, (0, 2));
         assert_eq!(rate(&links, (3, 2)), 10.0);
         let end = ends.iter().find(|e| e.pair == (3, 2)).unwrap();
-        assert!((end.at - 10.5).abs() < 1e-9, "5 bytes went before: {}", end.at);
+        assert!(
+            (end.at - 10.5).abs() < 1e-9,
+            "5 bytes went before: {}",
+            end.at
+        );
     }
 }

@@ -27,20 +27,36 @@ const KEY: ContentKey = ContentKey(0);
 #[derive(Debug)]
 enum Next {
     /// A node's own event.
-    Tell { node: usize, event: Event },
+    Tell {
+        node: usize,
+        event: Event,
+    },
     /// The last byte of the transfer at the head of a pair has left.
     Sent(End),
     /// A request reaches whom it was sent to.
-    Asked { serve: ServeId },
+    Asked {
+        serve: ServeId,
+    },
     /// A refusal, or the end of a stream, reaches who asked.
-    Failed { serve: ServeId },
+    Failed {
+        serve: ServeId,
+    },
     /// The end of an answer is known to the one who sent it.
-    Ended { serve: ServeId },
+    Ended {
+        serve: ServeId,
+    },
     /// A chunk is all here.
-    Arrived { serve: ServeId, chunk: u32 },
+    Arrived {
+        serve: ServeId,
+        chunk: u32,
+    },
     /// A node does not want the rest of an answer.
-    Stopped { serve: ServeId },
-    Vanish { node: usize },
+    Stopped {
+        serve: ServeId,
+    },
+    Vanish {
+        node: usize,
+    },
 }
 
 /// A request on its way through the world.
@@ -358,7 +374,10 @@ impl<'a> World<'a> {
 
     /// The chunk at the head of a pair's line has left; the next one starts.
     fn sent(&mut self, pair: Pair) {
-        let line = self.lines.get_mut(&pair).expect("a pair that sends has a line");
+        let line = self
+            .lines
+            .get_mut(&pair)
+            .expect("a pair that sends has a line");
         let (serve, chunk) = line.pop_front().expect("its head is what was sent");
         let bytes = self.scenario.chunk_bytes;
         let now = self.now.as_secs_f64();
@@ -369,7 +388,10 @@ impl<'a> World<'a> {
         self.schedule(ends);
         self.outcome.sent[pair.0] += f64::from(bytes);
         self.after(self.half(), Next::Arrived { serve, chunk });
-        let stream = self.streams.get_mut(&serve).expect("it ends after its last chunk");
+        let stream = self
+            .streams
+            .get_mut(&serve)
+            .expect("it ends after its last chunk");
         stream.left -= 1;
         if stream.left == 0 {
             self.after(self.scenario.rtt, Next::Ended { serve });
@@ -398,7 +420,10 @@ impl<'a> World<'a> {
             serve,
         };
         self.tell(stream.to, event);
-        self.check_faults(stream.to, |when| matches!(when, When::Sent(n) if n <= acked));
+        self.check_faults(
+            stream.to,
+            |when| matches!(when, When::Sent(n) if n <= acked),
+        );
     }
 
     fn arrived(&mut self, serve: ServeId, chunk: u32) {

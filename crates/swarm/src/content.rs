@@ -374,7 +374,10 @@ impl Content {
 
     /// Enters a request of ours; its chunks are no longer to be chosen.
     pub(crate) fn ask(&mut self, id: RequestId, asked: Asked) {
-        let link = self.links.get_mut(&asked.peer).expect("only peers are asked");
+        let link = self
+            .links
+            .get_mut(&asked.peer)
+            .expect("only peers are asked");
         link.requests.push(id);
         link.asked += asked.bytes;
         self.asked += asked.bytes;

@@ -145,7 +145,10 @@ impl Swarm {
     /// How long `bytes` more from the peer take, behind what it was asked for already.
     fn expect(&self, content: &Content, peer: &PeerId, bytes: u64) -> Option<Duration> {
         let link = content.links.get(peer)?;
-        let rtt = self.peers.get(peer).map_or(Duration::ZERO, |p| p.delay.get());
+        let rtt = self
+            .peers
+            .get(peer)
+            .map_or(Duration::ZERO, |p| p.delay.get());
         let answer = link.rate.time_for(link.asked + bytes);
         Some(rtt + answer.unwrap_or(UNKNOWN_ANSWER))
     }
@@ -202,7 +205,11 @@ impl Swarm {
             }
             // Here before it is taken off, so that it is not wanted again between.
             let missing = content.is_missing(chunk);
-            let idle = if missing { content.arrive(chunk) } else { Vec::new() };
+            let idle = if missing {
+                content.arrive(chunk)
+            } else {
+                Vec::new()
+            };
             content.take_from_request(self.now, id, chunk);
             for request in idle.into_iter().filter(|i| *i != id) {
                 if let Some(asked) = content.forget_request(request) {
@@ -224,7 +231,10 @@ impl Swarm {
     }
 
     pub(crate) fn chunk_verified(&mut self, key: ContentKey, peer: PeerId) {
-        let link = self.contents.get_mut(&key).and_then(|c| c.links.get_mut(&peer));
+        let link = self
+            .contents
+            .get_mut(&key)
+            .and_then(|c| c.links.get_mut(&peer));
         if let Some(link) = link {
             link.shunned.forgive();
         }
@@ -302,6 +312,7 @@ impl Swarm {
         if !content.lose(chunk) {
             return;
         }
+        self.fetching.insert(key);
         for (peer, link) in &mut content.links {
             let msg = Message::Withdraw(vec![chunk]);
             out.push(Action::Send {
@@ -326,7 +337,11 @@ impl Swarm {
         let Some(content) = self.contents.get_mut(&key) else {
             return;
         };
-        if content.requests.get(&request).is_some_and(|a| a.peer == peer) {
+        if content
+            .requests
+            .get(&request)
+            .is_some_and(|a| a.peer == peer)
+        {
             content.forget_request(request);
             self.shun(key, peer);
         }
@@ -334,7 +349,10 @@ impl Swarm {
 
     /// Asks nothing of a peer for a while that did not answer.
     fn shun(&mut self, key: ContentKey, peer: PeerId) {
-        let link = self.contents.get_mut(&key).and_then(|c| c.links.get_mut(&peer));
+        let link = self
+            .contents
+            .get_mut(&key)
+            .and_then(|c| c.links.get_mut(&peer));
         if let Some(link) = link
             && link.shunned.is_over(self.now)
         {
@@ -343,11 +361,24 @@ impl Swarm {
         }
     }
 
+    /// Whether an answer is expected from anybody.
+    pub(crate) fn is_waiting(&self) -> bool {
+        let waits = |key| {
+            self.contents
+                .get(key)
+                .is_some_and(|c| !c.requests.is_empty())
+        };
+        self.fetching.iter().any(waits)
+    }
+
     /// Gives up on requests that bring nothing, and looks for others who could
     /// bring what is late.
     pub(crate) fn look_over_requests(&mut self, out: &mut Vec<Action>) {
         let mut dead = Vec::new();
-        for (key, content) in &mut self.contents {
+        for key in &self.fetching {
+            let Some(content) = self.contents.get_mut(key) else {
+                continue;
+            };
             for (id, asked) in &content.requests {
                 let expected = asked.due.saturating_sub(asked.mark.at);
                 let patience = self.config.request_timeout.max(GIVE_UP * expected);
@@ -370,7 +401,10 @@ impl Swarm {
     /// Lets the peers know that had given up on us, where a chunk that they have
     /// is wanted again.
     pub(crate) fn ask_again(&mut self, out: &mut Vec<Action>) {
-        for (key, content) in &mut self.contents {
+        for key in &self.fetching {
+            let Some(content) = self.contents.get_mut(key) else {
+                continue;
+            };
             if content.again.is_empty() {
                 continue;
             }
@@ -421,14 +455,12 @@ fn rarest(content: &Content, peer: &PeerId, rng: &mut rand_chacha::ChaCha8Rng) -
         return None;
     }
     let rarity = &content.rarity;
-    rarity
-        .choose(rng, |c| link.theirs.contains(c))
-        .or_else(|| {
-            // A peer with few of very many chunks: start from what it has.
-            let theirs = || link.theirs.iter_difference(&content.have);
-            rarity
-                .is_long()
-                .then(|| theirs().filter(|c| rarity.contains(*c)))?
-                .min_by_key(|c| rarity.copies(*c))
-        })
+    rarity.choose(rng, |c| link.theirs.contains(c)).or_else(|| {
+        // A peer with few of very many chunks: start from what it has.
+        let theirs = || link.theirs.iter_difference(&content.have);
+        rarity
+            .is_long()
+            .then(|| theirs().filter(|c| rarity.contains(*c)))?
+            .min_by_key(|c| rarity.copies(*c))
+    })
 }

@@ -40,6 +40,8 @@ pub(crate) struct Link {
     pub(crate) progress_at: Duration,
     /// While it is no good at using credit.
     pub(crate) held_off: HoldOff,
+    /// What it acknowledges.
+    pub(crate) taken: DeliveryRate,
     pub(crate) sent_bytes: u64,
 
     /// Our open requests to it.
@@ -73,6 +75,7 @@ impl Link {
             owed: 0,
             progress_at: now,
             held_off: HoldOff::default(),
+            taken: DeliveryRate::default(),
             sent_bytes: 0,
             requests: Vec::new(),
             asked: 0,

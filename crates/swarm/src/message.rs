@@ -187,7 +187,11 @@ mod tests {
             (Message::Release(1), &[6, 1]),
             (Message::BadChunk(64), &[7, 0x40, 64]),
         ] {
-            let chunk_count = if matches!(msg, Message::Have(_)) { 10 } else { 100 };
+            let chunk_count = if matches!(msg, Message::Have(_)) {
+                10
+            } else {
+                100
+            };
             assert_eq!(msg.encode(), bytes, "{msg:?}");
             round_trip(msg, chunk_count);
         }
@@ -215,7 +219,10 @@ mod tests {
             Message::BadChunk(1),
             Message::Withdraw(vec![0, 1]),
         ] {
-            assert!(Message::decode(&refused.encode(), 1).is_err(), "{refused:?}");
+            assert!(
+                Message::decode(&refused.encode(), 1).is_err(),
+                "{refused:?}"
+            );
         }
         round_trip(Message::BadChunk(0), 1);
         assert!(Message::decode(&Message::BadChunk(0).encode(), 0).is_err());

@@ -16,7 +16,11 @@ struct Extreme {
 
 impl Extreme {
     fn push(&mut self, now: Duration, window: Duration, value: u64, beats: fn(u64, u64) -> bool) {
-        while self.queue.back().is_some_and(|(_, old)| !beats(*old, value)) {
+        while self
+            .queue
+            .back()
+            .is_some_and(|(_, old)| !beats(*old, value))
+        {
             self.queue.pop_back();
         }
         self.queue.push_back((now, value));
@@ -121,7 +125,11 @@ mod tests {
         delay.sample(1000 * MS, 300 * MS);
         assert_eq!(delay.get(), 10 * MS);
         delay.sample(RTT_WINDOW + 2 * MS, 200 * MS);
-        assert_eq!(delay.get(), 200 * MS, "a longer path is believed after the window");
+        assert_eq!(
+            delay.get(),
+            200 * MS,
+            "a longer path is believed after the window"
+        );
     }
 
     #[test]

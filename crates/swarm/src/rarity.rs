@@ -42,10 +42,6 @@ impl Rarity {
         self.order.is_empty()
     }
 
-    pub(crate) fn len(&self) -> usize {
-        self.order.len()
-    }
-
     pub(crate) fn contains(&self, chunk: u32) -> bool {
         self.place
             .get(chunk as usize)
@@ -62,7 +58,11 @@ impl Rarity {
         self.order.push(chunk);
         // Every later bucket moves its first to behind its last.
         for n in (bucket..self.ends.len()).rev() {
-            let first = if n == bucket { hole } else { self.ends[n - 1] as usize };
+            let first = if n == bucket {
+                hole
+            } else {
+                self.ends[n - 1] as usize
+            };
             if n > bucket && first < hole {
                 self.put(self.order[first], hole);
             }

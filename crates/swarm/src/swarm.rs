@@ -31,6 +31,8 @@ pub struct Swarm {
     /// Who was punished, the last one at the end.
     banned: VecDeque<(PeerId, Offence)>,
     pub(crate) uplink: Uplink,
+    /// Contents of which something may be missing.
+    pub(crate) fetching: BTreeSet<ContentKey>,
     pub(crate) next_request: u64,
     /// When collected announcements go out, and of which contents.
     announce_at: Option<Duration>,
@@ -99,6 +101,7 @@ impl Swarm {
             peers: BTreeMap::new(),
             banned: VecDeque::new(),
             uplink: Uplink::default(),
+            fetching: BTreeSet::new(),
             next_request: 0,
             announce_at: None,
             unannounced: BTreeSet::new(),
@@ -114,6 +117,7 @@ impl Swarm {
     /// except that an [`Incoming`](Event::Incoming) is then refused.
     pub fn handle(&mut self, now: Duration, event: Event, out: &mut Vec<Action>) {
         self.now = now.max(self.now);
+        let frees = may_free_credit(&event);
         match event {
             Event::ContentAdded {
                 key,
@@ -125,6 +129,7 @@ impl Swarm {
             } => {
                 let content = Content::new(chunk_sizes, have, wanted, role, priority);
                 self.contents.insert(key, content);
+                self.fetching.insert(key);
                 self.check_complete(key, out);
             }
             Event::WantMore { key, wanted } => self.want_more(key, &wanted, out),
@@ -170,16 +175,13 @@ impl Swarm {
             Event::ServeEnded { key, peer, serve } => self.serve_ended(key, peer, serve),
             Event::Tick => {}
         }
-        self.settle(out);
+        self.settle(frees, out);
     }
 
     /// When [`Event::Tick`] is due at the latest; `None`: nothing is pending.
     pub fn next_timeout(&self) -> Option<Duration> {
-        let slow = self.next_slow();
-        [self.announce_at, self.look_over_at, slow]
-            .into_iter()
-            .flatten()
-            .min()
+        let due = [self.announce_at, self.look_over_at];
+        due.into_iter().flatten().min()
     }
 
     /// Number of chunks of a content: what [`Message::decode`] needs.
@@ -224,21 +226,22 @@ impl Swarm {
     }
 
     /// Does what is due, now that the event is taken in.
-    fn settle(&mut self, out: &mut Vec<Action>) {
+    fn settle(&mut self, mut frees: bool, out: &mut Vec<Action>) {
         if self.look_over_at.is_some_and(|at| at <= self.now) {
             self.look_over_at = None;
             self.look_over_requests(out);
             self.look_over_credit();
             self.end_pauses(out);
+            frees = true;
         }
         self.ask_again(out);
-        self.grant(out);
+        if frees {
+            self.grant(out);
+        }
         if self.announce_at.is_some_and(|at| at <= self.now) {
             self.announce(out);
         }
-        let pending = self.uplink.is_busy()
-            || !self.paused.is_empty()
-            || self.contents.values().any(|c| !c.requests.is_empty());
+        let pending = self.uplink.is_busy() || !self.paused.is_empty() || self.is_waiting();
         if pending && self.look_over_at.is_none() {
             self.look_over_at = Some(self.now + LOOK_OVER);
         }
@@ -320,6 +323,7 @@ impl Swarm {
             self.leave(key, peer, out);
         }
         self.contents.remove(&key);
+        self.fetching.remove(&key);
         self.unannounced.remove(&key);
     }
 
@@ -331,6 +335,7 @@ impl Swarm {
             return;
         }
         content.want(wanted);
+        self.fetching.insert(key);
         content.told_complete = false;
         for (peer, link) in &mut content.links {
             link.released = false;
@@ -376,6 +381,7 @@ impl Swarm {
             Message::Want(bytes) => {
                 link.wants = bytes;
                 link.declined = false;
+                self.uplink.demand(key);
             }
             Message::Grant { bytes, suggested } => self.spend(key, peer, bytes, &suggested, out),
             Message::Release(bytes) => self.take_back(key, peer, bytes),
@@ -424,6 +430,7 @@ impl Swarm {
         };
         if content.is_complete() && !content.told_complete {
             content.told_complete = true;
+            self.fetching.remove(&key);
             for peer in content.links.keys() {
                 let msg = Message::Want(0);
                 out.push(Action::Send {
@@ -449,4 +456,17 @@ impl Swarm {
             out.push(Action::NoSource { key });
         }
     }
+}
+
+/// Whether credit can be granted after the event that could not before it.
+fn may_free_credit(event: &Event) -> bool {
+    !matches!(
+        event,
+        Event::ChunkArrived { .. }
+            | Event::ChunkVerified { .. }
+            | Event::ChunkDropped { .. }
+            | Event::RequestFailed { .. }
+            | Event::PathSample { .. }
+            | Event::Served { .. }
+    )
 }

@@ -10,15 +10,15 @@ use samara_wire::PeerId;
 
 use crate::{
     Action, ContentKey, Message, Offence, Role, ServeId, Tier,
-    limits::{
-        MAX_CREDIT, MAX_REFUSALS, MAX_REQUEST_CHUNKS, MAX_SERVES_PER_PEER, MAX_SUGGESTED,
-    },
-    pace::{DeliveryRate, Mark},
+    content::Content,
+    limits::{MAX_CREDIT, MAX_REFUSALS, MAX_REQUEST_CHUNKS, MAX_SERVES_PER_PEER, MAX_SUGGESTED},
+    link::Link,
+    pace::Mark,
     swarm::Swarm,
 };
 
-/// Added to the round trips that credit has to cover: what both ends take to
-/// get from a message to the next one.
+/// Added to the round trips that credit has to cover: what both ends take from a
+/// message to what it leads to.
 const TURNAROUND: Duration = Duration::from_millis(5);
 
 /// Every fifth grant goes by turns instead of to whoever has least, so that
@@ -39,6 +39,7 @@ struct Serve {
     served: u64,
     /// Chunks that it did not take yet.
     left: Vec<u32>,
+    /// What the peer had acknowledged when it began.
     mark: Mark,
 }
 
@@ -46,21 +47,23 @@ struct Serve {
 #[derive(Debug, Default)]
 pub(crate) struct Uplink {
     serves: BTreeMap<ServeId, Serve>,
-    /// What all peers together take.
-    rate: DeliveryRate,
     /// Links with credit or answers outstanding.
     busy: BTreeSet<(ContentKey, PeerId)>,
     grants: u64,
     /// Whose turn it was last.
     turn: Option<(ContentKey, PeerId)>,
-    /// A grant could not be made for want of a free place: look again when a
-    /// peer turns out slow.
-    waiting: bool,
+    /// Contents that somebody wanted something of when last looked.
+    demand: BTreeSet<ContentKey>,
 }
 
 impl Uplink {
     pub(crate) fn is_busy(&self) -> bool {
         !self.busy.is_empty()
+    }
+
+    /// Somebody wants something of this content.
+    pub(crate) fn demand(&mut self, key: ContentKey) {
+        self.demand.insert(key);
     }
 
     /// The link is gone; answers that are still going out are not its any more.
@@ -73,152 +76,106 @@ impl Uplink {
     }
 }
 
-/// What the served peers leave free.
-struct Room {
-    /// Bytes outstanding at peers that take them as fast as expected.
-    counted: u64,
-    /// Such peers.
-    brisk: usize,
-    /// Those and the slow ones, without the stuck.
-    held: usize,
-}
-
 impl Swarm {
-    /// Credit that keeps the uplink busy for as long as a peer at this distance
-    /// takes to answer a grant and to acknowledge what it got for it: 1.5 times two round trips.
-    fn pipe(&self, key: ContentKey, peer: &PeerId) -> u64 {
-        let rtt = self.peers.get(peer).map_or(Duration::ZERO, |p| p.delay.get());
-        let time = 3 * rtt + TURNAROUND;
-        let bytes = (self.uplink.rate.get() as f64 * time.as_secs_f64()) as u64;
-        let two = self.contents.get(&key).map_or(1, |c| 2 * c.average());
-        bytes.max(two).min(MAX_CREDIT)
+    /// Grants credit for as long as there is a free place and somebody to fill it.
+    pub(crate) fn grant(&mut self, out: &mut Vec<Action>) {
+        while let Some((key, peer)) = self.next_to_serve() {
+            self.grant_to(key, peer, out);
+        }
     }
 
-    /// How long a peer may take nothing before others get its place.
-    fn patience(&self, key: ContentKey, peer: &PeerId) -> Duration {
-        let rtt = self.peers.get(peer).map_or(Duration::ZERO, |p| p.delay.get());
-        let drain = self.uplink.rate.time_for(self.pipe(key, peer));
-        2 * rtt + TURNAROUND + drain.unwrap_or(Duration::ZERO) * 3 / 2
+    /// Links that hold a place among those served.
+    fn served_now(&self) -> usize {
+        let holds = |(key, peer): &&(ContentKey, PeerId)| {
+            let link = self.contents.get(key).and_then(|c| c.links.get(peer));
+            link.is_some_and(|link| link.progress_at + STUCK > self.now)
+        };
+        self.uplink.busy.iter().filter(holds).count()
     }
 
-    /// When the next of the served peers will have turned out slow, if that
-    /// would make room for a grant that waits.
-    pub(crate) fn next_slow(&self) -> Option<Duration> {
-        if !self.uplink.waiting {
+    /// The link that gets the next grant: of the contents that matter most, the
+    /// one that has least, the nearest of several, any of those; or whose turn it is.
+    fn next_to_serve(&mut self) -> Option<(ContentKey, PeerId)> {
+        if self.uplink.demand.is_empty() {
             return None;
         }
-        let at = |(key, peer): &(ContentKey, PeerId)| {
-            let link = self.contents.get(key)?.links.get(peer)?;
-            Some(link.progress_at + self.patience(*key, peer))
-        };
-        self.uplink
-            .busy
-            .iter()
-            .filter_map(at)
-            .filter(|at| *at > self.now)
-            .min()
-    }
-
-    fn room(&self) -> Room {
-        let mut room = Room {
-            counted: 0,
-            brisk: 0,
-            held: 0,
-        };
-        for (key, peer) in &self.uplink.busy {
-            let Some(link) = self.contents.get(key).and_then(|c| c.links.get(peer)) else {
-                continue;
-            };
-            let idle = self.now.saturating_sub(link.progress_at);
-            if idle < self.patience(*key, peer) {
-                room.counted += link.outstanding();
-                room.brisk += 1;
-            }
-            room.held += usize::from(idle < STUCK);
-        }
-        room
-    }
-
-    /// Grants credit while the uplink has less to do than keeps it busy.
-    pub(crate) fn grant(&mut self, out: &mut Vec<Action>) {
-        loop {
-            let room = self.room();
-            self.uplink.waiting = false;
-            let may_open = room.brisk < self.config.upload_slots
-                && room.held < self.config.max_upload_slots;
-            let Some((key, peer)) = self.next_to_serve(may_open, room.counted) else {
-                // Whoever is slow may give way to somebody else, if there is one.
-                self.uplink.waiting = self.uplink.is_busy()
-                    && self.contents.values().any(|c| {
-                        c.role == Role::Member && c.links.values().any(|l| l.is_interested(self.now))
-                    });
-                return;
-            };
-            self.grant_to(key, peer, room.counted, out);
-        }
-    }
-
-    /// The link that gets the next grant.
-    fn next_to_serve(&mut self, may_open: bool, counted: u64) -> Option<(ContentKey, PeerId)> {
+        let may_open = self.served_now() < self.config.upload_slots;
         let by_turns = self.uplink.grants % TURN_EVERY == TURN_EVERY - 1;
         let turn = self.uplink.turn;
         let mut best: Option<((u8, u64, Tier, u32), (ContentKey, PeerId))> = None;
         let mut in_turn: Option<(bool, (ContentKey, PeerId))> = None;
-        let keys: Vec<ContentKey> = self.contents.keys().copied().collect();
-        for key in keys {
-            let content = &self.contents[&key];
-            if content.role == Role::Leech || content.have.is_empty() {
+        let mut idle = Vec::new();
+        for key in &self.uplink.demand {
+            let Some(content) = self.contents.get(key) else {
+                idle.push(*key);
                 continue;
-            }
-            let average = content.average();
+            };
+            let mut wanted = false;
             for (peer, link) in &content.links {
-                if !link.is_interested(self.now) {
+                wanted |= link.wants > 0;
+                if content.role == Role::Leech
+                    || !link.is_interested(self.now)
+                    || link.outstanding() == 0 && !may_open
+                    || self.room(content, peer, link).is_none()
+                {
                     continue;
                 }
-                let outstanding = link.outstanding();
-                if outstanding == 0 && !may_open {
-                    continue;
-                }
-                let pipe = self.pipe(key, peer);
-                let quantum = quantum(pipe, average);
-                if counted.max(outstanding) + quantum > pipe {
-                    continue;
-                }
-                let has = u64::from(link.known) + link.credit.div_ceil(average);
-                let rank = (
-                    u8::MAX - content.priority,
-                    has,
-                    link.tier,
-                    self.rng.next_u32(),
-                );
+                let has = u64::from(link.known) + link.credit.div_ceil(content.average());
+                let important = u8::MAX - content.priority;
+                let rank = (important, has, link.tier, self.rng.next_u32());
+                let at = (*key, *peer);
                 if best.as_ref().is_none_or(|(least, _)| rank < *least) {
-                    best = Some((rank, (key, *peer)));
+                    best = Some((rank, at));
                 }
-                if by_turns {
-                    let place = (turn.is_some_and(|turn| (key, *peer) <= turn), (key, *peer));
-                    if in_turn.is_none_or(|first| place < first) {
-                        in_turn = Some(place);
-                    }
+                let place = (turn.is_some_and(|turn| at <= turn), at);
+                if by_turns && in_turn.is_none_or(|first| place < first) {
+                    in_turn = Some(place);
                 }
             }
-        }
-        match in_turn {
-            Some((_, link)) => {
-                self.uplink.turn = Some(link);
-                Some(link)
+            if !wanted {
+                idle.push(*key);
             }
-            None => best.map(|(_, link)| link),
         }
+        for key in idle {
+            self.uplink.demand.remove(&key);
+        }
+        if let Some((_, link)) = in_turn {
+            self.uplink.turn = Some(link);
+            return Some(link);
+        }
+        best.map(|(_, link)| link)
     }
 
-    fn grant_to(&mut self, key: ContentKey, peer: PeerId, counted: u64, out: &mut Vec<Action>) {
-        let pipe = self.pipe(key, &peer);
-        let content = self.contents.get_mut(&key).expect("chosen above");
-        let quantum = quantum(pipe, content.average());
-        let link = content.links.get_mut(&peer).expect("chosen above");
-        let free = pipe - counted.max(link.outstanding());
-        // Half of a large pipe at a time, so that the next in need waits less.
-        let bytes = free.min(quantum.max(pipe / 2));
+    /// Bytes to grant to a link, if it is worth a grant.
+    ///
+    /// Its pipe is 1.5 times what it takes in the two round trips from a grant to the
+    /// acknowledgement of what came of it, and at least two chunks: one
+    /// on its way while the next one is asked for. Small pipes to many keep
+    /// chunks from waiting in a slow peer's queue while others lack them.
+    fn room(&self, content: &Content, peer: &PeerId, link: &Link) -> Option<u64> {
+        let rtt = self
+            .peers
+            .get(peer)
+            .map_or(Duration::ZERO, |p| p.delay.get());
+        let time = 3 * rtt + TURNAROUND;
+        let taken = (link.taken.get() as f64 * time.as_secs_f64()) as u64;
+        let average = content.average();
+        let pipe = taken.max(2 * average).min(MAX_CREDIT);
+        // A quarter of the pipe at least, or long paths would drown in grants.
+        let quantum = (pipe / 4).max(average).min(pipe);
+        let free = pipe.saturating_sub(link.outstanding());
+        // At most half, so that the next in need waits less.
+        (free >= quantum).then(|| free.min(quantum.max(pipe / 2)))
+    }
+
+    fn grant_to(&mut self, key: ContentKey, peer: PeerId, out: &mut Vec<Action>) {
+        let content = &self.contents[&key];
+        let link = &content.links[&peer];
+        let Some(bytes) = self.room(content, &peer, link) else {
+            return;
+        };
+        let content = self.contents.get_mut(&key).expect("indexed above");
+        let link = content.links.get_mut(&peer).expect("indexed above");
         if link.outstanding() == 0 {
             link.progress_at = self.now;
         }
@@ -300,6 +257,7 @@ impl Swarm {
         link.credit = link.credit.saturating_sub(bytes);
         link.owed += bytes;
         link.held_off.forgive();
+        let mark = link.taken.mark(self.now);
         if link.credit == 0 {
             content.forget_suggestions(&peer);
         }
@@ -312,7 +270,7 @@ impl Swarm {
                 bytes,
                 served: 0,
                 left: chunks.clone(),
-                mark: self.uplink.rate.mark(self.now),
+                mark,
             },
         );
         out.push(Action::Serve {
@@ -380,7 +338,10 @@ impl Swarm {
             serve.left.retain(|c| *c != chunk);
             serve.served += u64::from(bytes);
         }
-        let link = self.contents.get_mut(&key).and_then(|c| c.links.get_mut(&peer));
+        let link = self
+            .contents
+            .get_mut(&key)
+            .and_then(|c| c.links.get_mut(&peer));
         if let Some(link) = link {
             link.sent_bytes += u64::from(bytes);
             link.progress_at = self.now;
@@ -395,7 +356,6 @@ impl Swarm {
         let Some(serve) = self.uplink.serves.remove(&serve) else {
             return;
         };
-        self.uplink.rate.deliver(self.now, serve.mark, serve.served);
         if let Some(state) = self.peers.get_mut(&peer) {
             state.serves = state.serves.saturating_sub(1);
         }
@@ -409,6 +369,7 @@ impl Swarm {
             // Saturating: the peer may have left and joined again meanwhile.
             link.owed = link.owed.saturating_sub(serve.bytes);
             link.progress_at = self.now;
+            link.taken.deliver(self.now, serve.mark, serve.served);
         }
         self.rest(key, peer);
     }
@@ -417,7 +378,10 @@ impl Swarm {
     pub(crate) fn look_over_credit(&mut self) {
         let busy: Vec<_> = self.uplink.busy.iter().copied().collect();
         for (key, peer) in busy {
-            let rtt = self.peers.get(&peer).map_or(Duration::ZERO, |p| p.delay.get());
+            let rtt = self
+                .peers
+                .get(&peer)
+                .map_or(Duration::ZERO, |p| p.delay.get());
             let timeout = self.config.credit_timeout.max(8 * rtt);
             let Some(content) = self.contents.get_mut(&key) else {
                 continue;
@@ -434,9 +398,4 @@ impl Swarm {
             }
         }
     }
-}
-
-/// The least that is worth a grant: a quarter of the pipe, and a chunk.
-fn quantum(pipe: u64, average: u64) -> u64 {
-    (pipe / 4).max(average).min(pipe)
 }
