@@ -36,7 +36,8 @@ pub async fn ask(
     cancel: CancellationToken,
 ) -> Option<mpsc::Receiver<Event>> {
     // Absent, or left behind by a node that was killed: nobody answers.
-    let stream = UnixStream::connect(socket_path(data_dir)).await.ok()?;
+    let path = SocketPath::of(data_dir).ok()?;
+    let stream = UnixStream::connect(path.as_ref()).await.ok()?;
     let line = serde_json::to_string(request).ok()?;
     let (events, receiver) = mpsc::channel(MAX_QUEUED_EVENTS);
     tokio::spawn(async move {
@@ -91,12 +92,13 @@ pub fn is_last(event: &Event) -> bool {
 
 /// Serves the socket until `stop`; removes it then.
 pub(crate) fn serve(engine: &Engine, stop: CancellationToken) -> Result<(), EngineError> {
-    let path = socket_path(engine.data_dir());
+    let full = engine.data_dir().join(SOCKET_NAME);
+    let path = SocketPath::of(engine.data_dir()).map_err(|e| EngineError::disk(&full, &e))?;
     // The directory's lock is ours: whatever lies there was left behind.
-    let _ = std::fs::remove_file(&path);
-    let listener = UnixListener::bind(&path).map_err(|e| EngineError::disk(&path, &e))?;
-    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600))
-        .map_err(|e| EngineError::disk(&path, &e))?;
+    let _ = std::fs::remove_file(&full);
+    let listener = UnixListener::bind(path.as_ref()).map_err(|e| EngineError::disk(&full, &e))?;
+    std::fs::set_permissions(&full, std::fs::Permissions::from_mode(0o600))
+        .map_err(|e| EngineError::disk(&full, &e))?;
     let engine = engine.downgrade();
     tokio::spawn(async move {
         loop {
@@ -121,7 +123,7 @@ pub(crate) fn serve(engine: &Engine, stop: CancellationToken) -> Result<(), Engi
                 }
             });
         }
-        let _ = std::fs::remove_file(&path);
+        let _ = std::fs::remove_file(&full);
     });
     Ok(())
 }
@@ -168,6 +170,37 @@ async fn send(write: &mut (impl AsyncWriteExt + Unpin), event: &Event) -> io::Re
     write.write_all(&line).await
 }
 
-fn socket_path(data_dir: &Path) -> PathBuf {
-    data_dir.join(SOCKET_NAME)
+/// The socket's path in a form that fits an address: a Unix socket's has 108
+/// bytes at most (unix(7)), a data directory's path has no such limit.
+struct SocketPath {
+    path: PathBuf,
+    /// Keeps the directory open that the path goes through.
+    _directory: Option<std::fs::File>,
+}
+
+impl SocketPath {
+    const MAX_BYTES: usize = 100;
+
+    fn of(data_dir: &Path) -> io::Result<Self> {
+        use std::os::{fd::AsRawFd, unix::ffi::OsStrExt};
+        let path = data_dir.join(SOCKET_NAME);
+        if path.as_os_str().as_bytes().len() <= Self::MAX_BYTES {
+            return Ok(Self {
+                path,
+                _directory: None,
+            });
+        }
+        let directory = std::fs::File::open(data_dir)?;
+        let through = format!("/proc/self/fd/{}/{SOCKET_NAME}", directory.as_raw_fd());
+        Ok(Self {
+            path: through.into(),
+            _directory: Some(directory),
+        })
+    }
+}
+
+impl AsRef<Path> for SocketPath {
+    fn as_ref(&self) -> &Path {
+        &self.path
+    }
 }

@@ -17,6 +17,7 @@ pub(crate) struct Metrics {
     pub(crate) open_requests: IntGauge,
     pub(crate) store_bytes: IntGauge,
     pub(crate) misbehaviour: IntCounterVec,
+    pub(crate) records_rejected: IntCounterVec,
     pub(crate) charter_forks: IntCounter,
     pub(crate) chunk_fetch: Histogram,
 }
@@ -100,6 +101,11 @@ impl Metrics {
             charter_forks: counter(
                 "samara_charter_forks_total",
                 "Conflicting charters seen: an owner's keys may be stolen.",
+            )?,
+            records_rejected: counters(
+                "samara_records_rejected_total",
+                "Records that came from peers and were not taken, by reason.",
+                &["reason"],
             )?,
             chunk_bytes,
             misbehaviour,

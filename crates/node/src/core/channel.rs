@@ -9,7 +9,7 @@ use std::{
 
 use bytes::Bytes;
 use samara_graph::{
-    CharterChain, Config, Draft, Graph, Kind, Link as WayIn, Record, RecordHeader,
+    CharterChain, Config, Draft, Graph, Kind, Link as WayIn, Record, RecordHeader, Reject,
     body::{Body, ContentRef, IssueText, Release},
 };
 use samara_store::Store;
@@ -115,6 +115,8 @@ pub(crate) struct Channel {
     pub(super) greeted: HashSet<PeerId>,
     /// Members that we hold everything of.
     pub(crate) synchronized: HashSet<PeerId>,
+    /// Rejected records that the metrics have counted, by reason.
+    pub(super) rejected: HashMap<Reject, u64>,
     /// When addresses were last told and peers remembered.
     pub(super) last_round: Option<Duration>,
 }
@@ -131,6 +133,7 @@ impl Channel {
             members: HashSet::new(),
             greeted: HashSet::new(),
             synchronized: HashSet::new(),
+            rejected: HashMap::new(),
             last_round: None,
         }
     }

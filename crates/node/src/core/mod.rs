@@ -119,6 +119,7 @@ pub(crate) enum Input {
     /// A sync of a transfer ended.
     Synced {
         key: TransferKey,
+        took: Duration,
         result: Result<(), samara_store::SyncError>,
     },
     /// A finished transfer is in place, or is not.
@@ -393,7 +394,7 @@ impl Core {
                 record,
                 result,
             } => self.on_record_stored(channel, record, result),
-            Input::Synced { key, result } => self.on_synced(key, result),
+            Input::Synced { key, took, result } => self.on_synced(key, took, result),
             Input::Finished { key, result } => self.on_finished(key, result),
             Input::Call(call) => call(self),
         }

@@ -20,6 +20,8 @@ use crate::{
 /// Least time between two syncs of one transfer: what the persistent bitfield may
 /// lag behind by.
 const SYNC_EVERY: Duration = Duration::from_millis(100);
+/// A slow disk is left alone for this many times as long as its last sync took.
+const SYNC_REST: u32 = 10;
 
 /// A content that this node exchanges with others.
 #[derive(Debug)]
@@ -46,7 +48,7 @@ pub(crate) struct Transfer {
     finishing: bool,
     dirty: bool,
     syncing: bool,
-    last_sync: Instant,
+    next_sync: Instant,
 }
 
 /// Why a transfer stopped for good.
@@ -121,7 +123,7 @@ impl Core {
                 finishing: false,
                 dirty: false,
                 syncing: false,
-                last_sync: now,
+                next_sync: now,
             },
         );
         self.swarm_event(event);
@@ -448,20 +450,34 @@ impl Core {
                 tracing::info!(content = %transfer.content.id().short(), "complete");
                 self.notify();
             }
-            Err(error) => self.fail(key, error),
+            Err(error) => {
+                let content = transfer.content.clone();
+                if content.has_wanted() {
+                    self.fail(key, error);
+                } else {
+                    // Somebody cut a staging file: what it held is fetched again.
+                    self.warn(format!("{error}; it is fetched again"));
+                    let have = content.have();
+                    let lost = content.wanted().iter_difference(&have).collect();
+                    self.withdraw(key, lost);
+                }
+            }
         }
     }
 
     /// Starts the syncs that are due.
     pub(super) fn sync_round(&mut self) {
+        let now = Instant::now();
         for (key, transfer) in &mut self.transfers {
-            if transfer.dirty && !transfer.syncing && transfer.last_sync.elapsed() >= SYNC_EVERY {
+            if transfer.dirty && !transfer.syncing && transfer.next_sync <= now {
                 transfer.dirty = false;
                 transfer.syncing = true;
                 let (key, content, inputs) = (*key, transfer.content.clone(), self.inputs.clone());
                 task::spawn_blocking(move || {
+                    let started = Instant::now();
                     let result = content.sync();
-                    let _ = inputs.blocking_send(Input::Synced { key, result });
+                    let took = started.elapsed();
+                    let _ = inputs.blocking_send(Input::Synced { key, took, result });
                 });
             }
         }
@@ -472,16 +488,21 @@ impl Core {
         self.transfers
             .values()
             .filter(|t| t.dirty && !t.syncing)
-            .map(|t| t.last_sync + SYNC_EVERY)
+            .map(|t| t.next_sync)
             .min()
     }
 
-    pub(super) fn on_synced(&mut self, key: TransferKey, result: Result<(), SyncError>) {
+    pub(super) fn on_synced(
+        &mut self,
+        key: TransferKey,
+        took: Duration,
+        result: Result<(), SyncError>,
+    ) {
         let Some(transfer) = self.transfers.get_mut(&key) else {
             return;
         };
         transfer.syncing = false;
-        transfer.last_sync = Instant::now();
+        transfer.next_sync = Instant::now() + SYNC_EVERY.max(took * SYNC_REST);
         if let Err(error) = result {
             tracing::warn!(%error, "sync");
             self.withdraw(key, error.lost);
@@ -510,11 +531,18 @@ impl Core {
             self.swarm_event(Event::PathSample { peer, rtt });
         }
         self.metrics.store_bytes.set(self.store.used() as i64);
-        let records: usize = self
-            .channels
-            .values()
-            .map(|c| c.graph.status().records)
-            .sum();
+        let mut records = 0;
+        for channel in self.channels.values_mut() {
+            let status = channel.graph.status();
+            records += status.records;
+            for (reason, count) in status.rejected {
+                let counted = channel.rejected.insert(reason, count).unwrap_or(0);
+                self.metrics
+                    .records_rejected
+                    .with_label_values(&[reason.label()])
+                    .inc_by(count.saturating_sub(counted));
+            }
+        }
         self.metrics.records.set(records as i64);
     }
 
