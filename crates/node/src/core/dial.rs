@@ -74,7 +74,17 @@ impl Core {
         };
         let now = Instant::now();
         if channel.known.len() >= limits::MAX_KNOWN_PEERS && !channel.known.contains_key(&peer) {
-            return;
+            // Room is made by whoever answered worst; if all answer, there is no need.
+            let worst = channel
+                .known
+                .iter()
+                .filter(|(known, _)| !channel.members.contains(*known))
+                .max_by_key(|(known, k)| (k.failures, **known))
+                .map(|(known, k)| (*known, k.failures));
+            match worst {
+                Some((worst, failures)) if failures > 0 || urgent => channel.known.remove(&worst),
+                _ => return,
+            };
         }
         let wait = if urgent || me < peer {
             Duration::ZERO

@@ -9,6 +9,7 @@ use crate::{
     EngineError,
     api::{ChannelStatus, ContentStatus, ErrorKind, Event, PeerStatus, Status},
     core::{Core, Role},
+    engine,
 };
 
 pub(super) async fn id(context: &Context) -> Result<(), EngineError> {
@@ -129,19 +130,29 @@ pub(super) async fn peers(context: &Context) -> Result<(), EngineError> {
 }
 
 pub(super) async fn gc(context: &Context, dry_run: bool) -> Result<(), EngineError> {
-    let needed = context.core().call(|core| needed(core)).await?;
+    let (needed, held) = context
+        .core()
+        .call(|core| (needed(core), held_channels(core)))
+        .await?;
+    let data_dir = context.data_dir().to_owned();
     let (bytes, contents) = context
         .blocking(move |store| {
+            let stray = engine::stray_issues(&data_dir, |name| held.contains(name))?;
+            let strays: u64 = stray.iter().map(|path| engine::bytes_below(path)).sum();
             let keep = |id: &ContentId| needed.contains(id);
             if dry_run {
                 let going = store.evictable(&keep);
+                let sealed: u64 = going.iter().map(|(_, bytes)| bytes).sum();
                 return Ok((
-                    going.iter().map(|(_, bytes)| bytes).sum(),
+                    sealed + strays,
                     going.into_iter().map(|(id, _)| id).collect::<Vec<_>>(),
                 ));
             }
             let report = store.gc(&keep)?;
-            Ok((report.freed, report.removed))
+            for path in stray {
+                std::fs::remove_dir_all(&path).map_err(|e| EngineError::disk(&path, &e))?;
+            }
+            Ok((report.freed + strays, report.removed))
         })
         .await?;
     context
@@ -152,6 +163,10 @@ pub(super) async fn gc(context: &Context, dry_run: bool) -> Result<(), EngineErr
         })
         .await;
     Ok(())
+}
+
+fn held_channels(core: &mut Core) -> HashSet<String> {
+    core.channels.keys().map(ToString::to_string).collect()
 }
 
 /// Contents that a channel names, or that are being exchanged.
@@ -207,9 +222,15 @@ pub(super) async fn forget(context: &Context, what: &str) -> Result<(), EngineEr
             .await?;
     }
     let going = contents.clone();
+    let held = context.core().call(|core| held_channels(core)).await?;
+    let data_dir = context.data_dir().to_owned();
     let freed = context
         .blocking(move |store| {
             let mut freed = 0;
+            for path in engine::stray_issues(&data_dir, |name| held.contains(name))? {
+                freed += engine::bytes_below(&path);
+                std::fs::remove_dir_all(&path).map_err(|e| EngineError::disk(&path, &e))?;
+            }
             for id in going {
                 freed += match store.forget(&id) {
                     Ok(bytes) => bytes,
