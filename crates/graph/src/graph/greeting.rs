@@ -197,9 +197,8 @@ impl Graph {
         let hello = self.hello();
         let peers: Vec<_> = self.neighbours.keys().copied().collect();
         for peer in peers {
-            if peer != from {
-                self.neighbours[&peer].send(hello.clone(), out);
-            }
+            // Also the one that it came from: it floods nothing to who has no charter.
+            self.neighbours[&peer].send(hello.clone(), out);
             self.compare(peer, out);
         }
         // The list may have been cut at the size of a message.
