@@ -151,8 +151,13 @@ pub(super) async fn read(
                 for (i, item) in channel.newest(Kind::ISSUE).into_iter().enumerate() {
                     let number = i as u64 + 1;
                     let slug = String::from_utf8_lossy(&item.header.key).into_owned();
+                    // Slugs begin with a date: a number is never the beginning of one.
                     let matches = wanted.as_ref().is_none_or(|w| {
-                        *w == number.to_string() || *w == slug || slug.starts_with(w.as_str())
+                        *w == slug
+                            || match w.parse::<u64>() {
+                                Ok(nth) => nth == number,
+                                Err(_) => slug.starts_with(w.as_str()),
+                            }
                     });
                     if matches {
                         listed.push((id, name.clone(), number, slug, item.clone()));
@@ -256,10 +261,11 @@ fn describe(
     })
 }
 
+/// Whether a content is whole and in its place.
 fn whole(store: &Store, id: &ContentId) -> bool {
     store
         .content(id)
-        .is_some_and(|content| content.is_complete())
+        .is_some_and(|content| content.is_complete() && content.is_finished())
 }
 
 /// Copies the attachments into the issue's folder: a newsletter must outlive the
