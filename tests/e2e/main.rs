@@ -1,0 +1,14 @@
+//! The binary as its users meet it: real processes, real directories, loopback.
+//!
+//! Every test has a [`world::World`] of its own: directories that vanish with it
+//! and processes that die with it, on ports that the system chooses. Nothing waits
+//! by sleeping: a test waits for an event of the program, and gives up with all that
+//! the program said.
+
+mod running;
+mod tree;
+mod wire;
+mod world;
+
+mod channels;
+mod share;
