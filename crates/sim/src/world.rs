@@ -263,13 +263,13 @@ impl<'a> World<'a> {
         for action in actions {
             self.act(node, action);
         }
-        if let Some(at) = self.nodes[node].swarm.next_timeout() {
-            if self.nodes[node].tick_at.is_none_or(|old| at < old) {
-                let at = at.max(self.now);
-                self.nodes[node].tick_at = Some(at);
-                let event = Event::Tick;
-                self.after(at - self.now, Next::Tell { node, event });
-            }
+        let state = &mut self.nodes[node];
+        let due = state.swarm.next_timeout();
+        if let Some(at) = due.filter(|at| state.tick_at.is_none_or(|old| *at < old)) {
+            let at = at.max(self.now);
+            state.tick_at = Some(at);
+            let event = Event::Tick;
+            self.after(at - self.now, Next::Tell { node, event });
         }
         if stored {
             let progress = self.nodes[node].swarm.progress(KEY);

@@ -441,6 +441,9 @@ impl Content {
     /// The chunk is here: it is not expected from anybody else. Returns the
     /// requests that bring nothing more.
     pub(crate) fn arrive(&mut self, chunk: u32) -> Vec<RequestId> {
+        if self.have.contains(chunk) {
+            return Vec::new();
+        }
         self.arrived.insert(chunk);
         self.rarity.remove(chunk);
         let ids = self.flights.remove(&chunk).unwrap_or_default();
@@ -451,5 +454,120 @@ impl Content {
                 !asked.chunks.iter().any(awaited)
             })
             .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const CHUNKS: u32 = 6;
+
+    fn peer(n: u8) -> PeerId {
+        PeerId([n; 32])
+    }
+
+    /// Counts everything anew and compares.
+    fn check(content: &Content) {
+        assert_eq!(content.seeding, content.is_complete());
+        let missing: Vec<u32> = (0..CHUNKS).filter(|c| content.is_missing(*c)).collect();
+        assert_eq!(content.missing, missing.len() as u32);
+        for link in content.links.values() {
+            let count =
+                |fits: &dyn Fn(u32) -> bool| (0..CHUNKS).filter(|c| fits(*c)).count() as u32;
+            let known = |c: u32| link.theirs.contains(c) || link.sent.contains(c);
+            assert_eq!(link.known, count(&known));
+            assert_eq!(
+                link.useful,
+                count(&|c| content.have.contains(c) && !known(c))
+            );
+            let offered = |c: u32| link.theirs.contains(c) && content.is_missing(c);
+            assert_eq!(link.offers, count(&offered));
+        }
+        for chunk in 0..CHUNKS {
+            let holders = content.links.values();
+            let copies = holders.filter(|l| l.counts(chunk, content.seeding)).count();
+            assert_eq!(usize::from(content.rarity.copies(chunk)), copies);
+            assert_eq!(content.rarity.contains(chunk), content.is_member(chunk));
+        }
+        let owed: u64 = content.requests.values().map(|a| a.bytes).sum();
+        assert_eq!(content.asked, owed);
+        assert_eq!(
+            content.asked,
+            content.links.values().map(|l| l.asked).sum::<u64>()
+        );
+    }
+
+    fn ask(content: &mut Content, id: u64, from: PeerId, chunk: u32) {
+        let offered = content
+            .links
+            .get(&from)
+            .is_some_and(|l| l.theirs.contains(chunk));
+        if offered && content.rarity.contains(chunk) && !content.seeding {
+            let asked = Asked {
+                peer: from,
+                chunks: vec![chunk],
+                bytes: content.size(chunk),
+                mark: Default::default(),
+                due: Duration::ZERO,
+                progress_at: Duration::ZERO,
+            };
+            content.ask(RequestId(id), asked);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn the_counts_are_what_the_sets_say(
+            have in 0u32..64,
+            wanted in 0u32..64,
+            steps in proptest::collection::vec((0u8..15, 1u8..4, 0..CHUNKS), 0..80),
+        ) {
+            let bits = |bits: u32| {
+                let mut set = ChunkSet::new(CHUNKS);
+                for chunk in (0..CHUNKS).filter(|c| bits >> c & 1 == 1) {
+                    set.insert(chunk);
+                }
+                set
+            };
+            let sizes = (1..=CHUNKS).collect::<Vec<_>>().into();
+            let mut content = Content::new(sizes, bits(have), Some(bits(wanted)), Role::Member, 0);
+            for (id, (step, who, chunk)) in (0..).zip(steps) {
+                let who = peer(who);
+                match step {
+                    0 if !content.links.contains_key(&who) => {
+                        content.join(Duration::ZERO, who, Tier::Site);
+                    }
+                    1 => {
+                        content.leave(&who);
+                    }
+                    2 | 3 => content.peer_has(&who, chunk),
+                    4 => content.peer_lacks(&who, chunk),
+                    5 => content.peer_has_only(&who, ChunkSet::full(CHUNKS)),
+                    6 => content.peer_has_only(&who, bits(chunk * 7)),
+                    7 if content.have.contains(chunk) => content.send(&who, chunk),
+                    8 => content.unsend(&who, chunk),
+                    9 => content.suggest(&who, chunk),
+                    10 => content.forget_suggestions(&who),
+                    11 => {
+                        content.arrive(chunk);
+                        content.store(chunk);
+                    }
+                    12 => {
+                        content.lose(chunk);
+                    }
+                    13 => ask(&mut content, id, who, chunk),
+                    14 => {
+                        if let Some(request) = content.request_of(&who, chunk) {
+                            content.take_from_request(Duration::ZERO, request, chunk);
+                            content.requeue(chunk);
+                        }
+                    }
+                    _ => content.want(&bits(1 << chunk)),
+                }
+                check(&content);
+            }
+        }
     }
 }

@@ -204,12 +204,7 @@ impl Swarm {
                 link.rate.deliver(self.now, mark, u64::from(bytes));
             }
             // Here before it is taken off, so that it is not wanted again between.
-            let missing = content.is_missing(chunk);
-            let idle = if missing {
-                content.arrive(chunk)
-            } else {
-                Vec::new()
-            };
+            let idle = content.arrive(chunk);
             content.take_from_request(self.now, id, chunk);
             for request in idle.into_iter().filter(|i| *i != id) {
                 if let Some(asked) = content.forget_request(request) {

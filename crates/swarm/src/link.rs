@@ -32,7 +32,7 @@ pub(crate) struct Link {
     pub(crate) declined: bool,
     /// Credit granted and not used, in bytes.
     pub(crate) credit: u64,
-    /// When the oldest unused credit was granted.
+    /// When it last used credit, or got some while it had none.
     pub(crate) credit_at: Duration,
     /// Bytes requested by it and not acknowledged.
     pub(crate) owed: u64,

@@ -75,7 +75,7 @@ pub(crate) struct DeliveryRate {
 }
 
 /// When an answer started, and what had been delivered by then.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Default, Clone, Copy)]
 pub(crate) struct Mark {
     pub(crate) at: Duration,
     delivered: u64,

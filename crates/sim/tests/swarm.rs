@@ -1,0 +1,153 @@
+//! What a swarm achieves, in virtual time.
+
+use std::time::Duration;
+
+use samara_sim::{Behaviour, Fault, Outcome, Scenario, When};
+use samara_swarm::Offence;
+
+/// 40 Mbit/s in bytes a second.
+const SLOW: f64 = 40e6 / 8.0;
+/// 10 Gbit/s in bytes a second.
+const FAST: f64 = 10e9 / 8.0;
+
+fn equal(peers: usize, chunks: u32) -> Scenario {
+    Scenario::equal(peers, chunks, 64 * 1024, SLOW, SLOW)
+}
+
+fn assert_near_bound(outcome: &Outcome, last: f64, copies: f64) {
+    assert!(outcome.is_complete());
+    assert!(
+        outcome.last() >= 1.0,
+        "faster than fluid: {}",
+        outcome.last()
+    );
+    assert!(outcome.last() <= last, "last after {} T*", outcome.last());
+    assert!(
+        outcome.copies(0) <= copies,
+        "seeder sent {} copies",
+        outcome.copies(0)
+    );
+}
+
+#[test]
+fn three_receivers_are_done_near_the_fluid_bound() {
+    assert_near_bound(&equal(3, 1024).run(), 1.02, 1.02);
+}
+
+#[test]
+fn eight_receivers_are_done_near_the_fluid_bound() {
+    assert_near_bound(&equal(8, 1024).run(), 1.03, 1.03);
+}
+
+#[test]
+fn sixteen_receivers_are_done_near_the_fluid_bound() {
+    assert_near_bound(&equal(16, 1024).run(), 1.05, 1.05);
+}
+
+#[test]
+fn distance_costs_little() {
+    let scenario = Scenario {
+        rtt: Duration::from_millis(40),
+        ..equal(8, 1024)
+    };
+    assert_near_bound(&scenario.run(), 1.05, 1.05);
+}
+
+#[test]
+fn one_receiver_on_a_fast_link_never_lets_it_run_dry() {
+    let scenario = Scenario {
+        rtt: Duration::from_micros(100),
+        ..Scenario::equal(1, 4096, 64 * 1024, FAST, FAST)
+    };
+    assert_near_bound(&scenario.run(), 1.0 / 0.95, 1.0);
+}
+
+#[test]
+fn one_receiver_far_away_never_lets_the_link_run_dry() {
+    let scenario = Scenario {
+        rtt: Duration::from_millis(100),
+        ..Scenario::equal(1, 2048, 64 * 1024, SLOW, SLOW)
+    };
+    assert_near_bound(&scenario.run(), 1.05, 1.0);
+}
+
+#[test]
+fn who_sends_garbage_is_banned_and_everyone_else_completes() {
+    let mut scenario = equal(6, 256);
+    scenario.nodes[3].behaviour = Behaviour::Garbage;
+    let outcome = scenario.run();
+    assert!(outcome.is_complete());
+    let victims = outcome.bans.len();
+    assert!(victims > 0);
+    for (_, banned, offence) in &outcome.bans {
+        assert_eq!((*banned, *offence), (3, Offence::BadChunks));
+    }
+    // Banned by all but the seeder, which asks nobody for anything, it has to get
+    // its copy from there; the others do not wait for it.
+    let mut honest = outcome.finished.clone();
+    honest.remove(3);
+    let last = honest.iter().flatten().max().unwrap().as_secs_f64();
+    let bound = outcome.bound.as_secs_f64();
+    assert!(last <= 1.35 * bound, "the honest after {} T*", last / bound);
+}
+
+#[test]
+fn a_chunk_whose_only_holder_vanishes_is_injected_again() {
+    let mut scenario = equal(4, 128);
+    // Its first chunks came from the seeder, and nobody else has had time to take them.
+    scenario.faults.push(Fault {
+        node: 2,
+        when: When::Stored(2),
+    });
+    let outcome = scenario.run();
+    assert!(outcome.gone[2] && outcome.is_complete());
+    assert!(outcome.copies(0) >= 1.0 + 1.0 / 128.0);
+}
+
+#[test]
+fn everybody_completes_after_the_seeder_left_with_exactly_one_copy_sent() {
+    for seed in 1..=4 {
+        let mut scenario = equal(8, 256);
+        scenario.seed = seed;
+        scenario.faults.push(Fault {
+            node: 0,
+            when: When::Sent(256),
+        });
+        let outcome = scenario.run();
+        assert!(outcome.gone[0] && outcome.is_complete(), "seed {seed}");
+    }
+}
+
+#[test]
+fn credit_of_those_who_do_not_use_it_is_taken_back() {
+    // More idlers than the seeder has places.
+    let mut scenario = equal(20, 64);
+    for node in &mut scenario.nodes[1..=18] {
+        node.behaviour = Behaviour::Idler;
+    }
+    scenario.give_up = Duration::from_secs(60);
+    let outcome = scenario.run();
+    assert!(outcome.finished[19].is_some() && outcome.finished[20].is_some());
+}
+
+#[test]
+fn who_never_answers_delays_nobody_for_long() {
+    let mut scenario = equal(5, 256);
+    scenario.nodes[2].behaviour = Behaviour::Mute;
+    let outcome = scenario.run();
+    assert!(outcome.is_complete());
+    assert!(outcome.last() <= 2.5, "last after {} T*", outcome.last());
+}
+
+#[test]
+fn the_same_seed_gives_the_same_trace_and_another_another() {
+    let run = |seed| {
+        Scenario {
+            seed,
+            ..equal(8, 128)
+        }
+        .run()
+    };
+    assert_eq!(run(7), run(7));
+    assert_ne!(run(7).trace, run(8).trace);
+}

@@ -1,0 +1,220 @@
+use std::time::Duration;
+
+use samara_content::ChunkSet;
+use samara_swarm::{
+    Action, Config, ContentKey, Event, Message, Offence, Role, Tier,
+    limits::{MAX_REFUSALS, MAX_REQUEST_CHUNKS},
+};
+
+use crate::node::*;
+
+const MS: Duration = Duration::from_millis(1);
+
+/// Serves one peer at a time.
+fn one_slot() -> Node {
+    Node::new(Config {
+        upload_slots: 1,
+        ..Config::default()
+    })
+}
+
+#[test]
+fn requests_need_credit_and_answers_renew_it() {
+    let mut node = Node::seeder(8);
+    node.join(A);
+    assert!(is_refused(&node.ask(A, &[0])));
+    let out = node.hear(A, Message::Want(8000));
+    assert_eq!(grants(&out).iter().map(|(_, b)| b).sum::<u64>(), 2000);
+    assert!(is_refused(&node.ask(A, &[0, 1, 2])), "which forfeits it");
+    node.hear(A, Message::Want(8000));
+    assert!(is_served(&node.ask(A, &[0, 1])));
+    assert!(!grants(&node.deliver(A, &[0, 1], MS)).is_empty());
+}
+
+#[test]
+fn a_request_names_a_bounded_number_of_chunks() {
+    let most = MAX_REQUEST_CHUNKS as u32;
+    for (asked, served) in [(most, true), (most + 1, false)] {
+        // Many chunks of a byte, so that the credit for two average ones covers them.
+        let mut given = Given::new(200, ChunkSet::full(200));
+        given.sizes[..100].fill(1);
+        let mut node = Node::with(given);
+        node.join(A);
+        node.hear(A, Message::Want(8000));
+        let chunks: Vec<u32> = (0..asked).collect();
+        assert_eq!(is_served(&node.ask(A, &chunks)), served);
+    }
+}
+
+#[test]
+fn a_chunk_is_sent_twice_to_one_peer_and_not_again() {
+    let mut node = Node::seeder(64);
+    node.join(A);
+    node.hear(A, Message::Want(64_000));
+    for served in [true, true, false] {
+        assert_eq!(is_served(&node.ask(A, &[5])), served);
+        if served {
+            node.deliver(A, &[5], MS);
+        }
+    }
+}
+
+#[test]
+fn who_keeps_asking_without_credit_is_banned() {
+    let mut node = Node::seeder(8);
+    node.join(A);
+    for _ in 0..MAX_REFUSALS {
+        let out = node.ask(A, &[0]);
+        assert!(is_refused(&out) && out.len() == 1);
+    }
+    assert!(node.ask(A, &[0]).contains(&Action::Punish {
+        peer: A,
+        offence: Offence::Flood,
+    }));
+}
+
+#[test]
+fn a_peer_that_got_a_bad_chunk_has_ours_checked_once() {
+    let mut node = Node::seeder(4);
+    node.join(A);
+    node.hear(A, Message::Want(4000));
+    let recheck = Action::Recheck { key: KEY, chunk: 2 };
+    let told = |node: &mut Node| node.hear(A, Message::BadChunk(2)).contains(&recheck);
+    assert!(!told(&mut node), "it never got it");
+    node.ask(A, &[2]);
+    assert!(told(&mut node));
+    assert!(!told(&mut node));
+}
+
+#[test]
+fn unused_credit_is_taken_back_and_granted_ever_more_rarely() {
+    let mut node = Node::seeder(8);
+    node.join(A);
+    assert!(!grants(&node.hear(A, Message::Want(8000))).is_empty());
+    node.wait(700 * MS);
+    assert!(is_refused(&node.ask(A, &[0])), "too late");
+    let later = grants(&node.wait(Duration::from_secs(120))).len();
+    assert!((2..=20).contains(&later), "{later} grants in two minutes");
+}
+
+#[test]
+fn a_place_goes_to_somebody_else_when_its_peer_takes_nothing() {
+    let mut node = one_slot();
+    node.add(Given::new(8, ChunkSet::full(8)));
+    node.join(A);
+    node.join(B);
+    node.hear(A, Message::Want(8000));
+    node.ask(A, &[0, 1]);
+    assert!(grants(&node.hear(B, Message::Want(8000))).is_empty());
+    let out = node.wait(Duration::from_secs(4));
+    assert!(grants(&out).iter().all(|(peer, _)| *peer == B));
+    assert!(!grants(&out).is_empty());
+}
+
+#[test]
+fn who_has_least_is_served_first_and_a_liar_gains_nothing() {
+    let mut node = one_slot();
+    node.add(Given::new(64, ChunkSet::full(64)));
+    // A announces four chunks; B announces nothing, ever, but was sent eight.
+    node.join_with(A, set(64, 0..4));
+    node.join(B);
+    node.hear(B, Message::Want(64_000));
+    for chunk in 0..8 {
+        assert!(is_served(&node.ask(B, &[chunk])));
+        node.deliver(B, &[chunk], 200 * MS);
+    }
+    node.join(C);
+    node.hear(A, Message::Want(60_000));
+    let out = node.hear(B, Message::Release(2000));
+    assert_eq!(grants(&out)[0].0, A);
+    node.hear(B, Message::Want(56_000));
+    // C has nothing, and comes first when the place is free again.
+    node.hear(C, Message::Want(64_000));
+    let out = node.hear(A, Message::Release(2000));
+    assert_eq!(grants(&out)[0].0, C);
+}
+
+#[test]
+fn a_fifth_of_the_grants_goes_by_turns() {
+    let mut node = one_slot();
+    node.add(Given::new(64, ChunkSet::full(64)));
+    node.join_with(A, set(64, 0..60));
+    node.join(B);
+    node.hear(B, Message::Want(64_000));
+    node.hear(A, Message::Want(4000));
+    let mut last = B;
+    for _ in 0..20 {
+        let out = node.hear(last, Message::Release(2000));
+        node.hear(last, Message::Want(4000));
+        last = grants(&out).first().map_or(last, |(peer, _)| *peer);
+        if last == A {
+            return;
+        }
+    }
+    panic!("A, which has nearly everything, was never served");
+}
+
+#[test]
+fn a_seeder_suggests_what_it_has_not_handed_out() {
+    let suggested = |out: &[Action]| -> Vec<u32> {
+        let chunks = |(_, msg)| match msg {
+            Message::Grant { suggested, .. } => suggested,
+            _ => vec![],
+        };
+        messages(out).into_iter().flat_map(chunks).collect()
+    };
+    let mut node = Node::seeder(4);
+    node.join(A);
+    node.join(B);
+    let to_a = suggested(&node.hear(A, Message::Want(4000)));
+    let to_b = suggested(&node.hear(B, Message::Want(4000)));
+    let mut all = [to_a.clone(), to_b].concat();
+    all.sort();
+    assert_eq!(all, [0, 1, 2, 3], "to each something else");
+    // A goes with what only it had: that is the first that is handed out again.
+    node.ask(A, &to_a);
+    node.deliver(A, &to_a, MS);
+    node.tell(Event::Disconnected { peer: A });
+    node.join(C);
+    let mut again = suggested(&node.hear(C, Message::Want(4000)));
+    again.sort();
+    let mut lost = to_a;
+    lost.sort();
+    assert_eq!(again, lost);
+}
+
+#[test]
+fn the_more_important_content_is_served_first() {
+    let urgent = ContentKey(2);
+    let mut node = one_slot();
+    node.add(Given::new(8, ChunkSet::full(8)));
+    node.add(Given {
+        key: urgent,
+        priority: 9,
+        ..Given::new(8, ChunkSet::full(8))
+    });
+    for (key, peer) in [(KEY, A), (KEY, B), (urgent, C)] {
+        let tier = Tier::Site;
+        node.tell(Event::PeerJoined { key, peer, tier });
+    }
+    assert_eq!(grants(&node.hear(A, Message::Want(8000)))[0].0, A);
+    node.hear(B, Message::Want(8000));
+    node.tell(Event::Message {
+        peer: C,
+        key: urgent,
+        msg: Message::Want(8000),
+    });
+    let out = node.hear(A, Message::Release(2000));
+    assert_eq!(grants(&out)[0].0, C);
+}
+
+#[test]
+fn a_leech_serves_nobody() {
+    let mut node = Node::with(Given {
+        role: Role::Leech,
+        ..Given::new(4, ChunkSet::full(4))
+    });
+    node.join(A);
+    assert!(grants(&node.hear(A, Message::Want(4000))).is_empty());
+    assert!(is_refused(&node.ask(A, &[0])));
+}
