@@ -42,6 +42,7 @@ See it work:
   demo          Distribute something real between several nodes on this machine
   help          Explain a command
 
+Options:
 {options}{after-help}";
 
 const OVERVIEW_END: &str = "\
