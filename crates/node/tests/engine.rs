@@ -359,6 +359,48 @@ async fn a_newsletter_is_read_after_its_publisher_has_gone() {
     assert_eq!(fs::read(path).unwrap(), noise(50_000, 5));
 }
 
+#[tokio::test]
+async fn a_record_reaches_those_who_wait_for_it_at_once() {
+    let a = Node::start(Mode::Node).await;
+    a.ask(Request::ChannelCreate {
+        name: "news".into(),
+    })
+    .await;
+    let link = link_of(&a, "news").await;
+    let b = Node::start(Mode::Node).await;
+    let request = Request::Subscribe {
+        link,
+        into: None,
+        once: true,
+        wait: false,
+        mirror: false,
+    };
+    let done = b.ask(request).await;
+    assert_eq!(done.last(), Some(&Event::Done), "{done:?}");
+    a.ask(Request::Post {
+        channel: "news".into(),
+        subject: Some("now".into()),
+        body: "text".into(),
+        attach: vec![],
+    })
+    .await;
+    // Well below the 45 s after which reconciliation would bring it.
+    tokio::time::timeout(Duration::from_secs(20), async {
+        loop {
+            let request = Request::Read {
+                channel: None,
+                issue: None,
+            };
+            if matches!(b.ask(request).await.first(), Some(Event::Issue { .. })) {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    })
+    .await
+    .expect("the issue did not arrive");
+}
+
 async fn link_of(node: &Node, channel: &str) -> String {
     let request = Request::Link {
         channel: channel.into(),
