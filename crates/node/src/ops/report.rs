@@ -222,7 +222,7 @@ pub(super) async fn forget(context: &Context, what: &str) -> Result<(), EngineEr
             .await?;
     }
     let going = contents.clone();
-    let held = context.core().call(|core| held_channels(core)).await?;
+    let held = context.core().call(held_channels).await?;
     let data_dir = context.data_dir().to_owned();
     let freed = context
         .blocking(move |store| {
