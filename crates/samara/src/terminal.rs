@@ -22,7 +22,7 @@ pub(crate) fn line(text: &str) -> String {
     clean(text, false)
 }
 
-/// Foreign text as a body: as [`line`], with its line breaks and tabs.
+/// Foreign text as a body: as [`line()`], with its line breaks and tabs.
 pub(crate) fn body(text: &str) -> String {
     clean(text, true)
 }
