@@ -90,12 +90,13 @@ pub fn is_last(event: &Event) -> bool {
     matches!(event, Event::Done | Event::Error { .. })
 }
 
-/// Serves the socket until `stop`; removes it then.
+/// Serves the socket until `stop`. Whoever stops [`remove`]s it: no task of the
+/// runtime is sure to run once the node's end has begun.
 pub(crate) fn serve(engine: &Engine, stop: CancellationToken) -> Result<(), EngineError> {
     let full = engine.data_dir().join(SOCKET_NAME);
     let path = SocketPath::of(engine.data_dir()).map_err(|e| EngineError::disk(&full, &e))?;
-    // The directory's lock is ours: whatever lies there was left behind.
-    let _ = std::fs::remove_file(&full);
+    // Whatever lies there was left behind.
+    remove(engine.data_dir());
     let listener = UnixListener::bind(path.as_ref()).map_err(|e| EngineError::disk(&full, &e))?;
     std::fs::set_permissions(&full, std::fs::Permissions::from_mode(0o600))
         .map_err(|e| EngineError::disk(&full, &e))?;
@@ -123,9 +124,13 @@ pub(crate) fn serve(engine: &Engine, stop: CancellationToken) -> Result<(), Engi
                 }
             });
         }
-        let _ = std::fs::remove_file(&full);
     });
     Ok(())
+}
+
+/// Removes the socket. The directory's lock must be ours.
+pub(crate) fn remove(data_dir: &Path) {
+    let _ = std::fs::remove_file(data_dir.join(SOCKET_NAME));
 }
 
 async fn answer(engine: Engine, stream: UnixStream, stop: CancellationToken) -> io::Result<()> {

@@ -276,14 +276,21 @@ fn run(
         }
     };
     let handle = runtime.handle().clone();
+    let data_dir = config.data_dir.clone();
     runtime.block_on(async move {
         match start(config, mode, handle, &stop) {
             Ok((core, queue, up)) => {
                 let mode_stop = stop.clone();
+                // Holds the directory's lock until the socket is gone.
+                let store = up.store.clone();
                 if started.send(Ok(up)).is_ok() {
                     core.run(queue).await;
                 }
                 mode_stop.cancel();
+                if mode != Mode::Offline {
+                    control::remove(&data_dir);
+                }
+                drop(store);
             }
             Err(error) => {
                 let _ = started.send(Err(error));
