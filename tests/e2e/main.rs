@@ -11,4 +11,8 @@ mod wire;
 mod world;
 
 mod channels;
+mod disk;
+mod pages;
+mod refusals;
 mod share;
+mod whole;

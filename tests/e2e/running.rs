@@ -184,6 +184,7 @@ impl Ended {
         let error = self.event("error");
         assert_eq!(error["kind"], kind, "{self:#?}");
         assert_eq!(self.events.last(), Some(error), "{self:#?}");
+        assert!(self.stderr.lines().count() <= 1, "{self:#?}");
         let message = error["message"].as_str().expect("a text").to_owned();
         assert!(
             !message.is_empty() && !message.contains('\n'),

@@ -1,0 +1,95 @@
+//! The demonstration, and the identity's ways in and out.
+
+use std::fs;
+
+use crate::{
+    running::Running,
+    tree::{self, assert_nothing_in},
+    world::{World, string, text},
+};
+
+#[test]
+fn the_demo_shows_itself_and_leaves_nothing_behind() {
+    let world = World::new();
+    let a = world.peer("a");
+    let (source, temporary) = (a.path("tree"), a.path("temporary"));
+    tree::make(&source);
+    fs::create_dir(&temporary).unwrap();
+    let mut command = a.command(["demo", text(&source)]);
+    command.env("TMPDIR", &temporary);
+    let ended = Running::start(command).end().ok();
+    let demo = ended.event("demo");
+    assert_eq!(demo["bytes"], tree::MADE_BYTES);
+    assert_eq!(demo["members"].as_array().unwrap().len(), 4, "{demo}");
+    assert_nothing_in(&temporary);
+    assert!(!a.data_dir().exists());
+}
+
+#[test]
+fn the_demo_cleans_up_when_it_is_broken_off() {
+    let world = World::new();
+    let a = world.peer("a");
+    let (source, temporary) = (a.path("tree"), a.path("temporary"));
+    fs::create_dir_all(&source).unwrap();
+    // Long enough to be broken off in its middle.
+    let file = fs::File::create(source.join("holes")).unwrap();
+    file.set_len(4 << 30).unwrap();
+    fs::create_dir(&temporary).unwrap();
+    let mut command = a.command(["demo", text(&source)]);
+    command.env("TMPDIR", &temporary);
+    let demo = Running::start(command);
+    crate::running::poll("its folder", || {
+        fs::read_dir(&temporary).unwrap().next().is_some()
+    });
+    let ended = demo.interrupt();
+    assert_eq!(ended.status, Some(130), "{ended:?}");
+    assert_nothing_in(&temporary);
+}
+
+#[test]
+fn an_identity_moves_with_its_password() {
+    let world = World::new();
+    let (a, b) = (world.peer("a"), world.peer("b"));
+    let id = string(&a.ask(&["id"], "id")["peer_id"]);
+    assert_eq!(id.len(), 52);
+    let (file, password, wrong) = (
+        world.path("id"),
+        world.path("password"),
+        world.path("wrong"),
+    );
+    fs::write(&password, "correct horse\n").unwrap();
+    fs::write(&wrong, "correct hose\n").unwrap();
+    let export = [
+        "id",
+        "export",
+        text(&file),
+        "--password-file",
+        text(&password),
+    ];
+    a.run(&export).ok();
+    a.run(&export).failed("exists", 10);
+    assert_ne!(b.ask(&["id"], "id")["peer_id"], id);
+    b.run(&["id", "import", text(&file), "--password-file", text(&wrong)])
+        .failed("denied", 16);
+    assert_ne!(b.ask(&["id"], "id")["peer_id"], id);
+    let imported = b
+        .run(&[
+            "id",
+            "import",
+            text(&file),
+            "--password-file",
+            text(&password),
+        ])
+        .ok();
+    assert_eq!(imported.event("imported")["peer_id"], id);
+    assert_eq!(b.ask(&["id"], "id")["peer_id"], id);
+    fs::write(&file, "something else").unwrap();
+    b.run(&[
+        "id",
+        "import",
+        text(&file),
+        "--password-file",
+        text(&password),
+    ])
+    .failed("usage", 2);
+}
