@@ -189,7 +189,7 @@ pub(crate) enum Command {
         /// The link, as `samara share` or `samara link` printed it
         link: String,
     },
-    /// Fetch the newest content of a link, verified, as DIR/<its name>.
+    /// Fetch the newest content of a link, verified, as DIR/NAME.
     ///
     /// Run again it resumes; what is on the disk already is not fetched again. A destination with
     /// other content is left alone unless --force is given.
@@ -217,7 +217,7 @@ pub(crate) enum Command {
     /// Follow a channel.
     ///
     /// Stores the subscription; a running node (`samara node`) follows it: a release appears whole as
-    /// DIR/<version>/<name>, DIR/current is switched to it at once, issues appear in `samara read`.
+    /// DIR/VERSION/NAME, DIR/current is switched to it at once, issues appear in `samara read`.
     #[command(
         after_help = "Examples:\n  samara subscribe samara:abc... --into /opt/product\n  \
         samara subscribe samara:abc... --into /opt/product --once      for cron and scripts"
