@@ -13,6 +13,7 @@ mod world;
 mod channels;
 mod disk;
 mod pages;
+mod real;
 mod refusals;
 mod share;
 mod whole;
