@@ -47,10 +47,17 @@ pub async fn ask(
         };
         let last = match outcome {
             Ok(last) => last,
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Some(
+                EngineError::new(
+                    ErrorKind::Interrupted,
+                    "the node that runs on this data directory stopped; run the command again",
+                )
+                .into(),
+            ),
             Err(error) => Some(
                 EngineError::new(
                     ErrorKind::Internal,
-                    format!("the running node broke off the answer: {error}"),
+                    format!("the control socket failed: {error}"),
                 )
                 .into(),
             ),

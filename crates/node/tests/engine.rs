@@ -401,6 +401,27 @@ async fn a_record_reaches_those_who_wait_for_it_at_once() {
     .expect("the issue did not arrive");
 }
 
+#[tokio::test]
+async fn names_are_bounded_and_long_file_names_are_shared_all_the_same() {
+    let a = Node::start(Mode::Online).await;
+    for bad in ["", "  ", "a\nb", &"x".repeat(65)] {
+        let request = Request::ChannelCreate { name: bad.into() };
+        assert_eq!(failure(&a.ask(request).await), ErrorKind::Usage, "{bad:?}");
+    }
+    let request = Request::ChannelCreate {
+        name: "x".repeat(64),
+    };
+    assert_eq!(a.ask(request).await.last(), Some(&Event::Done));
+    let file = a.path(&"ä".repeat(120));
+    fs::write(&file, b"long").unwrap();
+    let (link, _events, cancel) = a.share(&file).await;
+    let b = Node::start(Mode::Online).await;
+    complete(&b.get(&link, &b.path("out")).await);
+    let there = b.path("out").join(file.file_name().unwrap());
+    assert_eq!(fs::read(there).unwrap(), b"long");
+    cancel.cancel();
+}
+
 async fn link_of(node: &Node, channel: &str) -> String {
     let request = Request::Link {
         channel: channel.into(),

@@ -17,7 +17,7 @@ use samara_wire::{ChannelId, ContentId, PeerId, RecordId};
 use serde::{Deserialize, Serialize};
 
 use super::Known;
-use crate::{EngineError, api::ErrorKind};
+use crate::{EngineError, api::ErrorKind, limits};
 
 /// Where a channel's own small things are kept in the store.
 pub(crate) const CHANNEL_SETTINGS: &str = "channel";
@@ -288,6 +288,8 @@ pub(crate) fn graph_config(me: PeerId) -> Result<Config, EngineError> {
     crate::identity::random(&mut seed)?;
     let mut config = Config::new(me, u64::from_le_bytes(seed));
     config.target_neighbours = TARGET_NEIGHBOURS;
+    // Who is connected may be a neighbour: the connections have a bound already.
+    config.max_neighbours = limits::MAX_CONNECTIONS;
     Ok(config)
 }
 

@@ -168,13 +168,12 @@ impl Core {
             peer: self.me,
             addrs: own.to_vec(),
         }];
-        peers.extend(channel.graph.known_peers().map(|known| LinkPeer {
+        let others = channel.graph.known_peers().filter(|p| p.peer() != self.me);
+        peers.extend(others.take(LINK_PEERS).map(|known| LinkPeer {
             peer: known.peer(),
             addrs: known.addrs().to_vec(),
         }));
         peers.retain(|p| !p.addrs.is_empty());
-        peers.dedup_by_key(|p| p.peer);
-        peers.truncate(LINK_PEERS);
         Some(WayIn::new(id, charter, &peers).to_string())
     }
 
@@ -390,7 +389,12 @@ impl Core {
                 self.notify();
             }
             Action::Connect { peer, addrs } => self.learn_peer(id, peer, &addrs, false),
-            Action::Drop { peer, .. } => self.leave_one(id, peer),
+            Action::Drop { peer, .. } => {
+                self.leave_one(id, peer);
+                if let Some(link) = self.sessions.get(&peer) {
+                    link.session.send(&Control::NoChannel { channel: id });
+                }
+            }
             Action::Fault { peer, fault } => {
                 tracing::warn!(peer = %peer.short(), %fault, "graph");
                 self.metrics
@@ -499,7 +503,7 @@ impl Core {
 }
 
 /// Members besides ourselves that a link names.
-const LINK_PEERS: usize = 6;
+const LINK_PEERS: usize = 5;
 
 fn decode_remembered(value: &[u8]) -> Result<(ChannelId, PeerAddress), ()> {
     let (id, address) = value.split_first_chunk::<32>().ok_or(())?;

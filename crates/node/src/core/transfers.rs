@@ -23,6 +23,10 @@ const SYNC_EVERY: Duration = Duration::from_millis(100);
 /// A slow disk is left alone for this many times as long as its last sync took.
 const SYNC_REST: u32 = 10;
 
+/// A whole content that no peer takes part in is let go after this long; it comes
+/// back when somebody asks.
+const IDLE: Duration = Duration::from_secs(60);
+
 /// A content that this node exchanges with others.
 #[derive(Debug)]
 pub(crate) struct Transfer {
@@ -45,6 +49,8 @@ pub(crate) struct Transfer {
     pub(crate) up: Rate,
     /// When bytes last came in.
     pub(crate) last_progress: Instant,
+    /// When a peer last took part.
+    last_company: Instant,
     finishing: bool,
     dirty: bool,
     syncing: bool,
@@ -120,6 +126,7 @@ impl Core {
                 down: Rate::default(),
                 up: Rate::default(),
                 last_progress: now,
+                last_company: now,
                 finishing: false,
                 dirty: false,
                 syncing: false,
@@ -530,6 +537,7 @@ impl Core {
         for (peer, rtt) in samples {
             self.swarm_event(Event::PathSample { peer, rtt });
         }
+        self.retire_idle();
         self.metrics.store_bytes.set(self.store.used() as i64);
         let mut records = 0;
         for channel in self.channels.values_mut() {
@@ -544,6 +552,23 @@ impl Core {
             }
         }
         self.metrics.records.set(records as i64);
+    }
+
+    /// Lets transfers go that are whole and without company, so that a node with
+    /// very many contents keeps only those in memory that somebody wants.
+    fn retire_idle(&mut self) {
+        let mut idle = Vec::new();
+        for (key, transfer) in &mut self.transfers {
+            let alone = self.swarm.progress(*key).is_none_or(|p| p.peers == 0);
+            if !alone || !transfer.finished || transfer.dirty || transfer.syncing {
+                transfer.last_company = Instant::now();
+            } else if transfer.last_company.elapsed() >= IDLE {
+                idle.push(*key);
+            }
+        }
+        for key in idle {
+            self.remove_transfer(key);
+        }
     }
 
     /// Chunk bytes sent to a peer.

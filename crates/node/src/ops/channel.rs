@@ -13,6 +13,18 @@ use crate::{
     engine, identity,
 };
 
+/// Longest name of a channel, in bytes.
+const MAX_NAME: usize = 64;
+
+/// As much of a file's name as fits a channel's.
+pub(super) fn short_name(name: &str) -> String {
+    let mut short: String = name.chars().filter(|c| !c.is_control()).collect();
+    while short.len() > MAX_NAME {
+        short.pop();
+    }
+    short
+}
+
 /// Makes a channel that this node's identity owns, and keeps it.
 pub(super) async fn new_channel(
     context: &Context,
@@ -53,6 +65,12 @@ pub(super) async fn new_channel(
 }
 
 pub(super) async fn create(context: &Context, name: &str) -> Result<(), EngineError> {
+    if name.trim().is_empty() || name.len() > MAX_NAME || name.chars().any(char::is_control) {
+        return Err(EngineError::new(
+            ErrorKind::Usage,
+            format!("a channel's name has 1 to {MAX_NAME} bytes and no control characters"),
+        ));
+    }
     let wanted = name.to_owned();
     let taken = context
         .core()
@@ -116,6 +134,16 @@ pub(super) async fn link(context: &Context, channel: &str) -> Result<(), EngineE
     let text = channel.to_owned();
     let listen = context.config().listen;
     let store = context.store().clone();
+    let unknown = listen.is_none_or(|addr| addr.port() == 0) && engine::last_port(&store).is_none();
+    if context.engine.listen.is_none() && unknown {
+        context
+            .emit(Event::Warning {
+                message: format!(
+                    "no node has run here yet: the link names port {DEFAULT_PORT}; ask again when `samara node` runs"
+                ),
+            })
+            .await;
+    }
     let link = context
         .core()
         .call(move |core| {

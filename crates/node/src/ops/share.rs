@@ -13,7 +13,11 @@ use samara_graph::{Kind, body};
 use samara_store::{Batch, Content, ImportOptions};
 use samara_wire::ChannelId;
 
-use super::{Context, channel::new_channel, publish::content_ref};
+use super::{
+    Context,
+    channel::{new_channel, short_name},
+    publish::content_ref,
+};
 use crate::{
     EngineError,
     api::Event,
@@ -140,7 +144,7 @@ async fn channel_of(context: &Context, path: &Path, name: &str) -> Result<Channe
             return Ok(id);
         }
     }
-    let id = new_channel(context, name, ChannelMeta::new(Role::Share)).await?;
+    let id = new_channel(context, &short_name(name), ChannelMeta::new(Role::Share)).await?;
     context
         .blocking(move |store| {
             let mut batch = Batch::new();
