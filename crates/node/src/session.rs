@@ -15,6 +15,7 @@ use crate::{
     core::Input,
     limits,
     message::{Ask, Control},
+    transport,
 };
 
 /// Why a connection was closed, as its QUIC application error code.
@@ -263,6 +264,7 @@ pub(crate) async fn open_request(
     connection: &Connection,
     ask: &Ask,
 ) -> Result<(SendStream, RecvStream), quinn::WriteError> {
+    transport::expect_answers(connection);
     let (mut send, recv) = connection.open_bi().await?;
     send.write_all(&ask.encode()).await?;
     let _ = send.finish();

@@ -20,8 +20,12 @@ use crate::{EngineError, api::ErrorKind, config::DEFAULT_PORT, limits, restart, 
 const SOCKET_BUFFER: usize = 8 << 20;
 /// Unread bytes that one stream may have waiting here.
 const STREAM_WINDOW: u32 = 8 << 20;
-/// Unread bytes that one connection may have waiting here: 1 Gbit/s over 100 ms.
+/// Unread bytes that one connection may have waiting here once we asked it for
+/// something: 1 Gbit/s over 100 ms.
 const CONNECTION_WINDOW: u32 = 12 << 20;
+/// The same before: a stranger's bytes wait here too, in order or not, as often as
+/// there are connections.
+const STRANGER_WINDOW: u32 = 256 << 10;
 /// Unacknowledged bytes that one connection may hold here.
 const SEND_WINDOW: u64 = 12 << 20;
 /// Largest datagram that path MTU discovery tries. Ten segments of it must stay
@@ -130,7 +134,7 @@ fn transport_config() -> TransportConfig {
     let mut config = TransportConfig::default();
     config
         .stream_receive_window(VarInt::from_u32(STREAM_WINDOW))
-        .receive_window(VarInt::from_u32(CONNECTION_WINDOW))
+        .receive_window(VarInt::from_u32(STRANGER_WINDOW))
         .send_window(SEND_WINDOW)
         .send_fairness(false)
         .max_concurrent_bidi_streams(VarInt::from_u32(limits::MAX_OPEN_REQUESTS))
@@ -141,6 +145,11 @@ fn transport_config() -> TransportConfig {
         .ack_frequency_config(Some(ack))
         .mtu_discovery_config(Some(mtu));
     config
+}
+
+/// Makes room for answers, on a connection that is about to be asked for some.
+pub(crate) fn expect_answers(connection: &quinn::Connection) {
+    connection.set_receive_window(VarInt::from_u32(CONNECTION_WINDOW));
 }
 
 fn udp_socket(addr: SocketAddr) -> io::Result<UdpSocket> {
@@ -157,4 +166,43 @@ fn udp_socket(addr: SocketAddr) -> io::Result<UdpSocket> {
         }
     }
     Ok(socket.into())
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// An endpoint with an identity of its own.
+    pub(crate) fn endpoint(seed: u8) -> Transport {
+        let any = "127.0.0.1:0".parse().unwrap();
+        Transport::bind(&SigningKey::from_bytes(&[seed; 32]), Some(any), None).unwrap()
+    }
+
+    /// Both ends of a connection: who was dialled, and who dialled.
+    pub(crate) async fn pair() -> (quinn::Connection, quinn::Connection) {
+        let (server, client) = (endpoint(1), endpoint(2));
+        let dialled = client.endpoint.connect(server.addr, tls::SERVER_NAME);
+        let accepted = async { server.endpoint.accept().await.unwrap().await.unwrap() };
+        let (dialled, accepted) = tokio::join!(dialled.unwrap(), accepted);
+        (accepted, dialled.unwrap())
+    }
+
+    #[tokio::test]
+    async fn a_stranger_s_bytes_take_little_room_until_it_is_asked() {
+        let (ours, stranger) = pair().await;
+        let mut stream = stranger.open_uni().await.unwrap();
+        let mut sent = async || {
+            let mut sent = 0;
+            let wait = Duration::from_millis(300);
+            // Nobody reads.
+            while let Ok(n) = tokio::time::timeout(wait, stream.write(&[0; 64 << 10])).await {
+                sent += n.unwrap();
+            }
+            sent
+        };
+        assert_eq!(sent().await, STRANGER_WINDOW as usize);
+        expect_answers(&ours);
+        // Then the stream's own window is the bound.
+        assert_eq!(sent().await, (STREAM_WINDOW - STRANGER_WINDOW) as usize);
+    }
 }
