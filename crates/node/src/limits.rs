@@ -41,5 +41,11 @@ pub const MAX_BANNED: usize = 4096;
 pub const MAX_UNWRITTEN: usize = 16 << 20;
 /// Bytes of chunks read and not yet taken by the transport, over all peers.
 pub const MAX_UNSENT: usize = 16 << 20;
+/// A peer that has not taken what it asked for after this long, and as long again as
+/// the bytes need at [`SLOWEST_TAKER`], loses the connection: what waits for it
+/// counts against [`MAX_UNSENT`], which everybody shares.
+pub const TAKE_TIMEOUT: Duration = Duration::from_secs(60);
+/// Bytes a second that the slowest peer takes: a modem's 16 KiB.
+pub const SLOWEST_TAKER: u64 = 16 << 10;
 /// Bytes of a site's label.
 pub const MAX_SITE_LABEL: usize = 64;

@@ -2,22 +2,27 @@
 //! pooled buffers that the transport takes over; while one batch is on its way the
 //! next is read.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
 };
 
 use bytes::Bytes;
-use quinn::SendStream;
+use quinn::{Connection, SendStream};
 use samara_store::{Content, ReadError};
 use samara_swarm::ServeId;
-use tokio::{sync::mpsc, task};
+use tokio::{sync::mpsc, task, time};
 
 use crate::{
     core::{Input, TransferKey},
     fetch::{HERE, NOT_HERE},
+    limits,
     message::ROOT_PAGE,
     pool::{BufferPool, PooledBuffer},
+    session::Close,
     shaper::Shaper,
 };
 
@@ -30,6 +35,7 @@ pub(crate) struct ServeJob {
     pub(crate) key: TransferKey,
     pub(crate) serve: ServeId,
     pub(crate) peer: samara_wire::PeerId,
+    pub(crate) connection: Connection,
     pub(crate) content: Arc<Content>,
     pub(crate) chunks: Vec<(u32, u32)>,
     /// Counts chunk bytes handed to the transport for this peer.
@@ -51,7 +57,8 @@ pub(crate) async fn serve_chunks(
         .is_ok()
         && stream.finish().is_ok()
     {
-        let _ = stream.stopped().await;
+        let bytes = job.chunks.iter().map(|(_, len)| u64::from(*len)).sum();
+        let _ = taken(&job.connection, patience(bytes), stream.stopped()).await;
     }
     let _ = core
         .send(Input::ServeEnded {
@@ -137,7 +144,11 @@ async fn send_batch(
                 let len = buffer.len();
                 let mut parts = [Bytes::from_static(&[HERE]), Bytes::from_owner(buffer)];
                 shaper.until_ready(len).await;
-                stream.write_all_chunks(&mut parts).await?;
+                let write = stream.write_all_chunks(&mut parts);
+                match taken(&job.connection, patience(len as u64), write).await {
+                    Some(written) => written?,
+                    None => return Err(quinn::ConnectionError::LocallyClosed.into()),
+                }
                 job.sent.fetch_add(len as u64, Ordering::Relaxed);
                 let _ = core
                     .send(Input::Served {
@@ -162,6 +173,26 @@ async fn send_batch(
         }
     }
     Ok(())
+}
+
+/// How long a peer may take for so many bytes.
+fn patience(bytes: u64) -> Duration {
+    limits::TAKE_TIMEOUT + Duration::from_secs(bytes / limits::SLOWEST_TAKER)
+}
+
+/// What `taking` brings; or closes the connection if the peer makes it last longer
+/// than `patience`. Ending the stream alone would not do: the transport holds its
+/// bytes until the peer acknowledges even that.
+async fn taken<T>(
+    connection: &Connection,
+    patience: Duration,
+    taking: impl Future<Output = T>,
+) -> Option<T> {
+    let taken = time::timeout(patience, taking).await.ok();
+    if taken.is_none() {
+        connection.close(Close::Busy.code(), b"answers are not taken");
+    }
+    taken
 }
 
 /// Answers a request for manifest pages from `content`; `None` says of the first
@@ -208,5 +239,36 @@ mod tests {
                 .all(|b| b.iter().map(|c| c.1 as usize).sum::<usize>() <= BATCH)
         );
         assert_eq!(batches(&[(7, 4 << 20)]).len(), 1);
+    }
+
+    #[tokio::test]
+    async fn who_does_not_take_its_answers_loses_the_connection() {
+        let (server, client) = crate::transport::tests::pair().await;
+        // Held, and never read.
+        let (_send, _recv) = {
+            let (mut send, recv) = client.open_bi().await.unwrap();
+            send.write_all(b"?").await.unwrap();
+            (send, recv)
+        };
+        let (mut stream, _) = server.accept_bi().await.unwrap();
+        let soon = Duration::from_millis(300);
+        let little = stream
+            .write_all_chunks(&mut [Bytes::from_static(&[0; 1000])][..])
+            .await;
+        assert!(little.is_ok());
+        let mut much = [Bytes::from(vec![0; 64 << 20])];
+        let taken = taken(&server, soon, stream.write_all_chunks(&mut much)).await;
+        assert!(taken.is_none());
+        let closed = client.closed().await;
+        let quinn::ConnectionError::ApplicationClosed(why) = closed else {
+            panic!("{closed}");
+        };
+        assert_eq!(why.error_code, Close::Busy.code());
+    }
+
+    #[test]
+    fn the_slowest_peer_has_the_time_it_needs() {
+        assert_eq!(patience(0), limits::TAKE_TIMEOUT);
+        assert!(patience(4 << 20) >= Duration::from_secs(256));
     }
 }

@@ -322,6 +322,7 @@ impl Core {
             key,
             serve,
             peer,
+            connection: link.session.connection.clone(),
             content: transfer.content.clone(),
             chunks,
             sent: link.sent.clone(),
