@@ -331,6 +331,8 @@ impl Core {
         for link in self.sessions.values() {
             link.session.close(Close::Bye);
         }
+        // Threads that wait for room in it would keep the syncs from theirs.
+        drop(queue);
         self.sync_all().await;
         if let Some(transport) = &self.transport {
             transport.endpoint.close(Close::Bye.code(), b"");
