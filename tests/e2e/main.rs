@@ -5,6 +5,7 @@
 //! by sleeping: a test waits for an event of the program, and gives up with all that
 //! the program said.
 
+mod liar;
 mod running;
 mod tree;
 mod wire;
@@ -12,6 +13,7 @@ mod world;
 
 mod channels;
 mod disk;
+mod hostile;
 mod pages;
 mod real;
 mod refusals;

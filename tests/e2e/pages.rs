@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// An answer over HTTP/1.1: status and body.
-fn ask(addr: &str, path: &str, headers: &[(&str, &str)]) -> (u16, String) {
+pub(crate) fn ask(addr: &str, path: &str, headers: &[(&str, &str)]) -> (u16, String) {
     let mut stream = TcpStream::connect(addr).unwrap();
     stream
         .set_read_timeout(Some(Duration::from_secs(20)))
