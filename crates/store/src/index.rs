@@ -79,7 +79,7 @@ impl Batch {
     ///
     /// # Panics
     /// If the value has more than
-    /// [`MAX_SETTING_BYTES`](crate::limits::MAX_SETTING_BYTES): settings are the
+    /// [`MAX_SETTING_BYTES`]: settings are the
     /// node's own small things, nothing that a peer can grow.
     pub fn put_setting(&mut self, namespace: &str, key: &[u8], value: &[u8]) -> &mut Self {
         assert!(value.len() <= MAX_SETTING_BYTES, "the setting is too large");
