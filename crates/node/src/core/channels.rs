@@ -92,6 +92,18 @@ impl Core {
         for link in self.sessions.values_mut() {
             link.channels.remove(&id);
         }
+        self.leave_swarms(id);
+        if forget {
+            let mut batch = Batch::new();
+            batch.remove_channel(&id);
+            batch.remove_setting(CHANNEL_SETTINGS, id.as_bytes());
+            self.store.write_then(batch, log_failure);
+        }
+        self.notify();
+    }
+
+    /// Gives up the transfers that serve no other channel.
+    pub(super) fn leave_swarms(&mut self, id: ChannelId) {
         let keys: Vec<_> = self
             .transfers
             .iter()
@@ -105,13 +117,6 @@ impl Core {
                 self.remove_transfer(key);
             }
         }
-        if forget {
-            let mut batch = Batch::new();
-            batch.remove_channel(&id);
-            batch.remove_setting(CHANNEL_SETTINGS, id.as_bytes());
-            self.store.write_then(batch, log_failure);
-        }
-        self.notify();
     }
 
     /// Signs and publishes a record; it counts once it is stored, which

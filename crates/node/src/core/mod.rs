@@ -7,6 +7,7 @@ mod channels;
 mod dial;
 mod exchange;
 mod transfers;
+mod visits;
 
 use std::{
     collections::HashMap,
@@ -28,6 +29,7 @@ pub(crate) use channel::{
 };
 pub(crate) use dial::Known;
 pub(crate) use transfers::{Transfer, TransferView};
+use visits::Visits;
 
 use crate::{
     EngineError, addrs,
@@ -191,6 +193,8 @@ pub(crate) struct Core {
     pub(crate) metrics: Metrics,
     pub(crate) started: Instant,
     pub(crate) channels: HashMap<ChannelId, Channel>,
+    /// Channels that requests are at work in.
+    visits: HashMap<ChannelId, Visits>,
     pub(crate) transfers: HashMap<TransferKey, Transfer>,
     transfer_by_content: HashMap<ContentId, TransferKey>,
     pub(crate) sessions: HashMap<PeerId, Link>,
@@ -262,6 +266,7 @@ impl Core {
             metrics,
             started: Instant::now(),
             channels: HashMap::new(),
+            visits: HashMap::new(),
             transfers: HashMap::new(),
             transfer_by_content: HashMap::new(),
             sessions: HashMap::new(),

@@ -68,6 +68,7 @@ pub(super) async fn subscribe(context: &Context, order: Order) -> Result<(), Eng
                 let meta = channel.meta.clone();
                 core.remember_meta(id, &meta);
                 if online {
+                    core.stay(id);
                     core.activate(id);
                 }
                 for peer in peers {

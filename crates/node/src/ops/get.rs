@@ -12,7 +12,7 @@ use samara_wire::{ChannelId, PeerId};
 use super::{
     Context, interrupted,
     manifest::{Filter, manifest, no_peer},
-    obtain::{Obtained, Place, Want, obtain},
+    obtain::{Place, Want, obtain},
     parse_link,
 };
 use crate::{
@@ -34,17 +34,14 @@ pub(super) struct Order {
 pub(super) async fn get(context: &Context, order: Order) -> Result<(), EngineError> {
     let link = parse_link(&order.link)?;
     let filter = Filter::new(&order.only)?;
-    let visit = visit(context, &link, &order.link).await?;
+    visit(context, &link, &order.link).await?;
     let result = fetch(context, &link, &order, filter).await;
-    if let Ok(obtained) = &result
-        && order.seed
-    {
+    if result.is_ok() && order.seed {
         // Serves until the asker goes away.
-        let _ = obtained;
         context.cancel.cancelled().await;
     }
-    leave(context, link.channel(), visit, result.as_ref().ok()).await;
-    result.map(|_| ())
+    leave(context, link.channel()).await;
+    result
 }
 
 async fn fetch(
@@ -52,7 +49,7 @@ async fn fetch(
     link: &Link,
     order: &Order,
     filter: Filter,
-) -> Result<Obtained, EngineError> {
+) -> Result<(), EngineError> {
     let started = Instant::now();
     let channel = link.channel();
     let (author, newest) = newest(context, channel).await?;
@@ -93,14 +90,14 @@ async fn fetch(
             reused: content.reused_bytes(),
         })
         .await;
-    Ok(obtained)
+    Ok(())
 }
 
 pub(super) async fn ls(context: &Context, text: &str) -> Result<(), EngineError> {
     let link = parse_link(text)?;
-    let visit = visit(context, &link, text).await?;
+    visit(context, &link, text).await?;
     let result = list(context, &link).await;
-    leave(context, link.channel(), visit, None).await;
+    leave(context, link.channel()).await;
     result
 }
 
@@ -177,60 +174,30 @@ fn held_bytes(content: &samara_store::Content, range: std::ops::Range<u64>) -> u
         .sum()
 }
 
-/// What to undo when a visit ends.
-#[derive(Debug, Clone, Copy)]
-struct Visit {
-    /// The channel was not here before.
-    guest: bool,
-    /// It was here, and silent.
-    woken: bool,
-}
-
 /// Joins a link's channel for as long as the command runs.
-async fn visit(context: &Context, link: &Link, text: &str) -> Result<Visit, EngineError> {
+async fn visit(context: &Context, link: &Link, text: &str) -> Result<(), EngineError> {
     let (link, text) = (link.clone(), text.trim().to_owned());
     context
         .core()
         .call(move |core| {
             let id = link.channel();
-            if let Some(channel) = core.channels.get(&id) {
-                let woken = !channel.active;
-                core.activate(id);
-                for peer in link.peers() {
-                    core.learn_peer(id, peer.peer, &peer.addrs, true);
-                }
-                return Ok(Visit {
-                    guest: false,
-                    woken,
-                });
+            if !core.channels.contains_key(&id) {
+                let mut meta = ChannelMeta::new(Role::Guest);
+                meta.link = Some(text);
+                let channel = core::join(&link, core.me, meta)?;
+                core.add_channel(id, channel, false);
             }
-            let mut meta = ChannelMeta::new(Role::Guest);
-            meta.link = Some(text);
-            let channel = core::join(&link, core.me, meta)?;
-            core.add_channel(id, channel, true);
-            Ok(Visit {
-                guest: true,
-                woken: false,
-            })
+            core.visit(id);
+            for peer in link.peers() {
+                core.learn_peer(id, peer.peer, &peer.addrs, true);
+            }
+            Ok(())
         })
         .await?
 }
 
-async fn leave(context: &Context, id: ChannelId, visit: Visit, obtained: Option<&Obtained>) {
-    let key = obtained.map(|o| o.key);
-    let _ = context
-        .core()
-        .call(move |core| {
-            if visit.guest {
-                core.drop_channel(id, true);
-            } else if visit.woken {
-                core.silence(id);
-                if let Some(key) = key {
-                    core.remove_transfer(key);
-                }
-            }
-        })
-        .await;
+async fn leave(context: &Context, id: ChannelId) {
+    let _ = context.core().call(move |core| core.leave(id)).await;
 }
 
 /// The newest content of a channel, once one member has told us all that it has.

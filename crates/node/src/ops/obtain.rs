@@ -50,7 +50,6 @@ pub(crate) enum Place {
 #[derive(Debug)]
 pub(crate) struct Obtained {
     pub(crate) content: Arc<Content>,
-    pub(crate) key: TransferKey,
     pub(crate) downloaded: Downloaded,
 }
 
@@ -103,7 +102,6 @@ pub(crate) async fn obtain(context: &Context, want: Want) -> Result<Obtained, En
     match result {
         Ok(view) => Ok(Obtained {
             content,
-            key,
             downloaded: Downloaded {
                 origin: view.from_origin,
                 peers: view.from_others,

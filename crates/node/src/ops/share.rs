@@ -42,10 +42,7 @@ pub(super) async fn share(
     let content = import(context, path.clone(), options).await?;
     let channel = channel_of(context, &path, &content.manifest().root().name).await?;
     let result = serve(context, channel, &content).await;
-    let _ = context
-        .core()
-        .call(move |core| core.drop_channel(channel, false))
-        .await;
+    let _ = context.core().call(move |core| core.leave(channel)).await;
     result
 }
 
@@ -64,13 +61,13 @@ async fn serve(
                 .get(&channel)
                 .and_then(|c| c.newest_content())
                 .map(|(_, content)| content.id);
+            core.visit_to_share(channel);
             if current != Some(reference.id) {
                 let body = body::Share { content: reference }.encode();
                 core.publish(channel, core::draft(Kind::SHARE, b"", body))?;
             }
             let me = core.me;
             core.add_transfer(held, channel, me);
-            core.activate(channel);
             let addrs = core.own_addrs();
             Ok::<_, EngineError>(core.link_of(channel, &addrs).unwrap_or_default())
         })
