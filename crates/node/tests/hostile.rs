@@ -1,7 +1,7 @@
-//! Requests that get in each other's way: on whole engines, over real sockets on
-//! loopback.
+//! Requests that get in each other's way, and publishers who announce what nobody
+//! has: on whole engines, over real sockets on loopback.
 
-use std::{fs, time::Duration};
+use std::{fs, path::Path, time::Duration};
 
 use samara_node::{
     Engine, Mode, NodeConfig,
@@ -102,6 +102,21 @@ impl Node {
         let channels = self.status().await.channels;
         channels.into_iter().map(|c| c.role).collect()
     }
+
+    /// A channel of this node's, and its link.
+    async fn channel(&self, name: &str) -> String {
+        self.done(Request::ChannelCreate { name: name.into() })
+            .await;
+        let channel = name.into();
+        let events = self.done(Request::Link { channel }).await;
+        events
+            .into_iter()
+            .find_map(|event| match event {
+                Event::Link { link } => Some(link),
+                _ => None,
+            })
+            .unwrap()
+    }
 }
 
 /// A request that goes on.
@@ -114,6 +129,17 @@ impl Running {
     async fn end(mut self) {
         self.cancel.cancel();
         while self.events.recv().await.is_some() {}
+    }
+}
+
+async fn within<T>(what: &str, limit: Duration, f: impl Future<Output = T>) -> T {
+    let result = tokio::time::timeout(limit, f).await;
+    result.unwrap_or_else(|_| panic!("{what}: not within {limit:?}"))
+}
+
+async fn appears(path: &Path) {
+    while !path.exists() {
+        tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }
 
@@ -149,4 +175,63 @@ async fn a_visit_that_ends_takes_no_subscription_with_it() {
     b.done(b.subscribe(&link, None)).await;
     seeding.end().await;
     assert_eq!(b.roles().await, ["subscriber"]);
+}
+
+#[tokio::test]
+async fn a_channel_can_be_followed_again() {
+    let a = Node::start(Mode::Node).await;
+    let link = a.channel("product").await;
+    let file = a.dir.path().join("app");
+    fs::write(&file, b"one").unwrap();
+    a.done(Request::Publish {
+        channel: "product".into(),
+        path: file,
+        version: Some("1".into()),
+        notes: None,
+        portable: false,
+    })
+    .await;
+    let b = Node::start(Mode::Node).await;
+    for into in ["first", "second"] {
+        b.done(b.subscribe(&link, Some(into))).await;
+        let installed = b.dir.path().join(into).join("current/app");
+        within(into, Duration::from_secs(20), appears(&installed)).await;
+        let channel = "product".into();
+        b.done(Request::Unsubscribe { channel }).await;
+    }
+}
+
+#[tokio::test]
+async fn what_nobody_has_does_not_keep_back_the_rest() {
+    let a = Node::start(Mode::Node).await;
+    let link = a.channel("news").await;
+    for n in 1..=2u8 {
+        let file = a.dir.path().join(format!("picture{n}"));
+        fs::write(&file, vec![n; usize::from(n) * 1000]).unwrap();
+        a.done(Request::Post {
+            channel: "news".into(),
+            subject: Some(format!("Issue {n}")),
+            body: "text".into(),
+            attach: vec![file],
+        })
+        .await;
+    }
+    // The newer one is announced, and gone.
+    let contents = a.status().await.contents;
+    let newer = contents.iter().find(|c| c.bytes == 2000).unwrap();
+    let what = newer.manifest.clone();
+    a.done(Request::Forget { what }).await;
+
+    let b = Node::start(Mode::Node).await;
+    b.done(b.subscribe(&link, None)).await;
+    let older = async {
+        loop {
+            let contents = b.status().await.contents;
+            if contents.iter().any(|c| c.bytes == 1000 && c.complete) {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    within("the older issue", PATIENCE * 8, older).await;
 }

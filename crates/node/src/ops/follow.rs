@@ -8,7 +8,11 @@ use std::{
 
 use samara_content::EntryKind;
 use samara_graph::Kind;
-use samara_wire::{ChannelId, ContentId, PeerId};
+use samara_wire::{ChannelId, ContentId, PeerId, RecordId};
+use tokio::{
+    task::JoinSet,
+    time::{sleep, timeout},
+};
 
 use super::{
     Context,
@@ -103,7 +107,7 @@ pub(super) async fn subscribe(context: &Context, order: Order) -> Result<(), Eng
         .await;
     if order.once {
         synchronized(context, id, context.config().timeout).await?;
-        fetch_current(context, id, Some(context.config().timeout)).await?;
+        fetch_current(context, id, context.config().timeout).await?;
     } else if order.wait && !following {
         follow(context.clone(), id).await?;
     } else if order.wait {
@@ -115,31 +119,39 @@ pub(super) async fn subscribe(context: &Context, order: Order) -> Result<(), Eng
 /// Follows every subscription, also those that come later, until the node stops.
 pub(crate) async fn follow_all(context: Context) {
     let mut followed = HashSet::new();
+    let mut tasks = JoinSet::new();
     loop {
         let known = followed.clone();
-        let fresh = context
-            .core()
-            .wait_for(move |core| {
-                let fresh: Vec<ChannelId> = core
-                    .channels
-                    .iter()
-                    .filter(|(id, c)| {
-                        matches!(c.meta.role, Role::Subscriber | Role::Mirror)
-                            && !known.contains(*id)
-                    })
-                    .map(|(id, _)| *id)
-                    .collect();
-                (!fresh.is_empty()).then_some(fresh)
-            })
-            .await;
+        let fresh = context.core().wait_for(move |core| {
+            let fresh: Vec<ChannelId> = core
+                .channels
+                .iter()
+                .filter(|(id, c)| {
+                    matches!(c.meta.role, Role::Subscriber | Role::Mirror) && !known.contains(*id)
+                })
+                .map(|(id, _)| *id)
+                .collect();
+            (!fresh.is_empty()).then_some(fresh)
+        });
+        let fresh = tokio::select! {
+            fresh = fresh => fresh,
+            // Left; it may be subscribed to again.
+            Some(left) = tasks.join_next() => {
+                if let Ok(id) = left {
+                    followed.remove(&id);
+                }
+                continue;
+            }
+        };
         let Ok(fresh) = fresh else { return };
         for id in fresh {
             followed.insert(id);
             let context = context.clone();
-            tokio::spawn(async move {
+            tasks.spawn(async move {
                 if let Err(error) = follow(context, id).await {
                     tracing::debug!(channel = %id.short(), %error, "no longer followed");
                 }
+                id
             });
         }
     }
@@ -155,35 +167,57 @@ async fn follow(context: Context, id: ChannelId) -> Result<(), EngineError> {
             let Some(channel) = core.channels.get(&id) else {
                 return Some(None);
             };
-            let mut ids: Vec<_> = channel.items.keys().copied().collect();
-            ids.sort_unstable();
-            let now = Some(ids);
+            let now = Some(records_of(channel));
             (now != before).then_some(Some(now))
         });
         let Some(now) = context.unless_cancelled(look).await? else {
             return Ok(());
         };
-        match fetch_current(&context, id, None).await {
+        match fetch_current(&context, id, context.config().timeout).await {
             Ok(()) => {
                 seen = now;
                 retry = FIRST_RETRY;
             }
-            Err(error) if error.kind == ErrorKind::Interrupted => return Err(error),
+            Err(error) if context.cancel.is_cancelled() => return Err(error),
             Err(error) => {
                 let message = format!("channel {}: {error}; tried again in {retry:?}", id.short());
                 tracing::warn!("{message}");
                 context.emit(Event::Warning { message }).await;
-                context
-                    .unless_cancelled(async {
-                        tokio::time::sleep(retry).await;
-                        Ok(())
-                    })
-                    .await?;
+                pause(&context, id, retry).await?;
                 retry = (retry * 2).min(MAX_RETRY);
                 seen = None;
             }
         }
     }
+}
+
+/// Until it is worth another try: after `longest`, or sooner when there are other
+/// records or other members.
+async fn pause(context: &Context, id: ChannelId, longest: Duration) -> Result<(), EngineError> {
+    let state = move |core: &mut core::Core| {
+        let channel = core.channels.get(&id)?;
+        let mut members: Vec<_> = channel.synchronized.iter().copied().collect();
+        members.sort_unstable();
+        Some((records_of(channel), members))
+    };
+    let before = context.core().call(state).await?;
+    let other = context.core().wait_for(move |core| {
+        let now = state(core);
+        (now != before).then_some(())
+    });
+    context
+        .unless_cancelled(async {
+            sleep(FIRST_RETRY).await;
+            let rest = longest.saturating_sub(FIRST_RETRY);
+            timeout(rest, other).await.unwrap_or(Ok(()))
+        })
+        .await
+}
+
+fn records_of(channel: &core::Channel) -> Vec<RecordId> {
+    let mut ids: Vec<_> = channel.items.keys().copied().collect();
+    ids.sort_unstable();
+    ids
 }
 
 /// Something that a subscription wants on this disk.
@@ -201,12 +235,15 @@ enum DuePlace {
     Sealed,
 }
 
-/// Fetches everything that is current and not here yet.
+/// Fetches everything that is current and not here yet. What cannot be had does
+/// not keep back what can: each waits for `patience` without progress, and the
+/// first failure is told at the end.
 async fn fetch_current(
     context: &Context,
     id: ChannelId,
-    patience: Option<Duration>,
+    patience: Duration,
 ) -> Result<(), EngineError> {
+    let patience = Some(patience);
     let (dues, into, newest) = context
         .core()
         .call(move |core| {
@@ -216,27 +253,29 @@ async fn fetch_current(
             Ok(dues_of(channel))
         })
         .await??;
+    let mut failure = None;
     for due in dues {
-        match &due.place {
+        let result = match &due.place {
             DuePlace::Release { into, version } => {
-                let into = into.clone();
-                let version = version.clone();
-                release(context, id, &due, &into, &version, patience).await?;
+                release(context, id, &due, into, version, patience).await
             }
             DuePlace::Issue { slug } => {
                 let parent = issue_dir(context.data_dir(), id, slug);
-                place(context, id, &due, parent, patience).await?;
+                place(context, id, &due, parent, patience).await.map(drop)
             }
-            DuePlace::Sealed => {
-                sealed(context, id, &due, patience).await?;
-            }
+            DuePlace::Sealed => sealed(context, id, &due, patience).await,
+        };
+        match result {
+            Ok(()) => {}
+            Err(error) if context.cancel.is_cancelled() => return Err(error),
+            Err(error) => failure = failure.or(Some(error)),
         }
     }
     // A retracted release must not stay current.
     if let (Some(into), Some(version)) = (into, newest) {
         switch(context, &into, &version).await?;
     }
-    Ok(())
+    failure.map_or(Ok(()), Err)
 }
 
 fn dues_of(channel: &core::Channel) -> (Vec<Due>, Option<PathBuf>, Option<String>) {
