@@ -2,6 +2,7 @@
 
 use std::{
     collections::HashSet,
+    io::{self, Read},
     path::{Path, PathBuf},
 };
 
@@ -175,19 +176,12 @@ pub(super) async fn read(
             format!("there is no issue \"{issue}\"; `samara read` lists them"),
         ));
     }
-    let data_dir = context.data_dir().to_owned();
-    let events = context
-        .blocking(move |store| {
-            listed
-                .into_iter()
-                .map(|(id, name, number, slug, item)| {
-                    let dir = issue_dir(&data_dir, id, &slug);
-                    describe(store, &dir, id, name, number, slug, &item)
-                })
-                .collect::<Result<Vec<_>, _>>()
-        })
-        .await?;
-    for event in events {
+    // One by one: all texts together may be more than memory holds.
+    for (id, name, number, slug, item) in listed {
+        let dir = issue_dir(context.data_dir(), id, &slug);
+        let event = context
+            .blocking(move |store| describe(store, &dir, id, name, number, slug, &item))
+            .await?;
         context.emit(event).await;
     }
     Ok(())
@@ -224,7 +218,7 @@ fn describe(
     let body = match text {
         None => inline,
         Some(content) => whole(store, &content.id)
-            .then(|| std::fs::read_to_string(dir.join(TEXT)).ok())
+            .then(|| read_text(&dir.join(TEXT)).ok())
             .flatten(),
     };
     let mut complete = body.is_some();
@@ -259,6 +253,16 @@ fn describe(
         attachments: files,
         complete,
     })
+}
+
+/// An issue's text, as much of it as an issue has: whoever published it may have
+/// named a file of any size.
+fn read_text(path: &Path) -> io::Result<String> {
+    let mut bytes = Vec::new();
+    let file = std::fs::File::open(path)?;
+    file.take(MAX_TEXT as u64).read_to_end(&mut bytes)?;
+    Ok(String::from_utf8(bytes)
+        .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned()))
 }
 
 /// Whether a content is whole and in its place.
@@ -367,6 +371,20 @@ mod tests {
         assert_eq!(first_heading("\nhello\n\n## Spring  \n"), "Spring");
         assert_eq!(first_heading("\n just a line\nmore"), "just a line");
         assert_eq!(first_heading(""), "");
+    }
+
+    #[test]
+    fn no_more_of_a_text_is_read_than_an_issue_has() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join(TEXT);
+        let file = std::fs::File::create(&path).unwrap();
+        // Sparse: as large as a publisher likes.
+        file.set_len(1 << 40).unwrap();
+        assert_eq!(read_text(&path).unwrap().len(), MAX_TEXT);
+        std::fs::write(&path, "ü".repeat(MAX_TEXT)).unwrap();
+        assert!(read_text(&path).unwrap().starts_with("üü"));
+        std::fs::write(&path, "short").unwrap();
+        assert_eq!(read_text(&path).unwrap(), "short");
     }
 
     #[test]
