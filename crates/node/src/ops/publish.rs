@@ -136,7 +136,8 @@ pub(super) async fn unpublish(
         .core()
         .call(move |core| {
             let me = core.me;
-            let channel = &core.channels[&id];
+            // Forgotten meanwhile: with what was published in it.
+            let channel = core.channels.get(&id).ok_or_else(super::interrupted)?;
             let head = channel.graph.head(&me, Kind::RELEASE, about.as_bytes());
             let Some(gone) = head.map(|h| h.id) else {
                 return Err(EngineError::new(
