@@ -33,7 +33,9 @@ impl Content {
             }
             let checked = place.state == State::Finished;
             match self.read_raw(&place, chunk, into, checked) {
-                Ok(()) => return Ok(()),
+                // Lost meanwhile: then the stamp may be that of the changed file.
+                Ok(()) if self.has(chunk) => return Ok(()),
+                Ok(()) => break,
                 Err(Torn::Io(path, source)) => return Err(ReadError::Io { path, source }),
                 Err(Torn::Changed(key)) => {
                     let lost = self.examine(key, &place);

@@ -62,19 +62,22 @@ impl Content {
             path = %self.path_of(&place, key).display(),
             "a file was changed behind our back; hashing it again"
         );
-        let mut lost = claimed.clone();
+        let (mut lost, mut fresh) = (claimed.clone(), None);
         for _ in 0..MAX_RECHECKS {
             self.shared.files.close(self.uid, key);
             let before = now();
             let damaged = self.damaged(&place, &claimed);
             if before == now() {
-                if let (true, Some(stamp)) = (checked, before) {
-                    let index = if key == DATA { 0 } else { key as usize };
-                    self.stamps.write().expect("no panic inside")[index] = stamp;
-                }
-                lost = damaged;
+                (lost, fresh) = (damaged, before);
                 break;
             }
+        }
+        // First the claims, then the stamp: under the new stamp a reader, or the next
+        // start, takes the file for what the claims say.
+        self.lose(&place, &lost);
+        if let (true, Some(stamp)) = (checked, fresh) {
+            let index = if key == DATA { 0 } else { key as usize };
+            self.stamps.write().expect("no panic inside")[index] = stamp;
         }
         if checked {
             let stamps = self.stamps.read().expect("no panic inside").clone();
@@ -82,7 +85,6 @@ impl Content {
                 tracing::warn!(content = %self.id(), error = %e, "cannot write the stamps");
             }
         }
-        self.lose(&place, &lost);
         lost
     }
 

@@ -215,3 +215,32 @@ fn lost_papers_are_made_again_from_the_bytes() {
     let content = world.store("ours").contents().pop().unwrap();
     assert_eq!(missing(&content), [chunk_at(&content, "tool", 0)]);
 }
+
+#[test]
+fn readers_at_the_moment_of_a_change_get_right_bytes_or_none() {
+    for round in 0..10 {
+        let world = World::new();
+        let tree = world.tree("tree");
+        let store = world.store("ours");
+        let content = import(&store, &tree).unwrap();
+        let manifest = content.manifest();
+        let other = vec![round; std::fs::metadata(tree.join("big.bin")).unwrap().len() as usize];
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    let mut buffer = Vec::new();
+                    for _ in 0..3 {
+                        for (i, chunk) in (0..).map_while(|i| Some((i, manifest.chunk(i)?))) {
+                            if content.read_chunk(i, &mut buffer).is_ok() {
+                                assert_eq!(samara_content::chunk_hash(&buffer), chunk.hash);
+                            }
+                        }
+                    }
+                });
+            }
+            // Whole at once: of a file that is being written nobody can say what it is.
+            std::fs::write(world.path("other"), &other).unwrap();
+            std::fs::rename(world.path("other"), tree.join("big.bin")).unwrap();
+        });
+    }
+}
