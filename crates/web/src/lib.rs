@@ -25,8 +25,8 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 pub use limits::{
-    HEADER_TIMEOUT, MAX_CONNECTIONS, MAX_EVENTS, MAX_RENDERED_BODY, MAX_REQUEST_BYTES,
-    REQUEST_TIMEOUT,
+    HEADER_TIMEOUT, MAX_CONNECTIONS, MAX_EVENTS, MAX_NESTING, MAX_RAW_TAGS, MAX_RENDERED_BODY,
+    MAX_REQUEST_BYTES, REQUEST_TIMEOUT,
 };
 
 /// What a listener offers.

@@ -15,5 +15,12 @@ pub const MAX_REQUEST_BYTES: usize = 4 << 20;
 pub const MAX_EVENTS: usize = 10_000;
 /// Time that a page or a shortcut waits for the engine.
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(20);
+/// Elements of an issue within each other; those further in are left out, and their
+/// text stays. Whoever looks for an open element goes through them all, so that a
+/// megabyte of `>` took an hour.
+pub const MAX_NESTING: usize = 64;
+/// HTML tags in an issue's Markdown; from then on they are shown as text. They may
+/// nest as well.
+pub const MAX_RAW_TAGS: usize = 4096;
 /// Markdown bytes rendered of one issue; the rest is cut, and the page says so.
 pub const MAX_RENDERED_BODY: usize = 1 << 20;

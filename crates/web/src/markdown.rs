@@ -5,6 +5,8 @@ use std::{borrow::Cow, collections::HashSet};
 use ammonia::{Builder, UrlRelative, UrlRelativeEvaluate};
 use pulldown_cmark::{CowStr, Event, LinkType, Options, Parser, Tag, TagEnd, html::push_html};
 
+use crate::limits::{MAX_NESTING, MAX_RAW_TAGS};
+
 /// Renders `markdown`. `address` is the issue's own path; pictures and links that
 /// name one of its `attachments` lead there. Pictures from elsewhere become links:
 /// loading them would tell their server who reads.
@@ -20,7 +22,7 @@ pub(crate) fn to_html(markdown: &str, address: &str, attachments: &[&str]) -> St
     let options =
         Options::ENABLE_TABLES | Options::ENABLE_STRIKETHROUGH | Options::ENABLE_FOOTNOTES;
     let mut shown_pictures = Vec::new();
-    let events = Parser::new_ext(markdown, options).map(|event| match event {
+    let events = bounded(Parser::new_ext(markdown, options)).map(|event| match event {
         Event::Start(Tag::Image {
             link_type,
             dest_url,
@@ -64,6 +66,29 @@ pub(crate) fn to_html(markdown: &str, address: &str, attachments: &[&str]) -> St
     let mut html = String::new();
     push_html(&mut html, events);
     sanitised(&html, &format!("{address}/attachment/"))
+}
+
+/// The events without those that would make the page cost more than its size.
+fn bounded<'a>(events: impl Iterator<Item = Event<'a>>) -> impl Iterator<Item = Event<'a>> {
+    let (mut depth, mut tags) = (0, 0);
+    events.filter_map(move |event| match event {
+        Event::Start(_) => {
+            depth += 1;
+            (depth <= MAX_NESTING).then_some(event)
+        }
+        Event::End(_) => {
+            depth -= 1;
+            (depth < MAX_NESTING).then_some(event)
+        }
+        Event::Html(html) | Event::InlineHtml(html) => {
+            tags += html.matches('<').count();
+            Some(match tags <= MAX_RAW_TAGS {
+                true => Event::InlineHtml(html),
+                false => Event::Text(html),
+            })
+        }
+        other => Some(other),
+    })
 }
 
 fn sanitised(html: &str, own: &str) -> String {
@@ -197,6 +222,38 @@ mod tests {
                 assert!(!out.contains(bad), "{hostile} left {bad}: {out}");
             }
         }
+    }
+
+    #[test]
+    fn nesting_is_bounded_and_loses_no_text() {
+        let nested = |n: usize| format!("{}deep", "> ".repeat(n));
+        let depth = |n| html(&nested(n)).matches("<blockquote>").count();
+        // The innermost is the paragraph.
+        assert_eq!(depth(MAX_NESTING - 1), MAX_NESTING - 1);
+        assert_eq!(depth(MAX_NESTING + 9), MAX_NESTING);
+        assert!(html(&nested(MAX_NESTING + 9)).contains("deep"));
+        let tags = |n| html(&"<b>x</b>".repeat(n)).matches("<b>").count();
+        assert_eq!(tags(MAX_RAW_TAGS / 2), MAX_RAW_TAGS / 2);
+        assert_eq!(tags(MAX_RAW_TAGS), MAX_RAW_TAGS / 2);
+    }
+
+    #[test]
+    fn a_megabyte_of_nesting_is_no_work() {
+        let started = std::time::Instant::now();
+        for piece in [
+            ">",
+            "> ",
+            "<div>",
+            "<div>\n\n",
+            "<b>",
+            "*a _b ",
+            "[",
+            "![",
+            "- ",
+        ] {
+            html(&piece.repeat((1 << 20) / piece.len()));
+        }
+        assert!(started.elapsed().as_secs() < 30, "{:?}", started.elapsed());
     }
 
     #[test]
