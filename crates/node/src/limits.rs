@@ -6,6 +6,9 @@ use std::time::Duration;
 pub const MAX_HANDSHAKES: usize = 64;
 /// Established connections; more are refused.
 pub const MAX_CONNECTIONS: usize = 512;
+/// A connection on which no channel is common to both ends for this long is closed:
+/// it would keep a place from members.
+pub const STRANGER_TIMEOUT: Duration = Duration::from_secs(30);
 /// Requests (bidirectional streams) that one peer may have open.
 pub const MAX_OPEN_REQUESTS: u32 = 128;
 /// Control streams that one peer may open: one.

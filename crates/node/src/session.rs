@@ -3,7 +3,7 @@
 
 use std::{
     net::{IpAddr, SocketAddr},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use bytes::Bytes;
@@ -51,6 +51,7 @@ pub(crate) struct Session {
     pub(crate) peer: PeerId,
     pub(crate) connection: Connection,
     pub(crate) dialled: bool,
+    pub(crate) since: Instant,
     outgoing: FrameSender,
 }
 
@@ -75,6 +76,7 @@ impl Session {
             peer,
             connection,
             dialled,
+            since: Instant::now(),
             outgoing,
         }
     }

@@ -3,12 +3,17 @@
 
 use std::{
     net::SocketAddr,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use quinn::{Connection, Endpoint};
 use samara_wire::{ChannelId, PeerId};
-use tokio::{sync::mpsc, task::JoinSet, time};
+use tokio::{
+    sync::{Semaphore, mpsc},
+    task::JoinSet,
+    time,
+};
 
 use super::{Core, Input, Link};
 use crate::{
@@ -112,6 +117,7 @@ impl Core {
     pub(super) fn dial_round(&mut self) {
         let now = Instant::now();
         self.next_dial = now + DIAL_ROUND;
+        self.close_strangers();
         let mut due = Vec::new();
         let mut greet = Vec::new();
         for (id, channel) in &self.channels {
@@ -157,6 +163,16 @@ impl Core {
                 addrs,
                 self.inputs.clone(),
             ));
+        }
+    }
+
+    /// Ends connections that serve no channel.
+    fn close_strangers(&self) {
+        for link in self.sessions.values() {
+            if link.channels.is_empty() && link.session.since.elapsed() >= limits::STRANGER_TIMEOUT
+            {
+                link.session.close(Close::Busy);
+            }
         }
     }
 
@@ -264,7 +280,8 @@ impl Core {
         self.forget_session(peer);
         for channel in self.channels.values_mut() {
             if let Some(known) = channel.known.get_mut(&peer) {
-                known.not_before = Instant::now() + FIRST_BACKOFF;
+                // One that refused stays refused.
+                known.not_before = known.not_before.max(Instant::now() + FIRST_BACKOFF);
                 known.last_error = Some(reason.to_owned());
             }
         }
@@ -302,13 +319,24 @@ impl Core {
 
 /// Accepts connections as long as the endpoint lives.
 pub(super) async fn accept(endpoint: Endpoint, core: mpsc::Sender<Input>) {
+    let places = Arc::new(Semaphore::new(limits::MAX_HANDSHAKES));
     while let Some(incoming) = endpoint.accept().await {
-        if endpoint.open_connections() > limits::MAX_CONNECTIONS + limits::MAX_HANDSHAKES {
-            incoming.refuse();
+        // When many come, each has to show first that it is where it says it is: a
+        // flood of forged addresses takes no more than half of the places.
+        let crowded = places.available_permits() <= limits::MAX_HANDSHAKES / 2;
+        if crowded && !incoming.remote_address_validated() {
+            let _ = incoming.retry();
             continue;
         }
+        let place = places.clone().try_acquire_owned();
+        let full = endpoint.open_connections() > limits::MAX_CONNECTIONS + limits::MAX_HANDSHAKES;
+        let (Ok(place), false) = (place, full) else {
+            incoming.refuse();
+            continue;
+        };
         let core = core.clone();
         tokio::spawn(async move {
+            let _place = place;
             let handshake = async { incoming.accept().ok()?.await.ok() };
             let Ok(Some(connection)) = time::timeout(limits::DIAL_TIMEOUT, handshake).await else {
                 return;
@@ -400,5 +428,91 @@ fn reachable_as(own: SocketAddr, addr: SocketAddr) -> SocketAddr {
             SocketAddr::new(v4.ip().to_ipv6_mapped().into(), v4.port())
         }
         _ => addr,
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use std::{net::UdpSocket, path::Path};
+
+    use super::*;
+    use crate::{
+        NodeConfig,
+        metrics::Metrics,
+        transport::tests::{endpoint, pair},
+    };
+
+    /// A core without a network.
+    pub(in crate::core) fn core(dir: &Path) -> Core {
+        let store = samara_store::Store::open(dir, Default::default()).unwrap();
+        let key = samara_graph::SecretKey::from_bytes(&[1; 32]);
+        let config = NodeConfig::new(dir);
+        let made = Core::new(
+            config,
+            key,
+            store,
+            Metrics::new().unwrap(),
+            Default::default(),
+        );
+        made.unwrap().0
+    }
+
+    #[tokio::test]
+    async fn a_flood_from_forged_addresses_leaves_room_for_others() {
+        let (server, client) = (endpoint(1), endpoint(2));
+        let (send, mut connected) = mpsc::channel(8);
+        tokio::spawn(accept(server.endpoint.clone(), send));
+        // What a client says first, sent on by somebody who hears no answer.
+        let sink = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let forged = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let mut dials = Vec::new();
+        for _ in 0..2 * limits::MAX_HANDSHAKES {
+            let addr = sink.local_addr().unwrap();
+            let dial = client.endpoint.connect(addr, tls::SERVER_NAME).unwrap();
+            dials.push(dial);
+            tokio::time::sleep(Duration::from_millis(2)).await;
+            let mut first = [0; 2048];
+            let n = sink.recv(&mut first).unwrap();
+            forged.send_to(&first[..n], server.addr).unwrap();
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        let open = server.endpoint.open_connections();
+        assert!((1..=limits::MAX_HANDSHAKES / 2).contains(&open), "{open}");
+        let honest = client.endpoint.connect(server.addr, tls::SERVER_NAME);
+        honest.unwrap().await.unwrap();
+        assert!(connected.recv().await.is_some());
+    }
+
+    #[tokio::test]
+    async fn a_connection_without_a_channel_gives_its_place_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut core = core(dir.path());
+        let (ours, stranger) = pair().await;
+        let peer = tls::remote_peer(&ours).unwrap();
+        core.on_connected(peer, ours, false);
+        core.dial_round();
+        assert!(stranger.close_reason().is_none());
+        let link = core.sessions.get_mut(&peer).unwrap();
+        link.session.since -= limits::STRANGER_TIMEOUT;
+        link.channels.insert(ChannelId([1; 32]));
+        core.dial_round();
+        assert!(
+            core.sessions[&peer]
+                .session
+                .connection
+                .close_reason()
+                .is_none()
+        );
+        let link = core.sessions.get_mut(&peer).unwrap();
+        link.channels.clear();
+        core.dial_round();
+        assert!(
+            core.sessions[&peer]
+                .session
+                .connection
+                .close_reason()
+                .is_some()
+        );
+        stranger.closed().await;
     }
 }
