@@ -219,12 +219,10 @@ impl Core {
                     found.members.remove(&peer);
                     found.greeted.remove(&peer);
                     found.synchronized.remove(&peer);
-                    if let Some(link) = self.sessions.get_mut(&peer) {
-                        link.channels.remove(&channel);
-                    }
                     if let Some(known) = found.known.get_mut(&peer) {
                         known.refused("it does not have the channel");
                     }
+                    self.leave_swarms_with(channel, peer);
                     self.graph_event(channel, Event::NeighbourDown { peer });
                     self.notify();
                 }
@@ -436,8 +434,42 @@ impl Core {
             channel.members.remove(&peer);
             channel.synchronized.remove(&peer);
         }
-        if let Some(link) = self.sessions.get_mut(&peer) {
-            link.channels.remove(&id);
+        self.leave_swarms_with(id, peer);
+    }
+
+    /// A channel is no longer common to us and a peer: neither are the swarms of its
+    /// contents, unless another channel has them too.
+    fn leave_swarms_with(&mut self, id: ChannelId, peer: PeerId) {
+        let Some(link) = self.sessions.get_mut(&peer) else {
+            return;
+        };
+        link.channels.remove(&id);
+        let mut gone = Vec::new();
+        link.theirs.retain(|_, (channel, content)| {
+            if *channel == id {
+                gone.push(*content);
+            }
+            *channel != id
+        });
+        gone.retain(|content| !link.theirs.values().any(|(_, other)| other == content));
+        let (transfers, channels) = (&self.transfers, &link.channels);
+        let unshared: Vec<_> = link
+            .ours
+            .iter()
+            .copied()
+            .filter(|key| {
+                let shared = |t: &super::Transfer| !t.channels.is_disjoint(channels);
+                !transfers.get(key).is_some_and(shared)
+            })
+            .collect();
+        for key in unshared {
+            link.ours.remove(&key);
+            link.session.send(&Control::Close { handle: key.0 });
+        }
+        for content in gone {
+            if let Some(key) = self.transfer_by_content.get(&content).copied() {
+                self.swarm_event(samara_swarm::Event::PeerLeft { key, peer });
+            }
         }
     }
 
@@ -529,5 +561,43 @@ fn fork_warning(id: ChannelId, ours: CharterRef, theirs: CharterRef) -> String {
 fn log_failure(result: Result<(), samara_store::StoreError>) {
     if let Err(error) = result {
         tracing::warn!(%error, "index");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use samara_graph::CharterHash;
+    use samara_wire::ContentId;
+
+    use super::*;
+    use crate::core::{dial::tests::core, graph_config};
+
+    #[tokio::test]
+    async fn who_leaves_a_channel_leaves_its_swarms() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut core = core(dir.path());
+        let (ours, _theirs) = crate::transport::tests::pair().await;
+        let peer = crate::tls::remote_peer(&ours).unwrap();
+        core.on_connected(peer, ours, false);
+        let (left, kept) = (ChannelId([1; 32]), ChannelId([2; 32]));
+        let charter = CharterRef {
+            version: 1,
+            hash: CharterHash([0; 32]),
+        };
+        let graph = Graph::join(left, charter, graph_config(core.me).unwrap());
+        let meta = ChannelMeta::new(Role::Guest);
+        let channel = Channel::new(graph, meta, HashMap::new());
+        core.add_channel(left, channel, true);
+        let (content, other) = (ContentId([3; 32]), ContentId([4; 32]));
+        let link = core.sessions.get_mut(&peer).unwrap();
+        link.channels.extend([left, kept]);
+        link.theirs.insert(1, (left, content));
+        link.theirs.insert(2, (kept, other));
+        core.on_control(peer, Control::NoChannel { channel: left });
+        let link = &core.sessions[&peer];
+        assert_eq!(link.channels, [kept].into());
+        assert_eq!(link.theirs, [(2, (kept, other))].into());
     }
 }
