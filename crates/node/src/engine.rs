@@ -97,6 +97,14 @@ impl Obtaining {
         locks.insert(content, Arc::downgrade(&lock));
         lock
     }
+
+    /// Whether a request is at it.
+    pub(crate) fn is_obtained(&self, content: &ContentId) -> bool {
+        let locks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        locks
+            .get(content)
+            .is_some_and(|lock| lock.strong_count() > 0)
+    }
 }
 
 impl std::fmt::Debug for Inner {
@@ -414,4 +422,20 @@ pub(crate) fn bytes_below(path: &Path) -> u64 {
             _ => 0,
         })
         .sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_content_is_being_obtained_as_long_as_somebody_is_at_it() {
+        let (obtaining, one) = (Obtaining::default(), ContentId([1; 32]));
+        assert!(!obtaining.is_obtained(&one));
+        let lock = obtaining.lock_of(one);
+        assert!(obtaining.is_obtained(&one));
+        assert!(!obtaining.is_obtained(&ContentId([2; 32])));
+        drop(lock);
+        assert!(!obtaining.is_obtained(&one));
+    }
 }

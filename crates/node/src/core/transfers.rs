@@ -317,6 +317,15 @@ impl Core {
     }
 
     fn on_write_failed(&mut self, key: TransferKey, chunk: u32, error: &WriteError) {
+        let forgotten = |t: &Transfer| !t.content.is_finished();
+        if matches!(error, WriteError::NotWritable)
+            && self.transfers.get(&key).is_some_and(forgotten)
+        {
+            // Or it would be fetched again and again.
+            let message = "the content was forgotten while it was fetched";
+            self.fail(key, EngineError::new(ErrorKind::Interrupted, message));
+            return;
+        }
         if matches!(
             error,
             WriteError::NotWritable | WriteError::NotWanted { .. }

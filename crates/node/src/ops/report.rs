@@ -135,11 +135,13 @@ pub(super) async fn gc(context: &Context, dry_run: bool) -> Result<(), EngineErr
         .call(|core| (needed(core), held_channels(core)))
         .await?;
     let data_dir = context.data_dir().to_owned();
+    let inner = context.engine.clone();
     let (bytes, contents) = context
         .blocking(move |store| {
             let stray = engine::stray_issues(&data_dir, |name| held.contains(name))?;
             let strays: u64 = stray.iter().map(|path| engine::bytes_below(path)).sum();
-            let keep = |id: &ContentId| needed.contains(id);
+            // Also what a request is at, whose transfer has not begun.
+            let keep = |id: &ContentId| needed.contains(id) || inner.obtaining.is_obtained(id);
             if dry_run {
                 let going = store.evictable(&keep);
                 let sealed: u64 = going.iter().map(|(_, bytes)| bytes).sum();
