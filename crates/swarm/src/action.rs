@@ -92,7 +92,7 @@ pub enum Action {
 pub enum Offence {
     /// It sent chunks whose hash is wrong, more than once.
     BadChunks,
-    /// It went on sending requests without credit for them.
+    /// It went on sending requests without credit for them, or snapshots.
     Flood,
 }
 
@@ -100,7 +100,7 @@ impl std::fmt::Display for Offence {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
             Self::BadChunks => "sent chunks with wrong hashes",
-            Self::Flood => "sent requests that it had no credit for",
+            Self::Flood => "sent more requests or snapshots than it may",
         })
     }
 }

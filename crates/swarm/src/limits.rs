@@ -33,6 +33,14 @@ pub const MAX_BAD_CHUNKS: u32 = 2;
 /// request may cross the message of a withdrawn chunk or the taking back of its credit.
 pub const MAX_REFUSALS: u32 = 256;
 
+/// Chunks in snapshots ([`Have`](crate::Message::Have)) that one peer may send at
+/// once, over all contents, until it is banned: each costs a look at the chunk,
+/// though a snapshot of millions may have five bytes. Sixteen of the largest.
+pub const SNAPSHOT_BURST: u64 = 64 << 20;
+
+/// The same a second after that.
+pub const SNAPSHOT_RATE: u64 = 1 << 20;
+
 /// Peers remembered as banned; the oldest is forgotten.
 pub const MAX_BANNED: usize = 1024;
 

@@ -11,7 +11,7 @@ use samara_wire::PeerId;
 use crate::{
     Action, Config, ContentKey, Event, Message, Offence, Tier,
     content::Content,
-    limits::{MAX_BANNED, MAX_LINKS, MAX_LIST},
+    limits::{MAX_BANNED, MAX_LINKS, MAX_LIST, SNAPSHOT_BURST, SNAPSHOT_RATE},
     pace::PathDelay,
     upload::Uplink,
 };
@@ -50,6 +50,20 @@ pub(crate) struct Peer {
     pub(crate) refusals: u32,
     /// Requests of it that are being answered.
     pub(crate) serves: usize,
+    /// Chunks of its snapshots, less what the time since has paid for.
+    snapshots: u64,
+    snapshot_at: Duration,
+}
+
+impl Peer {
+    /// Counts a snapshot of so many chunks; whether that is too many.
+    fn floods(&mut self, now: Duration, chunks: u32) -> bool {
+        let since = now.saturating_sub(self.snapshot_at);
+        let paid = (since.as_secs_f64() * SNAPSHOT_RATE as f64) as u64;
+        self.snapshot_at = now;
+        self.snapshots = self.snapshots.saturating_sub(paid) + u64::from(chunks);
+        self.snapshots > SNAPSHOT_BURST
+    }
 }
 
 /// How far a content is.
@@ -360,7 +374,10 @@ impl Swarm {
         };
         match msg {
             Message::Have(set) => {
-                if set.len() == count {
+                let floods = |state: &mut Peer| state.floods(self.now, count);
+                if self.peers.get_mut(&peer).is_some_and(floods) {
+                    self.punish(peer, Offence::Flood, out);
+                } else if set.len() == count {
                     content.peer_has_only(&peer, set);
                     self.check_source(key, out);
                 }

@@ -1,7 +1,10 @@
 use std::time::Duration;
 
 use samara_content::ChunkSet;
-use samara_swarm::{Action, Event, Message, limits::MAX_LINKS};
+use samara_swarm::{
+    Action, Event, Message, Offence,
+    limits::{MAX_LINKS, SNAPSHOT_BURST, SNAPSHOT_RATE},
+};
 use samara_wire::PeerId;
 
 use crate::node::*;
@@ -23,6 +26,26 @@ fn announcements_are_collected() {
     assert_eq!(messages(&node.store(1)), []);
     let out = node.wait(Duration::from_millis(20));
     assert_eq!(messages(&out), [(A, Message::HaveMore(vec![1, 3]))]);
+}
+
+#[test]
+fn snapshots_are_as_many_as_their_chunks_allow() {
+    const CHUNKS: u32 = 1 << 20;
+    let mut node = Node::receiver(CHUNKS);
+    node.join(A);
+    let banned = |node: &mut Node, have: ChunkSet| {
+        let offence = Offence::Flood;
+        let out = node.hear(A, Message::Have(have));
+        out.contains(&Action::Punish { peer: A, offence })
+    };
+    let (all, none) = (ChunkSet::full(CHUNKS), ChunkSet::new(CHUNKS));
+    for _ in 0..SNAPSHOT_BURST / u64::from(CHUNKS) {
+        assert!(!banned(&mut node, none.clone()));
+    }
+    let second = Duration::from_secs(1);
+    node.wait(second * (u64::from(CHUNKS) / SNAPSHOT_RATE) as u32);
+    assert!(!banned(&mut node, all.clone()), "time pays for them");
+    assert!(banned(&mut node, all));
 }
 
 #[test]
