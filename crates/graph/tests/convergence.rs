@@ -263,3 +263,17 @@ fn identical_copies_cost_a_few_bytes() {
     // 80 summaries of 21 bytes each way, 30 address lists each way.
     assert!(hourly < 20_000, "{hourly} bytes in an idle hour");
 }
+
+#[test]
+fn a_record_of_the_moment_in_which_somebody_joins_reaches_them_at_once() {
+    let charter = charter(1);
+    for moment in 0..100 {
+        let mut w = World::new(moment, 2, 1, &charter);
+        w.connect(1, 0);
+        w.run(Duration::from_millis(moment * 2));
+        w.publish(0, draft("now", DAY));
+        // Long before the summaries of every 45 s would show it.
+        w.run(secs(10));
+        w.assert_alike(1);
+    }
+}

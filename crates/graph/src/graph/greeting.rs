@@ -28,8 +28,12 @@ impl Graph {
     ) -> Result<(), Fault> {
         let mono = self.clock.1;
         let n = self.neighbours.get_mut(&peer).expect("checked by caller");
-        n.charter = charter;
+        let joined = std::mem::replace(&mut n.charter, charter).is_none() && charter.is_some();
         let first = !std::mem::replace(&mut n.greeted, true);
+        if joined && !first {
+            // What we took between its two hellos was flooded to others only.
+            n.send(Message::Summary(self.records.summary()), out);
+        }
         if let Some(address) = address {
             // Only its own: what it knows of others comes as `Peers`.
             if address.peer() != peer {
