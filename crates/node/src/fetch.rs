@@ -10,7 +10,7 @@ use quinn::{Connection, VarInt};
 use samara_store::{Content, WriteError};
 use samara_swarm::RequestId;
 use samara_wire::{ChannelId, ContentId, PeerId};
-use tokio::{sync::mpsc, task};
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -18,6 +18,7 @@ use crate::{
     message::{Ask, ROOT_PAGE},
     pool::BufferPool,
     session::open_request,
+    writers::Writers,
 };
 
 /// First byte of each answered item: the bytes follow.
@@ -69,12 +70,13 @@ pub(crate) async fn fetch_chunks(
     connection: Connection,
     job: FetchJob,
     pool: BufferPool,
+    writers: Writers,
     core: mpsc::Sender<Input>,
     cancel: CancellationToken,
 ) {
     let job = Arc::new(job);
     let whole = tokio::select! {
-        whole = receive(&connection, &job, &pool, &core) => whole,
+        whole = receive(&connection, &job, &pool, &writers, &core) => whole,
         () = cancel.cancelled() => false,
     };
     let _ = core.send(job.input(Fetched::Ended { whole })).await;
@@ -84,6 +86,7 @@ async fn receive(
     connection: &Connection,
     job: &Arc<FetchJob>,
     pool: &BufferPool,
+    writers: &Writers,
     core: &mpsc::Sender<Input>,
 ) -> bool {
     let started = Instant::now();
@@ -118,7 +121,7 @@ async fn receive(
             return false;
         }
         let (job, core) = (Arc::clone(job), core.clone());
-        task::spawn_blocking(move || {
+        writers.submit(move || {
             let news = match job.content.verify_and_write(chunk, &buffer) {
                 Ok(()) => Fetched::Written {
                     chunk,

@@ -24,6 +24,7 @@ mod session;
 mod shaper;
 mod tls;
 mod transport;
+mod writers;
 
 pub use config::NodeConfig;
 pub use engine::{Engine, Mode};

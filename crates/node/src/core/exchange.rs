@@ -292,6 +292,7 @@ impl Core {
             link.session.connection.clone(),
             job,
             self.receive_pool.clone(),
+            self.writers.clone(),
             self.inputs.clone(),
             cancel,
         ));

@@ -43,6 +43,7 @@ use crate::{
     session::{Close, Session, SessionId},
     shaper::Shaper,
     transport::Transport,
+    writers::Writers,
 };
 
 /// Names a transfer within the node.
@@ -218,6 +219,7 @@ pub(crate) struct Core {
     subnets: Vec<addrs::Subnet>,
     next_dial: Instant,
     receive_pool: BufferPool,
+    writers: Writers,
     send_pool: BufferPool,
     wan_upload: Shaper,
     stop: CancellationToken,
@@ -255,6 +257,9 @@ impl Core {
         let mut seed = [0; 8];
         crate::identity::random(&mut seed)?;
         let me = key.peer_id();
+        let writers = Writers::start().map_err(|e| {
+            EngineError::new(ErrorKind::Internal, format!("no thread can be made: {e}"))
+        })?;
         let handle = CoreHandle {
             inputs: inputs.clone(),
             changed: changed.clone(),
@@ -291,6 +296,7 @@ impl Core {
             subnets: addrs::subnets(),
             next_dial: Instant::now(),
             receive_pool: BufferPool::new(limits::MAX_UNWRITTEN),
+            writers,
             send_pool: BufferPool::new(limits::MAX_UNSENT),
             wan_upload: Shaper::new(config.wan_upload),
             config,
