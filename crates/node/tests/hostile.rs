@@ -148,10 +148,12 @@ async fn one_visit_does_not_end_another() {
     let a = Node::start(Mode::Online).await;
     let (link, _share) = a.share(b"shared").await;
     let b = Node::start(Mode::Online).await;
-    let (_, seeding) = b.begin(b.seed(&link)).await;
-    b.done(Request::Ls { link: link.clone() }).await;
-    assert_eq!(b.roles().await, ["guest"], "the get is still seeding");
-    seeding.end().await;
+    let (_, first) = b.begin(b.seed(&link)).await;
+    let (_, second) = b.begin(b.seed(&link)).await;
+    b.done(Request::Ls { link }).await;
+    first.end().await;
+    assert_eq!(b.roles().await, ["guest"], "the other is still seeding");
+    second.end().await;
     assert_eq!(b.roles().await, [""; 0]);
 }
 
