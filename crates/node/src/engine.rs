@@ -32,7 +32,7 @@ use crate::{
 const NODE_SETTINGS: &str = "node";
 const PORT_KEY: &[u8] = b"port";
 /// Folder of the data directory that has the files of newsletter issues.
-const ISSUES: &str = "issues";
+pub(crate) const ISSUES: &str = "issues";
 /// Blocking threads for disk and hashing. More than cores: some wait for the disk.
 const MAX_BLOCKING_THREADS: usize = 16;
 

@@ -6,11 +6,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use quinn::{Connection, VarInt};
+use quinn::{Connection, RecvStream, VarInt};
 use samara_store::{Content, WriteError};
 use samara_swarm::RequestId;
 use samara_wire::{ChannelId, ContentId, PeerId};
-use tokio::sync::mpsc;
+use tokio::{sync::mpsc, time};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -25,6 +25,9 @@ use crate::{
 pub(crate) const HERE: u8 = 0;
 /// First byte of each answered item: the peer has it not, or not any more.
 pub(crate) const NOT_HERE: u8 = 1;
+
+/// A page that takes longer than this is asked for elsewhere: 128 KiB at 13 KB/s.
+const PAGE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What became of a request for chunks, piece by piece.
 #[derive(Debug)]
@@ -155,28 +158,35 @@ pub(crate) async fn fetch_pages(
         return got;
     };
     for page in pages {
-        let mut head = [0; 5];
-        if stream.read_exact(&mut head[..1]).await.is_err() || head[0] != HERE {
-            break;
+        match time::timeout(PAGE_TIMEOUT, read_page(&mut stream, *page)).await {
+            Ok(Some(bytes)) => got.push((*page, bytes)),
+            // What came before counts.
+            _ => break,
         }
-        if stream.read_exact(&mut head[1..]).await.is_err() {
-            break;
-        }
-        let len = u32::from_le_bytes(head[1..].try_into().expect("four bytes")) as usize;
-        let max = if *page == ROOT_PAGE {
-            samara_content::limits::MAX_ROOT_BYTES
-        } else {
-            samara_content::limits::MAX_PAGE_BYTES
-        };
-        if len > max {
-            let _ = stream.stop(VarInt::from_u32(1));
-            break;
-        }
-        let mut bytes = vec![0; len];
-        if stream.read_exact(&mut bytes).await.is_err() {
-            break;
-        }
-        got.push((*page, bytes));
     }
     got
+}
+
+/// One page of an answer; `None` if the peer has it not, or breaks off.
+async fn read_page(stream: &mut RecvStream, page: u32) -> Option<Vec<u8>> {
+    let mut here = [0; 1];
+    stream.read_exact(&mut here).await.ok()?;
+    if here[0] != HERE {
+        return None;
+    }
+    let mut len = [0; 4];
+    stream.read_exact(&mut len).await.ok()?;
+    let len = u32::from_le_bytes(len) as usize;
+    let max = if page == ROOT_PAGE {
+        samara_content::limits::MAX_ROOT_BYTES
+    } else {
+        samara_content::limits::MAX_PAGE_BYTES
+    };
+    if len > max {
+        let _ = stream.stop(VarInt::from_u32(1));
+        return None;
+    }
+    let mut bytes = vec![0; len];
+    stream.read_exact(&mut bytes).await.ok()?;
+    Some(bytes)
 }

@@ -24,6 +24,9 @@ pub const MAX_REQUEST_CHUNKS: usize = 64;
 pub const MAX_REQUEST_PAGES: usize = 64;
 /// Frames that may wait for one slow peer before its connection is closed.
 pub const MAX_OUTGOING_FRAMES: usize = 1024;
+/// Bytes of frames that may wait for one slow peer: a little more than the records
+/// that one burst of a graph's answers holds.
+pub const MAX_OUTGOING_BYTES: usize = 20 << 20;
 /// Contents that one peer may announce to us at once.
 pub const MAX_OPENS_PER_PEER: usize = 1024;
 /// Channels that one peer may prove membership of on one connection.

@@ -105,10 +105,19 @@ impl Control {
                 r.finish()?;
                 Self::Introduce { site }
             }
-            kind::GRAPH => Self::Graph {
-                channel: ChannelId::read(&mut r)?,
-                body: rest(&mut r),
-            },
+            kind::GRAPH => {
+                let channel = ChannelId::read(&mut r)?;
+                // Before it waits in the core's line.
+                if r.remaining() > samara_graph::limits::MAX_MESSAGE_BYTES {
+                    return Err(WireError::TooLarge {
+                        field: "graph message",
+                        got: r.remaining() as u64,
+                        max: samara_graph::limits::MAX_MESSAGE_BYTES as u64,
+                    });
+                }
+                let body = rest(&mut r);
+                Self::Graph { channel, body }
+            }
             kind::NO_CHANNEL => {
                 let channel = ChannelId::read(&mut r)?;
                 r.finish()?;
@@ -270,6 +279,18 @@ mod tests {
             Control::decode(&frame(&encode_frame(99, b"later"))),
             Ok(None)
         );
+    }
+
+    #[test]
+    fn graph_messages_are_bounded_on_both_sides() {
+        let control = |len: usize| Control::Graph {
+            channel: ChannelId([1; 32]),
+            body: vec![0; len].into(),
+        };
+        let most = control(samara_graph::limits::MAX_MESSAGE_BYTES);
+        assert_eq!(Control::decode(&frame(&most.encode())), Ok(Some(most)));
+        let more = control(samara_graph::limits::MAX_MESSAGE_BYTES + 1);
+        assert!(Control::decode(&frame(&more.encode())).is_err());
     }
 
     #[test]

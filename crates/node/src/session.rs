@@ -3,6 +3,10 @@
 
 use std::{
     net::{IpAddr, SocketAddr},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -65,11 +69,13 @@ impl Session {
         core: mpsc::Sender<Input>,
     ) -> Self {
         let (frames, queue) = mpsc::channel(limits::MAX_OUTGOING_FRAMES);
+        let waiting = Arc::new(AtomicUsize::new(0));
         let outgoing = FrameSender {
             frames,
+            waiting: Arc::clone(&waiting),
             connection: connection.clone(),
         };
-        tokio::spawn(write_control(connection.clone(), queue));
+        tokio::spawn(write_control(connection.clone(), queue, waiting));
         tokio::spawn(run(id, peer, connection.clone(), core));
         Self {
             id,
@@ -113,12 +119,16 @@ impl Session {
 #[derive(Debug, Clone)]
 pub(crate) struct FrameSender {
     frames: mpsc::Sender<Bytes>,
+    /// Bytes of the frames that wait.
+    waiting: Arc<AtomicUsize>,
     connection: Connection,
 }
 
 impl FrameSender {
     pub(crate) fn send(&self, control: &Control) {
-        if self.frames.try_send(control.encode()).is_err() {
+        let frame = control.encode();
+        let waiting = self.waiting.fetch_add(frame.len(), Ordering::Relaxed);
+        if waiting > limits::MAX_OUTGOING_BYTES || self.frames.try_send(frame).is_err() {
             self.connection
                 .close(Close::Busy.code(), b"frames are not taken");
         }
@@ -246,7 +256,11 @@ async fn read_ask(mut stream: RecvStream) -> Result<Option<Ask>, WireError> {
     Ok(None)
 }
 
-async fn write_control(connection: Connection, mut queue: mpsc::Receiver<Bytes>) {
+async fn write_control(
+    connection: Connection,
+    mut queue: mpsc::Receiver<Bytes>,
+    waiting: Arc<AtomicUsize>,
+) {
     let Ok(mut stream) = connection.open_uni().await else {
         return;
     };
@@ -254,9 +268,11 @@ async fn write_control(connection: Connection, mut queue: mpsc::Receiver<Bytes>)
     let _ = stream.set_priority(1);
     let mut batch = Vec::new();
     while queue.recv_many(&mut batch, 64).await > 0 {
+        let bytes = batch.iter().map(Bytes::len).sum();
         if stream.write_all_chunks(&mut batch).await.is_err() {
             return;
         }
+        waiting.fetch_sub(bytes, Ordering::Relaxed);
         batch.clear();
     }
 }

@@ -25,7 +25,7 @@ use crate::{
     EngineError,
     api::{ErrorKind, Event},
     core::{self, ChannelMeta, Role, What},
-    engine::issue_dir,
+    engine::{self, issue_dir},
 };
 
 /// Name of the link that points at the newest installed release.
@@ -224,6 +224,7 @@ fn records_of(channel: &core::Channel) -> Vec<RecordId> {
 #[derive(Debug, Clone)]
 struct Due {
     content: ContentId,
+    bytes: u64,
     author: PeerId,
     place: DuePlace,
 }
@@ -261,7 +262,10 @@ async fn fetch_current(
             }
             DuePlace::Issue { slug } => {
                 let parent = issue_dir(context.data_dir(), id, slug);
-                place(context, id, &due, parent, patience).await.map(drop)
+                match room_for_issue(context, &parent, &due).await {
+                    Err(error) => Err(error),
+                    Ok(()) => place(context, id, &due, parent, patience).await.map(drop),
+                }
             }
             DuePlace::Sealed => sealed(context, id, &due, patience).await,
         };
@@ -289,6 +293,7 @@ fn dues_of(channel: &core::Channel) -> (Vec<Due>, Option<PathBuf>, Option<String
         };
         let due = |place| Due {
             content: release.content.id,
+            bytes: release.content.bytes,
             author: item.header.author,
             place,
         };
@@ -313,6 +318,7 @@ fn dues_of(channel: &core::Channel) -> (Vec<Due>, Option<PathBuf>, Option<String
         }
         dues.extend(item.contents().map(|content| Due {
             content: content.id,
+            bytes: content.bytes,
             author: item.header.author,
             place: DuePlace::Issue { slug: slug.clone() },
         }));
@@ -350,6 +356,32 @@ async fn release(
             .await;
     }
     Ok(())
+}
+
+/// Issues lie in the data directory: the quota counts them too.
+async fn room_for_issue(context: &Context, dir: &Path, due: &Due) -> Result<(), EngineError> {
+    let (content, bytes) = (due.content, due.bytes);
+    let (quota, dir) = (context.config().quota, dir.to_owned());
+    let issues = context.data_dir().join(engine::ISSUES);
+    context
+        .blocking(move |store| {
+            if store.content(&content).is_some_and(|c| c.is_complete()) {
+                return Ok(());
+            }
+            let used = store.used() + engine::bytes_below(&issues);
+            // What is here already, in part or whole, is counted and needs no more.
+            let here = engine::bytes_below(&dir);
+            if used.saturating_sub(here).saturating_add(bytes) <= quota {
+                return Ok(());
+            }
+            Err(EngineError::new(
+                ErrorKind::NoSpace,
+                format!(
+                    "an issue of {bytes} bytes does not fit the quota of {quota} bytes, of which {used} are used; `samara gc` or `samara forget` give some back, `quota` in the configuration sets it"
+                ),
+            ))
+        })
+        .await
 }
 
 /// Points `current` at a version, atomically. Says whether it pointed elsewhere.
@@ -438,6 +470,7 @@ async fn fetch(
     let want = Want {
         channel: id,
         content: due.content,
+        bytes: due.bytes,
         author: due.author,
         place: place.clone(),
         filter: Filter::default(),

@@ -56,6 +56,7 @@ async fn fetch(
     let want = Want {
         channel,
         content: newest.id,
+        bytes: newest.bytes,
         author,
         place: Place::Under {
             parent: order.into.clone(),

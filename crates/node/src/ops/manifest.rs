@@ -20,6 +20,9 @@ use crate::{
 /// How often peers that had not what was asked for are asked again.
 const RETRY: Duration = Duration::from_millis(500);
 
+/// When a source turned out bad and no other answers: how long to wait for one.
+pub(super) const GRACE_AFTER_BAD: Duration = Duration::from_secs(2);
+
 /// Which entries are wanted. Empty globs: all.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Filter {
@@ -103,14 +106,7 @@ pub(crate) async fn manifest(
                 .copied()
                 .take(limits::MAX_REQUEST_PAGES)
                 .collect();
-            let fetch = async {
-                Ok(tokio::time::timeout(
-                    limits::DIAL_TIMEOUT * 2,
-                    fetch_pages(&connection, channel, id, &batch),
-                )
-                .await
-                .unwrap_or_default())
-            };
+            let fetch = async { Ok(fetch_pages(&connection, channel, id, &batch).await) };
             let got = context.unless_cancelled(fetch).await?;
             if got.is_empty() {
                 continue;
@@ -138,7 +134,9 @@ pub(crate) async fn manifest(
             last_progress = Instant::now();
             continue;
         }
-        if patience.is_some_and(|p| last_progress.elapsed() >= p) {
+        let waited = last_progress.elapsed();
+        let only_bad = !bad.is_empty() && waited >= GRACE_AFTER_BAD;
+        if patience.is_some_and(|p| waited >= p || only_bad) {
             return Err(no_peer(context, channel, bad.len()).await);
         }
         context

@@ -11,7 +11,7 @@ use samara_wire::{ChannelId, ContentId, PeerId};
 
 use super::{
     Context,
-    manifest::{Filter, manifest, no_peer},
+    manifest::{Filter, GRACE_AFTER_BAD, manifest, no_peer},
 };
 use crate::{
     EngineError,
@@ -21,14 +21,14 @@ use crate::{
 
 /// How often progress is reported.
 const REPORT_EVERY: Duration = Duration::from_millis(250);
-/// When every source turned out bad: how long to wait for another.
-const GRACE_AFTER_BAD: Duration = Duration::from_secs(2);
 
 /// What is wanted, and where.
 #[derive(Debug, Clone)]
 pub(crate) struct Want {
     pub(crate) channel: ChannelId,
     pub(crate) content: ContentId,
+    /// Bytes of all files, as the record says.
+    pub(crate) bytes: u64,
     /// Whose record names it.
     pub(crate) author: PeerId,
     pub(crate) place: Place,
@@ -67,6 +67,17 @@ pub(crate) async fn obtain(context: &Context, want: Want) -> Result<Obtained, En
         want.patience,
     )
     .await?;
+    // What was decided by the record's word must not turn out otherwise.
+    if found.root().total_bytes != want.bytes {
+        return Err(EngineError::new(
+            ErrorKind::Manifest,
+            format!(
+                "the record says {} bytes, the content has {}",
+                want.bytes,
+                found.root().total_bytes
+            ),
+        ));
+    }
     let name = found.root().name.clone();
     let destination = match &want.place {
         Place::Under { parent, force } => Destination::Install {
