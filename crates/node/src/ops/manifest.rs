@@ -97,6 +97,7 @@ pub(crate) async fn manifest(
             .call(move |core| members(core, channel))
             .await?;
         let mut progress = false;
+        let alone = peers.iter().all(|(peer, _)| bad.contains(peer));
         for (peer, connection) in peers {
             if bad.contains(&peer) {
                 continue;
@@ -135,7 +136,7 @@ pub(crate) async fn manifest(
             continue;
         }
         let waited = last_progress.elapsed();
-        let only_bad = !bad.is_empty() && waited >= GRACE_AFTER_BAD;
+        let only_bad = !bad.is_empty() && alone && waited >= GRACE_AFTER_BAD;
         if patience.is_some_and(|p| waited >= p || only_bad) {
             return Err(no_peer(context, channel, bad.len()).await);
         }
