@@ -47,13 +47,22 @@ pub async fn ask(
         };
         let last = match outcome {
             Ok(last) => last,
-            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Some(
-                EngineError::new(
-                    ErrorKind::Interrupted,
-                    "the node that runs on this data directory stopped; run the command again",
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::UnexpectedEof
+                        | io::ErrorKind::ConnectionReset
+                        | io::ErrorKind::BrokenPipe
+                ) =>
+            {
+                Some(
+                    EngineError::new(
+                        ErrorKind::Interrupted,
+                        "the node that runs on this data directory stopped; run the command again",
+                    )
+                    .into(),
                 )
-                .into(),
-            ),
+            }
             Err(error) => Some(
                 EngineError::new(
                     ErrorKind::Internal,

@@ -90,7 +90,8 @@ pub fn export(data_dir: &Path, password: &str) -> Result<String, EngineError> {
 }
 
 /// Makes an exported identity the one of `data_dir`. An existing different
-/// identity is kept beside it as `identity.key.replaced`, never destroyed.
+/// identity is kept beside it as `identity.key.replaced` (`.replaced-2` and so
+/// on), never destroyed.
 pub fn import(data_dir: &Path, text: &str, password: &str) -> Result<PeerId, EngineError> {
     let damaged = || {
         EngineError::new(
@@ -125,13 +126,25 @@ pub fn import(data_dir: &Path, text: &str, password: &str) -> Result<PeerId, Eng
     match fs::read(&path) {
         Ok(old) if old == seed => {}
         Ok(_) => {
-            let aside = path.with_extension("key.replaced");
+            let aside = unused_name(&path);
             fs::rename(&path, &aside).map_err(|e| EngineError::disk(&aside, &e))?;
             write_secret(&path, &seed)?;
         }
         Err(_) => write_secret(&path, &seed)?,
     }
     Ok(peer_id(&SigningKey::from_bytes(&seed)))
+}
+
+/// The first name beside `path` for what is replaced that nothing has yet.
+fn unused_name(path: &Path) -> std::path::PathBuf {
+    let mut aside = path.with_extension("key.replaced");
+    for n in 2.. {
+        if !aside.exists() {
+            break;
+        }
+        aside = path.with_extension(format!("key.replaced-{n}"));
+    }
+    aside
 }
 
 /// The token of the local API: read, or made and written with mode 0600.
@@ -228,6 +241,20 @@ mod tests {
             peer_id(&SigningKey::from_bytes(&aside.try_into().unwrap())),
             before
         );
+        // A second import keeps what the first one replaced, and what it replaces.
+        let third = tempfile::tempdir().unwrap();
+        load_or_create(third.path()).unwrap();
+        let other = export(third.path(), "correct horse").unwrap();
+        import(there.path(), &other, "correct horse").unwrap();
+        let kept = |name: &str| {
+            fs::read(there.path().join(name))
+                .unwrap()
+                .try_into()
+                .unwrap()
+        };
+        let first = SigningKey::from_bytes(&kept("identity.key.replaced"));
+        let second = SigningKey::from_bytes(&kept("identity.key.replaced-2"));
+        assert_eq!((peer_id(&first), peer_id(&second)), (before, id));
         for cut in 0..text.len() {
             // Damaged text never reaches the cipher as a key of its own.
             if cut < EXPORT_PREFIX.len() + base32().encode_len(SALT + NONCE) {

@@ -402,6 +402,26 @@ async fn a_record_reaches_those_who_wait_for_it_at_once() {
 }
 
 #[tokio::test]
+async fn a_link_to_a_path_is_shared_under_its_own_name() {
+    let (a, b) = (
+        Node::start(Mode::Online).await,
+        Node::start(Mode::Online).await,
+    );
+    let source = a.path("app-2.1");
+    tree(&source);
+    let file = a.path("file-2.1");
+    fs::write(&file, b"file").unwrap();
+    for (target, link) in [(&source, "latest"), (&file, "latest-file")] {
+        let link = a.path(link);
+        std::os::unix::fs::symlink(target, &link).unwrap();
+        let (text, _events, cancel) = a.share(&link).await;
+        complete(&b.get(&text, &b.path("out")).await);
+        assert_same(target, &b.path("out").join(link.file_name().unwrap()));
+        cancel.cancel();
+    }
+}
+
+#[tokio::test]
 async fn names_are_bounded_and_long_file_names_are_shared_all_the_same() {
     let a = Node::start(Mode::Online).await;
     for bad in ["", "  ", "a\nb", &"x".repeat(65)] {

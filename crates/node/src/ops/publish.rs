@@ -54,6 +54,7 @@ pub(super) async fn publish(
             format!("version {version} was published before; a version is never used twice"),
         ));
     }
+    let name = share::given_name(&draft.path);
     let path = tokio::fs::canonicalize(&draft.path)
         .await
         .map_err(|e| EngineError::disk(&draft.path, &e))?;
@@ -64,7 +65,7 @@ pub(super) async fn publish(
     let options = ImportOptions {
         params,
         portable: draft.portable,
-        name: None,
+        name,
     };
     let content = share::import(context, path, options).await?;
     let reference = content_ref(&content);

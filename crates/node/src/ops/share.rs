@@ -32,11 +32,14 @@ pub(super) async fn share(
     path: PathBuf,
     portable: bool,
 ) -> Result<(), EngineError> {
+    // A link to it gives its own name: `latest` stays `latest`.
+    let name = given_name(&path);
     let path = tokio::fs::canonicalize(&path)
         .await
         .map_err(|e| EngineError::disk(&path, &e))?;
     let options = ImportOptions {
         portable,
+        name,
         ..ImportOptions::default()
     };
     let content = import(context, path.clone(), options).await?;
@@ -177,6 +180,11 @@ pub(super) async fn import(
             work.await
         }
     }
+}
+
+/// The last component of a path as it was given.
+pub(super) fn given_name(path: &Path) -> Option<String> {
+    path.file_name()?.to_str().map(str::to_owned)
 }
 
 /// Files in a content.

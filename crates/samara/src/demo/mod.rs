@@ -177,7 +177,9 @@ impl Stage {
 
     fn act(&self, text: &str) {
         if self.say {
-            println!("{} {text}", self.style.good("•"));
+            // Whoever stops reading does not stop the demo.
+            use std::io::Write;
+            let _ = writeln!(std::io::stdout(), "{} {text}", self.style.good("•"));
         }
     }
 
