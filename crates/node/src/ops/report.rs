@@ -195,6 +195,8 @@ pub(super) async fn forget(context: &Context, what: &str) -> Result<(), EngineEr
                     .values()
                     .flat_map(|item| item.contents())
                     .map(|content| content.id)
+                    .collect::<HashSet<_>>()
+                    .into_iter()
                     .collect();
                 core.drop_channel(id, true);
                 let needed = needed(core);
