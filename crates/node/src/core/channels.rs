@@ -8,7 +8,7 @@ use samara_graph::{
     PeerAddress, Record, RecordHeader, WallMs,
 };
 use samara_store::Batch;
-use samara_wire::{ChannelId, PeerId, RecordId};
+use samara_wire::{ChannelId, PeerId, Reader, RecordId, Writer};
 use tokio::task;
 
 use super::{CHANNEL_SETTINGS, Channel, ChannelMeta, Core, Input, Item, Role, wall_ms};
@@ -58,10 +58,10 @@ impl Core {
             return;
         };
         channel.active = true;
-        for (_, value) in self.store.settings(PEER_SETTINGS).unwrap_or_default() {
-            if let Ok((of, peer)) = decode_remembered(&value)
-                && of == id
-            {
+        let remembered = self.store.setting(PEER_SETTINGS, id.as_bytes());
+        // What does not read back is as good as nothing: peers are met again.
+        if let Ok(Some(bytes)) = remembered {
+            for peer in decode_remembered(&bytes).unwrap_or_default() {
                 self.graph_event(id, Event::PeerKnown(peer));
             }
         }
@@ -97,6 +97,7 @@ impl Core {
             let mut batch = Batch::new();
             batch.remove_channel(&id);
             batch.remove_setting(CHANNEL_SETTINGS, id.as_bytes());
+            batch.remove_setting(PEER_SETTINGS, id.as_bytes());
             self.store.write_then(batch, log_failure);
         }
         self.notify();
@@ -320,17 +321,18 @@ impl Core {
         if channel.meta.role == Role::Guest {
             return;
         }
+        let peers: Vec<_> = channel
+            .graph
+            .known_peers()
+            .take(limits::WANTED_NEIGHBOURS)
+            .collect();
+        if peers.is_empty() {
+            return;
+        }
+        // One value a channel, written over: peers come and go without end.
         let mut batch = Batch::new();
-        for peer in channel.graph.known_peers().take(limits::WANTED_NEIGHBOURS) {
-            let mut key = id.as_bytes().to_vec();
-            key.extend_from_slice(peer.peer().as_bytes());
-            let mut value = id.as_bytes().to_vec();
-            value.extend_from_slice(&peer.encode());
-            batch.put_setting(PEER_SETTINGS, &key, &value);
-        }
-        if !batch.is_empty() {
-            self.store.write_then(batch, log_failure);
-        }
+        batch.put_setting(PEER_SETTINGS, id.as_bytes(), &encode_remembered(&peers));
+        self.store.write_then(batch, log_failure);
     }
 
     pub(super) fn graph_event(&mut self, id: ChannelId, event: Event) {
@@ -542,10 +544,21 @@ impl Core {
 /// Members besides ourselves that a link names.
 const LINK_PEERS: usize = 5;
 
-fn decode_remembered(value: &[u8]) -> Result<(ChannelId, PeerAddress), ()> {
-    let (id, address) = value.split_first_chunk::<32>().ok_or(())?;
-    let address = PeerAddress::decode(address).map_err(|_| ())?;
-    Ok((ChannelId(*id), address))
+fn encode_remembered(peers: &[&PeerAddress]) -> Vec<u8> {
+    let mut w = Writer::new();
+    w.varint(peers.len() as u64);
+    for peer in peers {
+        w.bytes(&peer.encode());
+    }
+    w.finish()
+}
+
+fn decode_remembered(bytes: &[u8]) -> Option<Vec<PeerAddress>> {
+    let mut r = Reader::new(bytes);
+    let n = r.count("peers", limits::WANTED_NEIGHBOURS, 1).ok()?;
+    (0..n)
+        .map(|_| PeerAddress::decode(r.bytes("peer", 1024).ok()?).ok())
+        .collect()
 }
 
 fn fork_warning(id: ChannelId, ours: CharterRef, theirs: CharterRef) -> String {
@@ -599,5 +612,23 @@ mod tests {
         let link = &core.sessions[&peer];
         assert_eq!(link.channels, [kept].into());
         assert_eq!(link.theirs, [(2, (kept, other))].into());
+    }
+
+    #[test]
+    fn remembered_peers_read_back_and_damage_is_nothing() {
+        let peers: Vec<_> = (0..limits::WANTED_NEIGHBOURS as u8)
+            .map(|i| {
+                let addr = SocketAddr::from(([10, 0, 0, i], 7421));
+                PeerAddress::sign(
+                    &samara_graph::SecretKey::from_bytes(&[i; 32]),
+                    &[addr],
+                    WallMs(1),
+                )
+            })
+            .collect();
+        let bytes = encode_remembered(&peers.iter().collect::<Vec<_>>());
+        assert_eq!(decode_remembered(&bytes), Some(peers));
+        assert_eq!(decode_remembered(&bytes[..bytes.len() - 1]), None);
+        assert_eq!(decode_remembered(&[]), None);
     }
 }
