@@ -156,7 +156,8 @@ fn damaged_mirror(damage: impl Fn(&fs::File)) {
     let got = c.run(&["get", &link, "-o", text(&out)]).ok();
     assert_same(&file, &out.join("file.bin"));
     let (origin, peers, _) = sources(got.event("complete"));
-    assert_eq!(origin + peers, 2_000_000);
+    // More where the last chunks were asked of both: whoever is second counts too.
+    assert!(origin + peers >= 2_000_000, "{origin} + {peers}");
     drop(a_node);
 }
 

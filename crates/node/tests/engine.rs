@@ -231,7 +231,9 @@ async fn receivers_carry_it_on_when_the_origin_has_left() {
     let d = Node::start(Mode::Online).await;
     let events = d.get(&link, &d.path("out")).await;
     let (origin, peers, _) = complete(&events);
-    assert_eq!((origin, peers), (0, 3_000_005));
+    // More where the last chunks were asked of two.
+    assert_eq!(origin, 0);
+    assert!(peers >= 3_000_005, "{peers}");
     assert_same(&source, &d.path("out/tree"));
     b_cancel.cancel();
     c_cancel.cancel();
