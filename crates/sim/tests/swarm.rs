@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use samara_sim::{Behaviour, Fault, Outcome, Scenario, When};
+use samara_sim::swarm::{Behaviour, Fault, Outcome, Scenario, When};
 use samara_swarm::Offence;
 
 /// 40 Mbit/s in bytes a second.

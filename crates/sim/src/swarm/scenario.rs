@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use crate::{Outcome, world::World};
+use super::{Outcome, world::World};
 
 /// One node's links and manners.
 #[derive(Debug, Clone)]

@@ -16,7 +16,7 @@ use samara_swarm::{
 };
 use samara_wire::PeerId;
 
-use crate::{
+use super::{
     Behaviour, Outcome, Scenario, When,
     flow::{End, Links, Pair},
 };

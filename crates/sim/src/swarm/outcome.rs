@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use samara_swarm::Offence;
 
-/// What came of a [`Scenario`](crate::Scenario).
+/// What came of a [`Scenario`](super::Scenario).
 #[derive(Debug, Clone, PartialEq)]
 pub struct Outcome {
     /// When each node was complete; `None`: not, or gone.
