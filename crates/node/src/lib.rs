@@ -12,6 +12,7 @@ mod error;
 mod fetch;
 pub mod identity;
 pub mod limits;
+mod merge;
 mod message;
 mod metrics;
 mod ops;

@@ -10,11 +10,14 @@ use std::{
 
 use ed25519_dalek::SigningKey;
 use quinn::{
-    AckFrequencyConfig, ClientConfig, MtuDiscoveryConfig, ServerConfig, TransportConfig, VarInt,
+    AckFrequencyConfig, ClientConfig, MtuDiscoveryConfig, Runtime, ServerConfig, TransportConfig,
+    VarInt,
 };
 use socket2::{Domain, Protocol, Socket, Type};
 
-use crate::{EngineError, api::ErrorKind, config::DEFAULT_PORT, limits, restart, tls};
+use crate::{
+    EngineError, api::ErrorKind, config::DEFAULT_PORT, limits, merge::MergingSocket, restart, tls,
+};
 
 /// Kernel socket buffers, each way. The kernel may give less (`net.core.rmem_max`).
 const SOCKET_BUFFER: usize = 8 << 20;
@@ -114,9 +117,13 @@ fn start(key: &SigningKey, socket: UdpSocket) -> Result<Transport, EngineError> 
     let addr = socket
         .local_addr()
         .map_err(|e| internal(format!("the socket has no address: {e}")))?;
+    let runtime = Arc::new(quinn::TokioRuntime);
+    let not_started = |e: io::Error| internal(format!("the QUIC endpoint does not start: {e}"));
+    let socket = runtime.wrap_udp_socket(socket).map_err(not_started)?;
+    let socket = Arc::new(MergingSocket::start(socket));
     let mut endpoint =
-        quinn::Endpoint::new(config, Some(server), socket, Arc::new(quinn::TokioRuntime))
-            .map_err(|e| internal(format!("the QUIC endpoint does not start: {e}")))?;
+        quinn::Endpoint::new_with_abstract_socket(config, Some(server), socket, runtime)
+            .map_err(not_started)?;
     endpoint.set_default_client_config(client);
     Ok(Transport {
         endpoint,
