@@ -5,7 +5,7 @@ use std::{fs, net::SocketAddr, time::Duration};
 
 use quinn::{ApplicationClose, Connection, ConnectionError};
 use samara_content::Root;
-use samara_graph::{Kind, LinkPeer, NewRecord, Record, WallMs, body};
+use samara_graph::{Attributes, Kind, LinkPeer, NewRecord, Record, WallMs, body};
 use samara_wire::{ChannelId, ContentId, Writer, encode_frame};
 
 use crate::{
@@ -163,6 +163,7 @@ fn issue(
         expires: WallMs(now().0 + 3_600_000),
         priority: 0,
         key: subject.as_bytes().to_vec().into(),
+        attributes: Attributes::default(),
         body: body.encode().into(),
     };
     change(&mut record);

@@ -11,6 +11,7 @@
 //! a [`Graph`] is one node's copy of one channel.
 
 mod address;
+mod attribute;
 pub mod body;
 mod charter;
 mod graph;
@@ -23,6 +24,7 @@ mod record;
 mod time;
 
 pub use address::{AddressError, PeerAddress};
+pub use attribute::{AttributeError, Attributes, Value};
 pub use charter::{
     Charter, CharterChain, CharterError, CharterHash, CharterLimits, CharterRef, Publishers,
     Readers, SignedCharter,

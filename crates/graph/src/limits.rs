@@ -9,6 +9,12 @@ use std::time::Duration;
 pub const MAX_RECORD_BYTES: usize = 64 * 1024;
 /// Longest key of a record: a version, a slug.
 pub const MAX_KEY_BYTES: usize = 64;
+/// Attributes of one record: they are kept beside each record for searching.
+pub const MAX_ATTRIBUTES: usize = 16;
+/// Longest name of an attribute, in bytes.
+pub const MAX_ATTRIBUTE_NAME: usize = 32;
+/// Longest value of an attribute, in bytes: what needs more is the body.
+pub const MAX_ATTRIBUTE_BYTES: usize = 256;
 /// Latest time that can be signed (the year 10889): sums of times cannot overflow.
 pub const MAX_TIME_MS: u64 = 1 << 48;
 /// How far ahead of the wall clock a creation time may lie.

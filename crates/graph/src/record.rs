@@ -2,7 +2,9 @@ use bytes::Bytes;
 use samara_wire::{ChannelId, PeerId, Reader, RecordId, VARINT_MAX, WireError, Writer};
 use thiserror::Error;
 
-use crate::{Domain, Kind, SecretKey, Signature, WallMs, body, body::Retraction, limits, verify};
+use crate::{
+    Attributes, Domain, Kind, SecretKey, Signature, WallMs, body, body::Retraction, limits, verify,
+};
 
 const FORMAT: u8 = 1;
 const SIGNATURE_BYTES: usize = 64;
@@ -24,6 +26,8 @@ pub struct NewRecord {
     pub priority: u8,
     /// What it is about, for its kind; at most [`limits::MAX_KEY_BYTES`], may be empty.
     pub key: Bytes,
+    /// What it can be searched by.
+    pub attributes: Attributes,
     /// As its kind says.
     pub body: Bytes,
 }
@@ -53,6 +57,7 @@ impl NewRecord {
         }
         w.u8(self.priority);
         w.bytes(&self.key);
+        self.attributes.write(&mut w);
         w.bytes(&self.body);
         let signature = author.sign(Domain::Record, &w.clone().finish());
         w.raw(&signature.0);
@@ -107,6 +112,7 @@ impl Record {
             expires: WallMs(r.varint("expires", limits::MAX_TIME_MS)?),
             priority: r.u8("priority")?,
             key: bytes.slice_ref(r.bytes("key", limits::MAX_KEY_BYTES)?),
+            attributes: Attributes::read(&mut r)?,
             body: bytes.slice_ref(r.bytes("body", limits::MAX_RECORD_BYTES)?),
         };
         r.take("signature", SIGNATURE_BYTES)?;
@@ -170,6 +176,11 @@ impl Record {
         &self.fields.key
     }
 
+    /// What it can be searched by.
+    pub fn attributes(&self) -> &Attributes {
+        &self.fields.attributes
+    }
+
     /// The body; [`body::Body::of`](crate::body::Body::of) reads it.
     pub fn body(&self) -> &Bytes {
         &self.fields.body
@@ -180,7 +191,7 @@ impl Record {
         &self.bytes
     }
 
-    /// What a [`Graph`](crate::Graph) keeps of it in memory.
+    /// All of it but the body and the signature.
     ///
     /// # Errors
     /// If its kind is known and its body is not of that kind.
@@ -199,6 +210,7 @@ impl Record {
             priority: self.fields.priority,
             len: self.bytes.len() as u32,
             key: self.fields.key.as_ref().into(),
+            attributes: self.fields.attributes.clone(),
             retracts,
         })
     }
@@ -226,12 +238,15 @@ pub struct RecordHeader {
     pub len: u32,
     /// What it is about.
     pub key: Box<[u8]>,
+    /// What it can be searched by. Empty in what a [`Graph`](crate::Graph) holds: no
+    /// rule asks for them, and in memory they would cost more than all else.
+    pub attributes: Attributes,
     /// What it takes back, if it is a retraction.
     pub retracts: Option<Box<Retraction>>,
 }
 
 impl RecordHeader {
-    /// For the store; some 100 bytes.
+    /// For the store; some 100 bytes and the attributes.
     pub fn encode(&self) -> Vec<u8> {
         let mut w = Writer::with_capacity(128);
         self.id.write(&mut w);
@@ -243,6 +258,7 @@ impl RecordHeader {
         w.u8(self.priority);
         w.varint(self.len.into());
         w.bytes(&self.key);
+        self.attributes.write(&mut w);
         w.bool(self.retracts.is_some());
         if let Some(r) = &self.retracts {
             r.write(&mut w);
@@ -263,6 +279,7 @@ impl RecordHeader {
             priority: r.u8("priority")?,
             len: r.varint32("length", limits::MAX_RECORD_BYTES as u32)?,
             key: r.bytes("key", limits::MAX_KEY_BYTES)?.into(),
+            attributes: Attributes::read(&mut r)?,
             retracts: match r.bool("retracts")? {
                 true => Some(Box::new(Retraction::read(&mut r)?)),
                 false => None,

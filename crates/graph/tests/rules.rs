@@ -8,8 +8,8 @@ use bytes::Bytes;
 use lone::{HOUR, Lone, NOW, key, new_record, record};
 use proptest::prelude::*;
 use samara_graph::{
-    Action, CharterLimits, Draft, Event, GraphError, Kind, NewRecord, Record, Reject, RemoveReason,
-    WallMs, body::Retraction, limits,
+    Action, Attributes, CharterLimits, Draft, Event, GraphError, Kind, NewRecord, Record, Reject,
+    RemoveReason, WallMs, body::Retraction, limits,
 };
 use samara_wire::{ChannelId, RecordId, VARINT_MAX};
 
@@ -339,6 +339,7 @@ fn draft(name: &'static str) -> Draft {
     Draft {
         kind: Kind(70_000),
         key: Bytes::from_static(name.as_bytes()),
+        attributes: Attributes::default(),
         body: Bytes::new(),
         lifetime: HOUR,
         priority: 0,
@@ -484,4 +485,23 @@ proptest! {
         prop_assert_eq!(a.held(), b.held());
         prop_assert!(a.held().len() <= 9 + 3 * limits::MAX_CONTROL_PER_AUTHOR);
     }
+}
+
+#[test]
+fn attributes_go_to_the_disk_and_not_to_memory() {
+    let mut l = lone();
+    let value = samara_graph::Value::Text("x".into());
+    let attributes = Attributes::new([("a".to_owned(), value)]).unwrap();
+    let new = NewRecord {
+        attributes: attributes.clone(),
+        ..new_record(l.channel(), 1)
+    };
+    let record = new.sign(&key(1)).unwrap();
+    let stored = l.offer(&record).iter().find_map(|a| match a {
+        Action::Store { header, .. } => Some(header.attributes.clone()),
+        _ => None,
+    });
+    assert_eq!(stored, Some(attributes));
+    let held: Vec<_> = l.graph.records().map(|h| h.attributes.clone()).collect();
+    assert_eq!(held, [Attributes::default()]);
 }

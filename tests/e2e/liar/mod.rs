@@ -20,8 +20,8 @@ use bytes::Bytes;
 use quinn::{Connection, Endpoint, RecvStream, SendStream};
 use samara_content::ChunkSet;
 use samara_graph::{
-    Action, Charter, CharterChain, CharterRef, Config, Draft, Event, Graph, Kind, Link, LinkPeer,
-    Message, Record, SecretKey, WallMs, body,
+    Action, Attributes, Charter, CharterChain, CharterRef, Config, Draft, Event, Graph, Kind, Link,
+    LinkPeer, Message, Record, SecretKey, WallMs, body,
 };
 use samara_wire::{
     ChannelId, ContentId, FrameDecoder, PeerId, Reader, RecordId, Writer, encode_frame,
@@ -135,6 +135,7 @@ impl Liar {
         let draft = Draft {
             kind,
             key: Bytes::copy_from_slice(about),
+            attributes: Attributes::default(),
             body: body.into(),
             lifetime: Duration::from_secs(3600),
             priority: 0,

@@ -4,7 +4,9 @@ use bytes::Bytes;
 use samara_wire::{PeerId, RecordId};
 use thiserror::Error;
 
-use crate::{CharterChain, CharterRef, Kind, Message, PeerAddress, Record, RecordHeader};
+use crate::{
+    Attributes, CharterChain, CharterRef, Kind, Message, PeerAddress, Record, RecordHeader,
+};
 
 /// What a graph is told on making it.
 #[derive(Debug, Clone)]
@@ -228,6 +230,8 @@ pub struct Draft {
     pub kind: Kind,
     /// What it is about; at most [`limits::MAX_KEY_BYTES`](crate::limits::MAX_KEY_BYTES).
     pub key: Bytes,
+    /// What it can be searched by.
+    pub attributes: Attributes,
     /// As its kind says.
     pub body: Bytes,
     /// How long it lives; cut to what the charter allows.

@@ -10,7 +10,7 @@ use super::{
     report,
 };
 use crate::{
-    Kind, Message, NewRecord, Record, RecordError, RecordHeader, SecretKey, WallMs,
+    Attributes, Kind, Message, NewRecord, Record, RecordError, RecordHeader, SecretKey, WallMs,
     body::Retraction, limits,
 };
 
@@ -269,6 +269,7 @@ impl Graph {
             expires: created.after(draft.lifetime.min(longest)),
             priority: draft.priority,
             key: draft.key,
+            attributes: draft.attributes,
             body: draft.body,
         }
         .sign(author)?;
@@ -322,6 +323,7 @@ impl Graph {
         let draft = Draft {
             kind: Kind::RETRACTION,
             key: Bytes::copy_from_slice(key),
+            attributes: Attributes::default(),
             body: body.encode().into(),
             lifetime: expires.since(created).max(Duration::from_millis(1)),
             priority: 0,

@@ -7,7 +7,7 @@ use negentropy::{Id, NegentropyStorageVector};
 use samara_wire::{PeerId, RecordId};
 
 use super::{Bucket, Reject, RemoveReason, Verdict};
-use crate::{Charter, Kind, Publishers, RecordHeader, Summary, WallMs, limits};
+use crate::{Attributes, Charter, Kind, Publishers, RecordHeader, Summary, WallMs, limits};
 
 /// The records that are held, and the rules which of them stand.
 ///
@@ -330,7 +330,8 @@ impl Records {
             .map(|(p, _)| p)
     }
 
-    fn insert(&mut self, now: WallMs, h: RecordHeader) {
+    fn insert(&mut self, now: WallMs, mut h: RecordHeader) {
+        h.attributes = Attributes::default();
         let author = self.authors.entry(h.author).or_default();
         author.shelf(h.kind).insert(h.seq, h.id);
         if h.retracts.is_some() {

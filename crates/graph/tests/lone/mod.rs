@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use samara_graph::{
-    Action, Charter, CharterChain, CharterLimits, Config, Event, Fault, Graph, Kind, Message,
-    NewRecord, Publishers, Record, Reject, SecretKey, Summary, WallMs,
+    Action, Attributes, Charter, CharterChain, CharterLimits, Config, Event, Fault, Graph, Kind,
+    Message, NewRecord, Publishers, Record, Reject, SecretKey, Summary, WallMs,
 };
 use samara_wire::{ChannelId, PeerId, RecordId};
 
@@ -141,6 +141,7 @@ pub(crate) fn new_record(channel: ChannelId, seq: u64) -> NewRecord {
         expires: NOW.after(HOUR),
         priority: 0,
         key: Bytes::from_static(b"k"),
+        attributes: Attributes::default(),
         body: Bytes::from_static(b"b"),
     }
 }

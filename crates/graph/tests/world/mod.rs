@@ -12,8 +12,8 @@ use bytes::Bytes;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use samara_graph::{
-    Action, Charter, CharterChain, Config, Draft, Event, Graph, Kind, Link, LinkPeer, Message,
-    PeerAddress, Record, RecordHeader, SecretKey, WallMs,
+    Action, Attributes, Charter, CharterChain, Config, Draft, Event, Graph, Kind, Link, LinkPeer,
+    Message, PeerAddress, Record, RecordHeader, SecretKey, WallMs,
 };
 use samara_wire::{PeerId, RecordId};
 
@@ -113,6 +113,7 @@ pub(crate) fn draft(key: &str, lifetime: Duration) -> Draft {
     Draft {
         kind: Kind(70_000),
         key: Bytes::copy_from_slice(key.as_bytes()),
+        attributes: Attributes::default(),
         body: Bytes::from_static(b"body"),
         lifetime,
         priority: 0,

@@ -9,7 +9,8 @@ use std::{
 
 use bytes::Bytes;
 use samara_graph::{
-    CharterChain, Config, Draft, Graph, Kind, Link as WayIn, Record, RecordHeader, Reject,
+    Attributes, CharterChain, Config, Draft, Graph, Kind, Link as WayIn, Record, RecordHeader,
+    Reject,
     body::{Body, ContentRef, IssueText, Release},
 };
 use samara_store::Store;
@@ -276,6 +277,7 @@ pub(crate) fn draft(kind: Kind, about: &[u8], body: Vec<u8>) -> Draft {
     Draft {
         kind,
         key: Bytes::copy_from_slice(about),
+        attributes: Attributes::default(),
         body: body.into(),
         lifetime: samara_graph::limits::MAX_LIFETIME,
         priority: 0,
