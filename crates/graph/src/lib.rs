@@ -37,5 +37,5 @@ pub use key::{BadSignature, Domain, SecretKey, Signature, verify};
 pub use kind::Kind;
 pub use link::{Link, LinkError, LinkPeer};
 pub use message::{Message, Summary};
-pub use record::{NewRecord, Record, RecordError, RecordHeader};
+pub use record::{HeaderRef, NewRecord, Record, RecordError, RecordHeader};
 pub use time::WallMs;

@@ -86,9 +86,9 @@ pub const CONNECT_RETRY_MAX: Duration = Duration::from_secs(600);
 pub const MAX_MESSAGE_BYTES: usize = 128 * 1024;
 /// Ids in one message: 1,024 of them are 32 KiB.
 pub const MAX_IDS: usize = 1024;
-/// Largest reconciliation message. The crate `negentropy` keeps its own below it.
+/// Largest reconciliation message that is read.
 pub const MAX_RECONCILE_BYTES: usize = 64 * 1024;
-/// Frame size that we ask of `negentropy`: room for what it adds after checking.
+/// Largest reconciliation message that is written.
 pub const RECONCILE_FRAME: usize = 32 * 1024;
 
 // --- State that peers can grow --------------------------------------------
@@ -155,7 +155,7 @@ pub const RECONCILE_TIMEOUT: Duration = Duration::from_secs(20);
 /// Reconciliation messages of a neighbour that we answer at once.
 pub const RECONCILE_BURST: u64 = 256;
 /// Reconciliation messages of a neighbour that we answer a second after that: each
-/// one may cost a pass over all ids.
+/// one may cost some milliseconds.
 pub const RECONCILE_RATE: u64 = 16;
 /// A neighbour that named this many ids more than it delivered is lying.
 pub const MAX_UNFULFILLED: usize = 1024;

@@ -45,7 +45,7 @@ pub enum Message {
     Gone(Vec<RecordId>),
     /// What the sender holds; every 45 s.
     Summary(Summary),
-    /// A step of range-based set reconciliation (the crate `negentropy`, protocol 1),
+    /// A step of range-based set reconciliation (*negentropy*, version 1),
     /// from the side that started it.
     Reconcile {
         /// Which reconciliation of the starter; an answer bears it too.

@@ -245,7 +245,68 @@ pub struct RecordHeader {
     pub retracts: Option<Box<Retraction>>,
 }
 
+/// A header as a [`Graph`](crate::Graph) holds it, packed; copy it with
+/// [`to_header`](Self::to_header) to keep it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HeaderRef<'a> {
+    /// BLAKE3 of the record's bytes.
+    pub id: RecordId,
+    /// Who signed it.
+    pub author: PeerId,
+    /// What the body is.
+    pub kind: Kind,
+    /// Its place in its author's sequence.
+    pub seq: u64,
+    /// When it was made.
+    pub created: WallMs,
+    /// When it ends.
+    pub expires: WallMs,
+    /// Higher ones are wanted first.
+    pub priority: u8,
+    /// Length of the whole record in bytes.
+    pub len: u32,
+    /// What it is about.
+    pub key: &'a [u8],
+    /// What it takes back, if it is a retraction.
+    pub retracts: Option<&'a Retraction>,
+}
+
+impl HeaderRef<'_> {
+    /// A header of its own, without attributes: they are on the disk only.
+    pub fn to_header(&self) -> RecordHeader {
+        RecordHeader {
+            id: self.id,
+            author: self.author,
+            kind: self.kind,
+            seq: self.seq,
+            created: self.created,
+            expires: self.expires,
+            priority: self.priority,
+            len: self.len,
+            key: self.key.into(),
+            retracts: self.retracts.cloned().map(Box::new),
+            attributes: Attributes::default(),
+        }
+    }
+}
+
 impl RecordHeader {
+    /// The same without owning it.
+    pub fn view(&self) -> HeaderRef<'_> {
+        HeaderRef {
+            id: self.id,
+            author: self.author,
+            kind: self.kind,
+            seq: self.seq,
+            created: self.created,
+            expires: self.expires,
+            priority: self.priority,
+            len: self.len,
+            key: &self.key,
+            retracts: self.retracts.as_deref(),
+        }
+    }
+
     /// For the store; some 100 bytes and the attributes.
     pub fn encode(&self) -> Vec<u8> {
         let mut w = Writer::with_capacity(128);

@@ -410,7 +410,7 @@ fn a_restart_keeps_what_stood_and_removes_what_ended() {
     for seq in 1..=3 {
         l.offer(&record(c, 1, seq));
     }
-    let headers: Vec<_> = l.graph.records().cloned().collect();
+    let headers: Vec<_> = l.graph.records().map(|h| h.to_header()).collect();
     let chain = l.graph.charters().unwrap().clone();
     let config = samara_graph::Config::new(key(100).peer_id(), 1);
     l.graph = samara_graph::Graph::restore(chain, headers, config).unwrap();
@@ -502,6 +502,10 @@ fn attributes_go_to_the_disk_and_not_to_memory() {
         _ => None,
     });
     assert_eq!(stored, Some(attributes));
-    let held: Vec<_> = l.graph.records().map(|h| h.attributes.clone()).collect();
+    let held: Vec<_> = l
+        .graph
+        .records()
+        .map(|h| h.to_header().attributes)
+        .collect();
     assert_eq!(held, [Attributes::default()]);
 }

@@ -3,10 +3,9 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use negentropy::{Id, Negentropy};
 use samara_wire::{PeerId, RecordId};
 
-use super::{Action, Fault, Graph, neighbour::Sync};
+use super::{Action, Fault, Graph, neighbour::Sync, ranges};
 use crate::{Message, Summary, limits};
 
 impl Graph {
@@ -198,10 +197,7 @@ impl Graph {
         }
         n.synchronized = false;
         n.next_sync = mono + limits::RECONCILE_PAUSE;
-        let snapshot = self.records.snapshot();
-        let first = Negentropy::borrowed(snapshot, limits::RECONCILE_FRAME as u64)
-            .and_then(|mut side| side.initiate())
-            .expect("the snapshot is sealed and the frame large enough");
+        let first = ranges::ask(self.records.view());
         n.sync = Some(Sync::started(self.session, first));
         self.proceed(peer, out);
     }
@@ -257,9 +253,8 @@ impl Graph {
         let Some((session, question)) = n.parked.take() else {
             return Ok(());
         };
-        let answer = Negentropy::borrowed(self.records.snapshot(), limits::RECONCILE_FRAME as u64)
-            .and_then(|mut side| side.reconcile(&question))
-            .map_err(|_| Fault::Reconciliation)?;
+        let answer =
+            ranges::answer(self.records.view(), &question).map_err(|_| Fault::Reconciliation)?;
         let bytes = answer.into();
         n.send(Message::Reconciled { session, bytes }, out);
         Ok(())
@@ -278,18 +273,11 @@ impl Graph {
         if !n.sync.as_ref().is_some_and(awaited) {
             return Ok(());
         }
-        let (mut have, mut need): (Vec<Id>, Vec<Id>) = (Vec::new(), Vec::new());
-        let next = Negentropy::borrowed(self.records.snapshot(), limits::RECONCILE_FRAME as u64)
-            .and_then(|mut side| {
-                side.set_initiator();
-                side.reconcile_with_ids(bytes, &mut have, &mut need)
-            })
-            .map_err(|_| Fault::Reconciliation)?;
-        // The crate collects them from a hash set: in an order of its own each run.
-        need.sort_unstable();
-        let news = need
+        let (lacking, next) =
+            ranges::learn(self.records.view(), bytes).map_err(|_| Fault::Reconciliation)?;
+        let news = lacking
             .into_iter()
-            .filter(|id| self.want(peer, RecordId(**id)))
+            .filter(|id| self.want(peer, *id))
             .count();
         let allowed = limits::MAX_BARREN_ROUNDS + self.records.len() / limits::BARREN_IDS;
         let n = self.neighbours.get_mut(&peer).expect("checked by caller");

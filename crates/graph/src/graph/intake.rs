@@ -41,7 +41,7 @@ impl Graph {
         let Ok(header) = record.header() else {
             return invalid(Reject::BadBody);
         };
-        match admit(chain.current(), &header) {
+        match admit(chain.current(), &header.view()) {
             Verdict::Valid => {}
             other => return Err(other),
         }
@@ -259,7 +259,7 @@ impl Graph {
         let chain = self.chain.as_ref().ok_or(GraphError::NoCharter)?;
         let peer = author.peer_id();
         let longest = Duration::from_millis(chain.current().limits.lifetime_ms);
-        let held = self.records.of_author(&peer).map(|h| h.seq).max();
+        let held = self.records.last_seq(&peer);
         let last = held.max(self.last_seq.get(&peer).copied()).unwrap_or(0);
         let record = NewRecord {
             channel: self.channel,
@@ -301,10 +301,10 @@ impl Graph {
         out: &mut Vec<Action>,
     ) -> Result<Record, GraphError> {
         let peer = author.peer_id();
-        let pending = self.pending.values().map(|p| &p.header);
+        let pending = self.pending.values().map(|p| p.header.view());
         let (mut up_to, mut expires, mut created) = (0, WallMs(0), now);
         for h in self.records.of_author(&peer).chain(pending) {
-            if h.author == peer && h.kind == kind && *h.key == *key {
+            if h.author == peer && h.kind == kind && h.key == key {
                 up_to = up_to.max(h.seq);
                 expires = expires.max(h.expires);
                 // A clock that was set back must not cut the retraction's life short.

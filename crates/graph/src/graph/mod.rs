@@ -4,7 +4,10 @@ mod exchange;
 mod greeting;
 mod intake;
 mod neighbour;
+mod order;
 mod overlay;
+mod packed;
+mod ranges;
 mod records;
 mod refused;
 mod status;
@@ -20,8 +23,8 @@ use rand_chacha::ChaCha8Rng;
 use samara_wire::{ChannelId, PeerId, RecordId};
 
 use crate::{
-    CharterChain, CharterRef, Kind, Message, PeerAddress, Readers, Record, RecordHeader, WallMs,
-    limits,
+    CharterChain, CharterRef, HeaderRef, Kind, Message, PeerAddress, Readers, Record, RecordHeader,
+    WallMs, limits,
 };
 use bucket::Bucket;
 pub use event::{Action, Config, Draft, DropReason, Event, Fault, RemoveReason};
@@ -95,7 +98,7 @@ impl Graph {
             chain: None,
             channel,
             forked: false,
-            records: Records::default(),
+            records: Records::new(config.seed),
             pending: BTreeMap::new(),
             pending_bytes: 0,
             refused: Refused::default(),
@@ -129,6 +132,7 @@ impl Graph {
         }
         let mut graph = Self::join(chain.channel(), chain.reference(), config);
         graph.promised = None;
+        graph.records.begin_restoring();
         for header in headers {
             let id = header.id;
             match graph.records.place(chain.current(), WallMs(0), header) {
@@ -139,6 +143,7 @@ impl Graph {
                 }
             }
         }
+        graph.records.end_restoring();
         graph.chain = Some(chain);
         Ok(graph)
     }
@@ -207,14 +212,14 @@ impl Graph {
     }
 
     /// The headers of all records held, in no particular order.
-    pub fn records(&self) -> impl Iterator<Item = &RecordHeader> {
+    pub fn records(&self) -> impl Iterator<Item = HeaderRef<'_>> {
         self.records.iter()
     }
 
     /// The record that stands for (author, kind, key): an extension before what it
     /// extends. Among several, the latest expiry, then the highest sequence: so one
     /// with an earlier expiry takes nothing away.
-    pub fn head(&self, author: &PeerId, kind: Kind, key: &[u8]) -> Option<&RecordHeader> {
+    pub fn head(&self, author: &PeerId, kind: Kind, key: &[u8]) -> Option<HeaderRef<'_>> {
         self.records
             .of_author(author)
             .filter(|h| h.kind == kind && *h.key == *key)

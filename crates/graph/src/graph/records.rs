@@ -3,11 +3,14 @@ use std::{
     time::Duration,
 };
 
-use negentropy::{Id, NegentropyStorageVector};
 use samara_wire::{PeerId, RecordId};
 
-use super::{Bucket, Reject, RemoveReason, Verdict};
-use crate::{Attributes, Charter, Kind, Publishers, RecordHeader, Summary, WallMs, limits};
+use super::{
+    Bucket, Reject, RemoveReason, Verdict,
+    order::{Order, View},
+    packed::{Headers, Slot},
+};
+use crate::{Charter, HeaderRef, Kind, Publishers, RecordHeader, Summary, WallMs, limits};
 
 /// The records that are held, and the rules which of them stand.
 ///
@@ -23,37 +26,35 @@ use crate::{Attributes, Charter, Kind, Publishers, RecordHeader, Summary, WallMs
 ///    more than the charter allows an author, its highest sequences.
 /// 3. Then the channel's total: who is no root gives way to who is, then the author
 ///    with the most records loses its lowest sequence, and of equals the higher id.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Records {
-    headers: BTreeMap<RecordId, RecordHeader>,
+    headers: Headers,
     authors: BTreeMap<PeerId, Author>,
-    /// Not expired by the clock of the last [`advance`](Self::advance); in the order
-    /// of reconciliation.
-    live: BTreeSet<(WallMs, RecordId)>,
+    /// Not expired by the clock of the last [`advance`](Self::advance). `None` while
+    /// the records of a disk come in: they are put in order once, when all are there.
+    live: Option<Order>,
     /// Expired, held for the grace period: not sent, not counted.
     fading: BTreeSet<(WallMs, RecordId)>,
     ordinary: usize,
     bytes: u64,
-    /// Sum of the ids of `live`, modulo 2^256.
-    sum: [u64; 4],
-    snapshot: Option<NegentropyStorageVector>,
 }
 
 #[derive(Debug, Default)]
 struct Author {
-    control: BTreeMap<u64, RecordId>,
-    ordinary: BTreeMap<u64, RecordId>,
-    retractions: BTreeSet<RecordId>,
+    control: BTreeMap<u64, Slot>,
+    ordinary: BTreeMap<u64, Slot>,
+    retractions: BTreeSet<Slot>,
     equivocated: bool,
     eager: Option<Bucket>,
 }
 
 impl Author {
-    fn at(&self, seq: u64) -> Option<&RecordId> {
-        self.control.get(&seq).or_else(|| self.ordinary.get(&seq))
+    fn at(&self, seq: u64) -> Option<Slot> {
+        let slot = self.control.get(&seq).or_else(|| self.ordinary.get(&seq));
+        slot.copied()
     }
 
-    fn shelf(&mut self, kind: Kind) -> &mut BTreeMap<u64, RecordId> {
+    fn shelf(&mut self, kind: Kind) -> &mut BTreeMap<u64, Slot> {
         match kind.is_control() {
             true => &mut self.control,
             false => &mut self.ordinary,
@@ -64,6 +65,18 @@ impl Author {
 pub(super) type Removed = Vec<(RecordId, RemoveReason)>;
 
 impl Records {
+    /// None yet; `seed` is unknown to others.
+    pub(super) fn new(seed: u64) -> Self {
+        Self {
+            headers: Headers::new(seed),
+            authors: BTreeMap::new(),
+            live: Some(Order::default()),
+            fading: BTreeSet::new(),
+            ordinary: 0,
+            bytes: 0,
+        }
+    }
+
     pub(super) fn len(&self) -> usize {
         self.headers.len()
     }
@@ -72,26 +85,46 @@ impl Records {
         self.bytes
     }
 
-    pub(super) fn get(&self, id: &RecordId) -> Option<&RecordHeader> {
+    pub(super) fn get(&self, id: &RecordId) -> Option<HeaderRef<'_>> {
         self.headers.get(id)
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = &RecordHeader> {
-        self.headers.values()
+    pub(super) fn iter(&self) -> impl Iterator<Item = HeaderRef<'_>> {
+        self.headers.iter()
     }
 
     /// The header, unless the record has expired and must not be sent.
-    pub(super) fn live(&self, id: &RecordId) -> Option<&RecordHeader> {
-        self.get(id)
-            .filter(|h| self.live.contains(&(h.expires, h.id)))
+    pub(super) fn live(&self, id: &RecordId) -> Option<HeaderRef<'_>> {
+        let slot = self.headers.find(id)?;
+        let fades = self.fading.contains(&self.headers.place(slot));
+        (!fades).then(|| self.headers.at(slot))
     }
 
-    pub(super) fn of_author(&self, author: &PeerId) -> impl Iterator<Item = &RecordHeader> {
+    pub(super) fn of_author(&self, author: &PeerId) -> impl Iterator<Item = HeaderRef<'_>> {
         let author = self.authors.get(author);
         author
             .into_iter()
             .flat_map(|a| a.control.values().chain(a.ordinary.values()))
-            .map(|id| &self.headers[id])
+            .map(|slot| self.headers.at(*slot))
+    }
+
+    /// The highest sequence of an author.
+    pub(super) fn last_seq(&self, author: &PeerId) -> Option<u64> {
+        let author = self.authors.get(author)?;
+        let last = |shelf: &BTreeMap<u64, Slot>| shelf.last_key_value().map(|(seq, _)| *seq);
+        last(&author.control).max(last(&author.ordinary))
+    }
+
+    /// Before the records of a disk come in: they are put in order at the end.
+    pub(super) fn begin_restoring(&mut self) {
+        self.live = None;
+    }
+
+    /// Until then all count as live.
+    pub(super) fn end_restoring(&mut self) {
+        if self.live.is_none() {
+            self.live = Some(Order::build(&self.headers, self.headers.slots()));
+        }
     }
 
     pub(super) fn equivocators(&self) -> Vec<PeerId> {
@@ -119,18 +152,19 @@ impl Records {
 
     /// What the rules say to a record that is not held, beside the records that are.
     pub(super) fn judge(&self, charter: &Charter, h: &RecordHeader) -> Result<(), Reject> {
-        match admit(charter, h) {
+        match admit(charter, &h.view()) {
             Verdict::Valid => {}
             Verdict::Invalid(reject) => return Err(reject),
             Verdict::Deferred => return Err(Reject::NotPublisher),
         }
         let none = Author::default();
         let author = self.authors.get(&h.author).unwrap_or(&none);
-        if author.retractions.iter().any(|r| self.covers(r, h)) {
+        let h = h.view();
+        if author.retractions.iter().any(|r| self.covers(*r, &h)) {
             return Err(Reject::Retracted);
         }
-        let rival = author.at(h.seq).map(|id| &self.headers[id]);
-        if rival.is_some_and(|rival| precedence(rival) < precedence(h)) {
+        let rival = author.at(h.seq).map(|slot| self.headers.at(slot));
+        if rival.is_some_and(|rival| precedence(&rival) < precedence(&h)) {
             return Err(Reject::Equivocation);
         }
         let replaces = |control| rival.is_some_and(|r| r.kind.is_control() == control);
@@ -166,24 +200,24 @@ impl Records {
         now: WallMs,
         h: RecordHeader,
     ) -> Result<Removed, Reject> {
-        if self.headers.contains_key(&h.id) {
+        if self.headers.find(&h.id).is_some() {
             return Ok(Vec::new());
         }
         let judged = self.judge(charter, &h);
         let mut rival = None;
         if let Some(author) = self.authors.get_mut(&h.author) {
-            rival = author.at(h.seq).copied();
+            rival = author.at(h.seq);
             author.equivocated |= rival.is_some();
         }
         judged?;
         let mut removed = Vec::new();
         if let Some(rival) = rival {
-            self.remove(&rival, RemoveReason::Equivocation, &mut removed);
+            self.remove(rival, RemoveReason::Equivocation, &mut removed);
         }
-        let (id, peer) = (h.id, h.author);
-        self.insert(now, h);
-        for covered in self.covered_by(&id) {
-            self.remove(&covered, RemoveReason::Retracted, &mut removed);
+        let peer = h.author;
+        let slot = self.insert(now, h);
+        for covered in self.covered_by(slot) {
+            self.remove(covered, RemoveReason::Retracted, &mut removed);
         }
         self.trim(charter, &peer, &mut removed);
         Ok(removed)
@@ -194,17 +228,17 @@ impl Records {
         let mut removed = Vec::new();
         let refused: Vec<_> = self
             .headers
-            .values()
-            .filter_map(|h| match admit(charter, h) {
+            .slots()
+            .filter_map(|slot| match admit(charter, &self.headers.at(slot)) {
                 Verdict::Valid => None,
                 Verdict::Invalid(Reject::TooLarge | Reject::Lifetime) => {
-                    Some((h.id, RemoveReason::Quota))
+                    Some((slot, RemoveReason::Quota))
                 }
-                _ => Some((h.id, RemoveReason::NotPublisher)),
+                _ => Some((slot, RemoveReason::NotPublisher)),
             })
             .collect();
-        for (id, reason) in refused {
-            self.remove(&id, reason, &mut removed);
+        for (slot, reason) in refused {
+            self.remove(slot, reason, &mut removed);
         }
         let authors: Vec<_> = self.authors.keys().copied().collect();
         for author in authors {
@@ -216,86 +250,87 @@ impl Records {
     /// Forgets a record that the disk lost.
     pub(super) fn lose(&mut self, id: &RecordId) -> Removed {
         let mut removed = Vec::new();
-        self.remove(id, RemoveReason::Lost, &mut removed);
+        if let Some(slot) = self.headers.find(id) {
+            self.remove(slot, RemoveReason::Lost, &mut removed);
+        }
         removed
     }
 
     /// Moves the clock, in either direction; says what is over for good.
     pub(super) fn advance(&mut self, now: WallMs) -> Removed {
         let mut removed = Vec::new();
-        while let Some(first) = self.live.first().copied()
-            && first.0 <= now
+        self.end_restoring();
+        let Some(live) = &mut self.live else {
+            return removed;
+        };
+        while let Some(first) = live.first()
+            && self.headers.place(first).0 <= now
         {
-            self.live.remove(&first);
-            self.count(&first.1, false);
-            self.fading.insert(first);
+            live.remove(&self.headers, first);
+            self.fading.insert(self.headers.place(first));
         }
         while let Some(last) = self.fading.last().copied()
             && last.0 > now
         {
             self.fading.remove(&last);
-            self.count(&last.1, true);
-            self.live.insert(last);
+            if let Some(slot) = self.headers.find(&last.1) {
+                live.insert(&self.headers, slot);
+            }
         }
         while let Some((expires, id)) = self.fading.first().copied()
             && expires.after(limits::EXPIRY_GRACE) <= now
         {
-            self.remove(&id, RemoveReason::Expired, &mut removed);
+            let slot = self.headers.find(&id).expect("what fades is held");
+            self.remove(slot, RemoveReason::Expired, &mut removed);
         }
         removed
     }
 
     /// When [`advance`](Self::advance) has something to do.
     pub(super) fn next_expiry(&self) -> Option<WallMs> {
-        let live = self.live.first().map(|(at, _)| *at);
+        let live = self.live.as_ref().and_then(Order::first);
+        let live = live.map(|slot| self.headers.place(slot).0);
         let fading = self.fading.first();
         let fading = fading.map(|(at, _)| at.after(limits::EXPIRY_GRACE));
         live.into_iter().chain(fading).min()
     }
 
     pub(super) fn summary(&self) -> Summary {
-        let mut hasher = blake3::Hasher::new();
-        for limb in self.sum {
-            hasher.update(&limb.to_le_bytes());
-        }
-        let hash = hasher.finalize();
+        let (count, sum) = match &self.live {
+            Some(live) => (live.len(), live.sum()),
+            None => Default::default(),
+        };
+        let hash = blake3::hash(&sum.to_bytes());
         Summary {
-            count: self.live.len() as u32,
+            count: count as u32,
             fingerprint: *hash.as_bytes().first_chunk().expect("16 of 32 bytes"),
         }
     }
 
-    /// The live records as `negentropy` wants them, ordered by expiry: what one
+    /// The live records as reconciliation reads them, ordered by expiry: what one
     /// clock counts as expired and another does not lies together in one range.
-    pub(super) fn snapshot(&mut self) -> &NegentropyStorageVector {
-        let live = &self.live;
-        self.snapshot.get_or_insert_with(|| {
-            let mut items = NegentropyStorageVector::with_capacity(live.len());
-            for (expires, id) in live {
-                let inserted = items.insert(expires.0, Id::from_byte_array(id.0));
-                debug_assert!(inserted.is_ok(), "not sealed yet");
-            }
-            let sealed = items.seal();
-            debug_assert!(sealed.is_ok(), "sealed once");
-            items
+    pub(super) fn view(&mut self) -> View<'_> {
+        self.end_restoring();
+        let live = self.live.get_or_insert_default();
+        live.view(&self.headers)
+    }
+
+    fn covers(&self, retraction: Slot, h: &HeaderRef<'_>) -> bool {
+        let by = self.headers.at(retraction);
+        by.retracts.is_some_and(|r| {
+            r.kind == h.kind && *r.key == *h.key && h.seq <= r.up_to && h.expires <= by.expires
         })
     }
 
-    fn covers(&self, retraction: &RecordId, h: &RecordHeader) -> bool {
-        let by = &self.headers[retraction];
-        by.retracts.as_ref().is_some_and(|r| {
-            r.kind == h.kind && r.key == h.key && h.seq <= r.up_to && h.expires <= by.expires
-        })
-    }
-
-    fn covered_by(&self, id: &RecordId) -> Vec<RecordId> {
-        let Some(up_to) = self.headers[id].retracts.as_ref().map(|r| r.up_to) else {
+    fn covered_by(&self, retraction: Slot) -> Vec<Slot> {
+        let by = self.headers.at(retraction);
+        let Some(up_to) = by.retracts.map(|r| r.up_to) else {
             return Vec::new();
         };
-        let author = &self.authors[&self.headers[id].author];
-        let candidates = author.ordinary.range(..=up_to).map(|(_, id)| *id);
+        let candidates = self.authors[&by.author].ordinary.range(..=up_to);
         candidates
-            .filter(|c| self.covers(id, &self.headers[c]))
+            .map(|(_, slot)| *slot)
+            .filter(|slot| self.covers(retraction, &self.headers.at(*slot)))
             .collect()
     }
 
@@ -308,14 +343,14 @@ impl Records {
             } else {
                 None
             };
-            let Some((_, &id)) = victim else { break };
-            self.remove(&id, RemoveReason::Quota, removed);
+            let Some((_, &slot)) = victim else { break };
+            self.remove(slot, RemoveReason::Quota, removed);
         }
         while self.ordinary > charter.limits.records_total as usize {
             let weakest = self.weakest(charter, None).expect("there are records");
             let lowest = self.authors[&weakest].ordinary.first_key_value();
-            let id = *lowest.expect("the weakest has most records").1;
-            self.remove(&id, RemoveReason::Quota, removed);
+            let slot = *lowest.expect("the weakest has most records").1;
+            self.remove(slot, RemoveReason::Quota, removed);
         }
     }
 
@@ -330,60 +365,46 @@ impl Records {
             .map(|(p, _)| p)
     }
 
-    fn insert(&mut self, now: WallMs, mut h: RecordHeader) {
-        h.attributes = Attributes::default();
-        let author = self.authors.entry(h.author).or_default();
-        author.shelf(h.kind).insert(h.seq, h.id);
-        if h.retracts.is_some() {
-            author.retractions.insert(h.id);
-        }
-        self.ordinary += usize::from(!h.kind.is_control());
+    fn insert(&mut self, now: WallMs, h: RecordHeader) -> Slot {
+        let (seq, kind, expires) = (h.seq, h.kind, h.expires);
+        let (author, id, retracts) = (h.author, h.id, h.retracts.is_some());
+        self.ordinary += usize::from(!kind.is_control());
         self.bytes += u64::from(h.len);
-        if h.expires > now {
-            self.live.insert((h.expires, h.id));
-            self.count(&h.id, true);
-        } else {
-            self.fading.insert((h.expires, h.id));
+        let slot = self.headers.insert(h);
+        let author = self.authors.entry(author).or_default();
+        author.shelf(kind).insert(seq, slot);
+        if retracts {
+            author.retractions.insert(slot);
         }
-        self.headers.insert(h.id, h);
+        match &mut self.live {
+            Some(_) if expires <= now => {
+                self.fading.insert((expires, id));
+            }
+            Some(live) => live.insert(&self.headers, slot),
+            None => {}
+        }
+        slot
     }
 
-    fn remove(&mut self, id: &RecordId, reason: RemoveReason, removed: &mut Removed) {
-        let Some(h) = self.headers.remove(id) else {
-            return;
-        };
+    fn remove(&mut self, slot: Slot, reason: RemoveReason, removed: &mut Removed) {
+        let h = self.headers.at(slot);
         let author = self.authors.get_mut(&h.author).expect("it has a record");
         author.shelf(h.kind).remove(&h.seq);
-        author.retractions.remove(id);
+        author.retractions.remove(&slot);
         self.ordinary -= usize::from(!h.kind.is_control());
         self.bytes -= u64::from(h.len);
-        if self.live.remove(&(h.expires, h.id)) {
-            self.count(id, false);
+        removed.push((h.id, reason));
+        if !self.fading.remove(&(h.expires, h.id))
+            && let Some(live) = &mut self.live
+        {
+            live.remove(&self.headers, slot);
         }
-        self.fading.remove(&(h.expires, h.id));
-        removed.push((*id, reason));
-    }
-
-    /// Adds the id to the sum of live ones, or takes it out.
-    fn count(&mut self, id: &RecordId, add: bool) {
-        self.snapshot = None;
-        let mut carry = false;
-        for (limb, bytes) in self.sum.iter_mut().zip(id.0.chunks_exact(8)) {
-            let n = u64::from_le_bytes(bytes.try_into().expect("eight bytes"));
-            let step = match add {
-                true => u64::overflowing_add,
-                false => u64::overflowing_sub,
-            };
-            let (partial, c1) = step(*limb, n);
-            let (whole, c2) = step(partial, u64::from(carry));
-            *limb = whole;
-            carry = c1 | c2;
-        }
+        self.headers.remove(slot);
     }
 }
 
 /// What the charter alone says to a record.
-pub(super) fn admit(charter: &Charter, h: &RecordHeader) -> Verdict {
+pub(super) fn admit(charter: &Charter, h: &HeaderRef<'_>) -> Verdict {
     let lifetime = h.expires.since(h.created);
     if h.len > charter.limits.record_bytes {
         Verdict::Invalid(Reject::TooLarge)
@@ -399,6 +420,6 @@ pub(super) fn admit(charter: &Charter, h: &RecordHeader) -> Verdict {
 }
 
 /// Of two records with one author and one sequence the one with less stands.
-fn precedence(h: &RecordHeader) -> (bool, RecordId) {
+fn precedence(h: &HeaderRef<'_>) -> (bool, RecordId) {
     (!h.kind.is_control(), h.id)
 }
