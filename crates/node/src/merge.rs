@@ -26,6 +26,10 @@ const MAX_BYTES: usize = 65_000;
 /// Most datagrams of one call: what every kernel with UDP GSO takes
 /// (`UDP_MAX_SEGMENTS` of Linux 4.18).
 const MAX_SEGMENTS: usize = 64;
+/// Turns of the runtime without more that end a burst. A connection sends twenty
+/// datagrams a turn; with two turns instead of one, calls of 44 are filled and the
+/// sender's system time falls by a third more.
+const TURNS: u8 = 2;
 
 /// The socket, for quinn. Dropping it ends its task.
 pub(crate) struct MergingSocket {
@@ -46,8 +50,8 @@ struct Gathered {
     kind: Option<Kind>,
     /// The last datagram is shorter: nothing can follow it.
     full: bool,
-    /// Bytes were added since the task last looked.
-    grown: bool,
+    /// Turns that the task still gives the others before it sends.
+    turns: u8,
     /// The task, while it has nothing to do.
     idle: Option<Waker>,
     closed: bool,
@@ -173,7 +177,7 @@ impl Gathered {
         }
         self.bytes.extend_from_slice(transmit.contents);
         self.full = !self.bytes.len().is_multiple_of(self.segment);
-        self.grown = true;
+        self.turns = TURNS;
         self.wake();
     }
 
@@ -229,7 +233,8 @@ async fn flush_idle(inner: Arc<dyn AsyncUdpSocket>, shared: Arc<Shared>) {
                 gathered.idle = Some(cx.waker().clone());
                 return Poll::Pending;
             }
-            if std::mem::take(&mut gathered.grown) {
+            if gathered.turns > 0 {
+                gathered.turns -= 1;
                 // The connections' tasks first: they may have more of it.
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
