@@ -31,26 +31,46 @@ impl Kind {
     /// Reserved: a presence lease.
     pub const PRESENCE: Self = Self(259);
 
+    /// The kinds that have a name.
+    const NAMED: [(Self, &str); 10] = [
+        (Self::RETRACTION, "retraction"),
+        (Self::GRANT, "grant"),
+        (Self::REVOCATION, "revocation"),
+        (Self::INVITE, "invite"),
+        (Self::REDEMPTION, "redemption"),
+        (Self::TIME, "time"),
+        (Self::RELEASE, "release"),
+        (Self::ISSUE, "issue"),
+        (Self::SHARE, "share"),
+        (Self::PRESENCE, "presence"),
+    ];
+
+    /// First of the kinds that belong to applications.
+    pub const FIRST_OF_APPLICATIONS: Self = Self(65_536);
+
     /// Whether records of this kind govern others.
     pub fn is_control(self) -> bool {
         self.0 < 256
+    }
+
+    /// The kind of that name, as [`name`](Self::name) says it.
+    pub fn named(name: &str) -> Option<Self> {
+        let known = Self::NAMED.iter().find(|(_, known)| *known == name);
+        known.map(|(kind, _)| *kind)
+    }
+
+    /// Its name, if it is one that this version knows.
+    pub fn name(self) -> Option<&'static str> {
+        let known = Self::NAMED.iter().find(|(kind, _)| *kind == self);
+        known.map(|(_, name)| *name)
     }
 }
 
 impl fmt::Display for Kind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match *self {
-            Self::RETRACTION => "retraction",
-            Self::GRANT => "grant",
-            Self::REVOCATION => "revocation",
-            Self::INVITE => "invite",
-            Self::REDEMPTION => "redemption",
-            Self::TIME => "time",
-            Self::RELEASE => "release",
-            Self::ISSUE => "issue",
-            Self::SHARE => "share",
-            Self::PRESENCE => "presence",
-            Self(other) => return write!(f, "kind {other}"),
-        })
+        match self.name() {
+            Some(name) => f.write_str(name),
+            None => write!(f, "kind {}", self.0),
+        }
     }
 }

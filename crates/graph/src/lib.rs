@@ -20,6 +20,7 @@ mod kind;
 pub mod limits;
 mod link;
 mod message;
+mod query;
 mod record;
 mod time;
 
@@ -37,5 +38,6 @@ pub use key::{BadSignature, Domain, SecretKey, Signature, verify};
 pub use kind::Kind;
 pub use link::{Link, LinkError, LinkPeer};
 pub use message::{Message, Summary};
+pub use query::{Query, QueryError, QueryProblem};
 pub use record::{HeaderRef, NewRecord, Record, RecordError, RecordHeader};
 pub use time::WallMs;

@@ -53,6 +53,11 @@ pub const MAX_CONTENT_BYTES: u64 = 1 << 50;
 /// Most entries of a content that a record may name (the content room's bound).
 pub const MAX_CONTENT_FILES: u32 = 1_000_000;
 
+/// Longest query over records, in bytes.
+pub const MAX_QUERY_BYTES: usize = 4096;
+/// Parentheses and nots of a query within each other: reading one recurses.
+pub const MAX_QUERY_DEPTH: usize = 32;
+
 // --- Addresses and links --------------------------------------------------
 
 /// Addresses of one peer.
