@@ -6,6 +6,7 @@ use samara_wire::{ChunkHash, ContentId, Writer};
 use crate::{
     ChunkPageRef, ChunkParams, ContentError, Entry, EntryPageRef, Layout, Root,
     chunk_page::write_chunk,
+    entry::MAX_MODE,
     entry_page::write_entry_pages,
     limits::{self, CHUNKS_PER_PAGE},
     root::{check_limits, check_name, check_sum},
@@ -27,7 +28,7 @@ pub struct Encoded {
 #[derive(Debug)]
 pub struct ManifestBuilder {
     name: String,
-    single_file: bool,
+    folder_mode: Option<u16>,
     params: ChunkParams,
     entries: Vec<Entry>,
     layout: Layout,
@@ -44,11 +45,12 @@ pub struct ManifestBuilder {
 }
 
 impl ManifestBuilder {
-    /// Sorts and checks the entries of a folder called `name`, or of the single
-    /// file of that name (its only entry).
+    /// Sorts and checks the entries of a folder called `name` with the permission
+    /// bits of `folder_mode`, or without them of the single file of that name (its
+    /// only entry).
     pub fn new(
         name: &str,
-        single_file: bool,
+        folder_mode: Option<u16>,
         params: ChunkParams,
         mut entries: Vec<Entry>,
     ) -> Result<Self, ContentError> {
@@ -57,12 +59,12 @@ impl ManifestBuilder {
         entries.iter().try_for_each(Entry::check)?;
         entries.sort_unstable_by(|a, b| a.path.cmp(&b.path));
         tree::check(&entries)?;
-        if single_file {
+        if folder_mode.is_none() {
             tree::check_single_file(name, &entries)?;
         }
         Ok(Self {
             name: name.into(),
-            single_file,
+            folder_mode: folder_mode.map(|mode| mode & MAX_MODE),
             params,
             layout: Layout::new(&entries, params)?,
             entries,
@@ -125,7 +127,7 @@ impl ManifestBuilder {
         pages.extend(last);
         let root = Root {
             name: self.name,
-            single_file: self.single_file,
+            folder_mode: self.folder_mode,
             params: self.params,
             total_bytes: self.end,
             entry_count: self.entries.len() as u32,
@@ -172,7 +174,7 @@ mod tests {
         // Entry pages of 33 bytes each, and a name that makes up the difference.
         let root = |name: usize| Root {
             name: "n".repeat(name),
-            single_file: false,
+            folder_mode: Some(0o755),
             params: ChunkParams::for_size(0),
             total_bytes: 0,
             entry_count: 31_773,

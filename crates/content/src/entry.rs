@@ -14,6 +14,9 @@ const KIND_SYMLINK: u8 = 2;
 /// What a symlink's mode is, on Linux; others would be lost on the way.
 const SYMLINK_MODE: u16 = 0o777;
 
+/// The permission bits; set-user-ID and its like do not travel.
+pub(crate) const MAX_MODE: u16 = 0o777;
+
 /// Bytes of the shortest entry: a directory with a name of one character.
 pub(crate) const MIN_ENTRY_BYTES: usize = 4;
 
@@ -50,7 +53,7 @@ impl Entry {
     pub fn file(path: EntryPath, mode: u16, size: u64) -> Self {
         Self {
             path,
-            mode: mode & 0o777,
+            mode: mode & MAX_MODE,
             kind: EntryKind::File { size },
         }
     }
@@ -59,7 +62,7 @@ impl Entry {
     pub fn directory(path: EntryPath, mode: u16) -> Self {
         Self {
             path,
-            mode: mode & 0o777,
+            mode: mode & MAX_MODE,
             kind: EntryKind::Directory,
         }
     }
@@ -89,7 +92,7 @@ impl Entry {
     pub(crate) fn check(&self) -> Result<(), ContentError> {
         let mode_ok = match self.kind {
             EntryKind::Symlink { .. } => self.mode == SYMLINK_MODE,
-            _ => self.mode <= 0o777,
+            _ => self.mode <= MAX_MODE,
         };
         if !mode_ok {
             return Err(ContentError::BadMode {

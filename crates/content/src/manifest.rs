@@ -256,7 +256,7 @@ impl Manifest {
         let pages = self.entry_pages.iter().flatten();
         let entries = entry_page::read_tree(pages.zip(&self.root.entry_pages))?;
         tree::check(&entries)?;
-        if self.root.single_file {
+        if self.root.single_file() {
             tree::check_single_file(&self.root.name, &entries)?;
         }
         let layout = Layout::new(&entries, self.root.params)?;

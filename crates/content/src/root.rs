@@ -3,7 +3,7 @@ use samara_wire::{ContentId, Reader, VARINT_MAX, WireError, Writer};
 use crate::{
     ChunkParams, ContentError, EntryPath, PathFault,
     chunk_page::chunks_in_page,
-    entry::MIN_ENTRY_BYTES,
+    entry::{MAX_MODE, MIN_ENTRY_BYTES},
     error::excerpt,
     limits::{self, CHUNKS_PER_PAGE, ENTRY_PAGE_BYTES, MAX_CHUNKS, MAX_ENTRIES, MAX_TOTAL_BYTES},
 };
@@ -44,8 +44,9 @@ pub struct ChunkPageRef {
 pub struct Root {
     /// The file's or the folder's name: one valid path component.
     pub name: String,
-    /// Whether the content is one file of that name rather than a folder.
-    pub single_file: bool,
+    /// Permission bits of the folder, at most 0o777; `None` if the content is one
+    /// file of that name, whose entry has its mode.
+    pub folder_mode: Option<u16>,
     /// How the stream is cut.
     pub params: ChunkParams,
     /// Bytes of the stream.
@@ -68,7 +69,10 @@ impl Root {
         w.u8(LAYOUT_PACKED_FASTCDC);
         w.u8(self.params.avg().trailing_zeros() as u8);
         w.u8(PARITY_NONE);
-        w.bool(self.single_file);
+        w.bool(self.folder_mode.is_some());
+        if let Some(mode) = self.folder_mode {
+            w.varint(mode.into());
+        }
         w.str(&self.name);
         w.varint(self.total_bytes);
         w.varint(self.entry_count.into());
@@ -93,18 +97,18 @@ impl Root {
             return Err(WireError::Invalid { field: "format" }.into());
         }
         let params = read_params(&mut r)?;
-        let single_file = r.bool("single-file flag")?;
+        let folder_mode = read_folder_mode(&mut r)?;
         let name = read_name(&mut r)?;
         let total_bytes = r.varint("total bytes", VARINT_MAX)?;
         let entries = r.varint("entry count", VARINT_MAX)?;
         let chunks = r.varint("chunk count", VARINT_MAX)?;
         let (entry_count, chunk_count) = check_limits(total_bytes, entries, chunks)?;
-        if single_file && entry_count != 1 {
+        if folder_mode.is_none() && entry_count != 1 {
             return Err(ContentError::NotSingleFile);
         }
         let root = Self {
             name,
-            single_file,
+            folder_mode,
             params,
             total_bytes,
             entry_count,
@@ -121,6 +125,11 @@ impl Root {
     /// The identifier that root bytes have.
     pub fn id(bytes: &[u8]) -> ContentId {
         ContentId(*blake3::hash(bytes).as_bytes())
+    }
+
+    /// Whether the content is one file rather than a folder.
+    pub fn single_file(&self) -> bool {
+        self.folder_mode.is_none()
     }
 
     /// How many pages there are, of entries and of chunks.
@@ -197,6 +206,14 @@ fn known(field: &'static str, got: u8, expected: u8) -> Result<(), ContentError>
     })
 }
 
+fn read_folder_mode(r: &mut Reader<'_>) -> Result<Option<u16>, ContentError> {
+    if !r.bool("folder flag")? {
+        return Ok(None);
+    }
+    let mode = r.varint32("folder mode", MAX_MODE.into())?;
+    Ok(Some(mode as u16))
+}
+
 fn read_name(r: &mut Reader<'_>) -> Result<String, ContentError> {
     let name = r.str("name", limits::MAX_COMPONENT_BYTES)?;
     check_name(name)?;
@@ -266,7 +283,7 @@ mod tests {
     fn root() -> Root {
         Root {
             name: "tree".into(),
-            single_file: false,
+            folder_mode: Some(0o755),
             params: ChunkParams::for_size(0),
             total_bytes: 300,
             entry_count: 3,
@@ -438,8 +455,19 @@ mod tests {
     #[test]
     fn a_single_file_has_one_entry() {
         let mut r = root();
-        r.single_file = true;
+        r.folder_mode = None;
         assert_eq!(error(&r), ContentError::NotSingleFile);
+    }
+
+    #[test]
+    fn a_folder_has_no_more_than_permission_bits() {
+        let mut r = root();
+        for mode in [0, 0o700, 0o777] {
+            r.folder_mode = Some(mode);
+            assert_eq!(Root::decode(&r.encode()).as_ref(), Ok(&r));
+        }
+        r.folder_mode = Some(0o1000);
+        assert!(matches!(error(&r), ContentError::Malformed(_)));
     }
 
     proptest! {

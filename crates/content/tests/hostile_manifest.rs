@@ -48,7 +48,7 @@ impl Forged {
         let total = chunks.iter().map(|len| u64::from(*len)).sum();
         let root = Root {
             name: "tree".into(),
-            single_file: false,
+            folder_mode: Some(0o755),
             params: ChunkParams::new(16 * 1024).unwrap(),
             total_bytes: total,
             entry_count: 0,
@@ -325,11 +325,11 @@ fn a_chunk_over_the_end_of_a_segment() {
 fn a_single_file_that_is_something_else() {
     for entry in [file("other", 0), link("tree", "x"), file("tree/tree", 0)] {
         let mut forged = Forged::new(&[entry], &[]);
-        forged.root.single_file = true;
+        forged.root.folder_mode = None;
         assert_eq!(forged.error(), ContentError::NotSingleFile);
     }
     let mut forged = Forged::new(&[file("tree", 0)], &[]);
-    forged.root.single_file = true;
+    forged.root.folder_mode = None;
     assert!(forged.read([0]).is_ok());
 }
 

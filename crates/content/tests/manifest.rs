@@ -17,7 +17,7 @@ fn params() -> ChunkParams {
 
 /// Fills the stream with chunks of `len` bytes, shorter where a cut is forced.
 fn build(entries: Vec<Entry>, len: u32) -> Encoded {
-    let mut builder = ManifestBuilder::new("tree", false, params(), entries).unwrap();
+    let mut builder = ManifestBuilder::new("tree", Some(0o755), params(), entries).unwrap();
     let segments: Vec<_> = builder.layout().segments().collect();
     for segment in segments {
         let mut at = segment.start;
@@ -152,8 +152,9 @@ fn the_order_of_the_entries_given_does_not_matter() {
 
 #[test]
 fn a_builder_takes_no_tree_that_a_reader_would_refuse() {
-    let new = |name, single, entries| {
-        ManifestBuilder::new(name, single, params(), entries)
+    let new = |name, single: bool, entries| {
+        let folder_mode = (!single).then_some(0o755);
+        ManifestBuilder::new(name, folder_mode, params(), entries)
             .map(|_| ())
             .unwrap_err()
     };
@@ -184,7 +185,7 @@ fn a_builder_takes_no_tree_that_a_reader_would_refuse() {
 fn a_builder_takes_only_the_chunks_that_fit() {
     let size = u64::from(params().max()) + 10;
     let entries = vec![Entry::file(path("a"), 0o644, size)];
-    let mut builder = ManifestBuilder::new("x", false, params(), entries).unwrap();
+    let mut builder = ManifestBuilder::new("x", Some(0o755), params(), entries).unwrap();
     let hash = chunk_hash(b"");
     for len in [0, 1, params().min() - 1, params().max() + 1] {
         assert!(matches!(
@@ -199,7 +200,7 @@ fn a_builder_takes_only_the_chunks_that_fit() {
     assert!(builder.finish().is_ok());
 
     let entries = vec![Entry::file(path("a"), 0o644, 1)];
-    let builder = ManifestBuilder::new("x", false, params(), entries).unwrap();
+    let builder = ManifestBuilder::new("x", Some(0o755), params(), entries).unwrap();
     assert!(matches!(builder.finish(), Err(ContentError::Sums { .. })));
 }
 
@@ -229,7 +230,7 @@ proptest! {
         len in params().min()..=params().max(),
         reads in proptest::collection::vec((0u64..400_000, 0u64..100_000), 4),
     ) {
-        prop_assume!(ManifestBuilder::new("t", false, params(), tree.clone()).is_ok());
+        prop_assume!(ManifestBuilder::new("t", Some(0o755), params(), tree.clone()).is_ok());
         let encoded = build(tree.clone(), len);
         let manifest = Manifest::from_encoded(&encoded).unwrap();
         let mut sorted = tree;

@@ -51,16 +51,16 @@ fn tree() -> (Encoded, Vec<u32>) {
         Entry::file(path("empty"), 0o600, 0),
         Entry::symlink(path("tool"), "bin/tool").unwrap(),
     ];
-    let builder = ManifestBuilder::new("tree", false, params, entries).unwrap();
+    let builder = ManifestBuilder::new("tree", Some(0o755), params, entries).unwrap();
     // The pack, then the file that is no smaller than a chunk.
     finish(builder, params, &[README, &noise(TOOL_BYTES)].concat())
 }
 
-const TREE_ID: &str = "lialihc7czjjhphay6hw4aiiufz6lxeqks7a7wfmg2nbsfiz2orq";
+const TREE_ID: &str = "hsu3sfb6b2xcxeyiii4ccpfxx6xrnods74kzc4cqupt3w6sneuoq";
 const TREE_LENGTHS: [u32; 6] = [14, 17386, 23745, 18939, 24603, 15327];
-const TREE_ROOT: &str = "73616d61726120636f6e74656e7420763100010e00000474726565800186ae050601a91f\
-    610c998012a9756612b79905dfeb7f6f5c961716d5c09cd76195e229bea70528c4c455e1\
-    a2a998eaf96921302434e3e82200c791a0749817f818cc5b3e5376800186ae";
+const TREE_ROOT: &str = "73616d61726120636f6e74656e7420763100010e000141ed0474726565800186ae050601\
+    a91f610c998012a9756612b79905dfeb7f6f5c961716d5c09cd76195e229bea70528c4c4\
+    55e1a2a998eaf96921302434e3e82200c791a0749817f818cc5b3e5376800186ae";
 const TREE_ENTRY_PAGE: &str = "0362696e0041ed0862696e2f746f6f6c0141ed800186a00e646f63732f726561646d652e\
     6d640141a40e05656d7074790141800004746f6f6c0241ff0862696e2f746f6f6c";
 const TREE_CHUNK_PAGE: &str = "624d3ce6b8ca5d65cbf8be51758b1ef5e5c809dbb2cba3278f0b31cc3786d7a50e000000\
@@ -81,8 +81,8 @@ fn a_small_tree() {
     assert!(Manifest::from_encoded(&encoded).unwrap().is_complete());
 }
 
-const FILE_ID: &str = "xd4snydwaa23apfcghri23olfvlfumedkyqmffnpserftggslnpa";
-const FILE_ROOT: &str = "73616d61726120636f6e74656e74207631000110000109726561646d652e6d640e010101\
+const FILE_ID: &str = "qyop3u5asw4rhk44ad25hp4ohz5uv3ewqeu3jklohr2uq2eggjxa";
+const FILE_ROOT: &str = "73616d61726120636f6e74656e74207631000110000009726561646d652e6d640e010101\
     7d71727b0853e7a19a46658c3569b61c8c00824674f97f63c62a07b0ce7d63e1010ce5b6\
     c6b8f02db741f86ffe9ac1d27d3257830432dff39801154e99c40c38b60e";
 
@@ -90,11 +90,11 @@ const FILE_ROOT: &str = "73616d61726120636f6e74656e74207631000110000109726561646
 fn a_single_file() {
     let params = ChunkParams::new(64 * 1024).unwrap();
     let entry = Entry::file(path("readme.md"), 0o644, README.len() as u64);
-    let builder = ManifestBuilder::new("readme.md", true, params, vec![entry]).unwrap();
+    let builder = ManifestBuilder::new("readme.md", None, params, vec![entry]).unwrap();
     let (encoded, _) = finish(builder, params, README);
     assert_eq!(hex(&encoded.root), FILE_ROOT);
     assert_eq!(encoded.id.to_string(), FILE_ID);
-    assert!(Root::decode(&encoded.root).unwrap().single_file);
+    assert!(Root::decode(&encoded.root).unwrap().single_file());
 }
 
 /// Where noise is cut, for the smallest and the largest average: what another

@@ -1,6 +1,6 @@
 use std::{
     collections::HashSet,
-    path::Path,
+    path::{Path, PathBuf},
     sync::{Arc, atomic::Ordering},
 };
 
@@ -9,7 +9,6 @@ use samara_content::{ChunkSet, Entry, EntryKind, EntryPath, Manifest};
 use crate::{
     Content, Placement, Store, StoreError,
     content::State,
-    files,
     install::{Parts, set_mode},
     scan::Tree,
     stamp::Stamp,
@@ -56,26 +55,38 @@ impl Store {
             return Ok(None);
         }
         let at = |entry: &Entry| {
-            if probe.manifest.root().single_file {
+            if probe.manifest.root().single_file() {
                 path.to_owned()
             } else {
                 path.join(&entry.path)
             }
         };
-        for entry in tree.entries.iter().rev() {
+        let set_mode = |path: PathBuf, mode| {
+            set_mode(&path, mode).map_err(|e| StoreError::io("change the mode of", path, e))
+        };
+        let change = |entry: &Entry| {
             let index = entries.binary_search_by(|e| e.path.cmp(&entry.path));
-            let Some(wanted) = index.ok().map(|i| &entries[i]) else {
-                continue;
-            };
-            if wanted.mode != entry.mode && !matches!(wanted.kind, EntryKind::Symlink { .. }) {
-                set_mode(&at(entry), wanted.mode)
-                    .map_err(|e| StoreError::io("change the mode of", at(entry), e))?;
+            match index.ok().map(|i| entries[i].mode) {
+                Some(mode) if mode != entry.mode => set_mode(at(entry), mode),
+                _ => Ok(()),
             }
-        }
+        };
         let mut stamps = vec![Stamp::default(); entries.len()];
+        let files = |entry: &&Entry| matches!(entry.kind, EntryKind::File { .. });
+        tree.entries.iter().filter(files).try_for_each(change)?;
         for (i, entry) in probe.chosen_entries(|kind| matches!(kind, EntryKind::File { .. })) {
-            let stamp = files::open_read(&at(entry)).and_then(Stamp::of);
-            stamps[i as usize] = stamp.map_err(|e| StoreError::io("open", at(entry), e))?;
+            let meta = std::fs::symlink_metadata(at(entry));
+            let meta = meta.map_err(|e| StoreError::io("examine", at(entry), e))?;
+            stamps[i as usize] = Stamp::from_metadata(&meta);
+        }
+        // The deepest first, the root last: one may end up closed to us.
+        let folders = |entry: &&Entry| entry.kind == EntryKind::Directory;
+        let mut folders = tree.entries.iter().filter(folders);
+        folders.try_rfold((), |(), entry| change(entry))?;
+        if let Some(mode) = parts.manifest.root().folder_mode
+            && tree.folder_mode != Some(mode)
+        {
+            set_mode(path.to_owned(), mode)?;
         }
         self.supersede(probe.id())?;
         let parts = Parts::new(self, parts.manifest.clone(), chosen.cloned())?;
@@ -175,7 +186,7 @@ fn compare(parts: &Parts, path: &Path) -> Option<(ChunkSet, Tree)> {
 fn compare_loosely(manifest: &Manifest, path: &Path) -> Option<(ChunkSet, Tree)> {
     let entries = manifest.entries()?;
     let meta = std::fs::symlink_metadata(path).ok()?;
-    let tree = match (manifest.root().single_file, meta.is_dir()) {
+    let tree = match (manifest.root().single_file(), meta.is_dir()) {
         // Whatever it is called there.
         (true, false) => Tree::of_file(path, &manifest.root().name, &meta).ok()?,
         (false, true) => Tree::of_folder(path).ok()?,

@@ -172,6 +172,7 @@ impl Store {
         };
         let content = parts.content(self, placement, State::Open, have, Vec::new(), synced);
         let prepare = || {
+            content.unlock_folders(&content.place())?;
             content.make_folders(&staging)?;
             content.resume(claim)?;
             content.reserve_files(&staging)?;
@@ -227,7 +228,7 @@ impl Content {
         let make = |path: &Path| {
             std::fs::create_dir_all(path).map_err(|e| StoreError::io("make the folder", path, e))
         };
-        if self.manifest.root().single_file {
+        if self.manifest.root().single_file() {
             return Ok(());
         }
         make(&base)?;

@@ -242,7 +242,7 @@ impl Content {
             DATA => self.dir.data(),
             entry => {
                 let base = self.base(place);
-                if self.manifest.root().single_file {
+                if self.manifest.root().single_file() {
                     base
                 } else {
                     base.join(&self.entries()[entry as usize].path)

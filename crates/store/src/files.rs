@@ -102,6 +102,19 @@ pub(crate) fn open_write(path: &Path) -> io::Result<File> {
     Ok(openat(CWD, path, flags, Mode::RUSR | Mode::WUSR)?.into())
 }
 
+/// Like [`open_write`], for a file of a staging tree that may have its final mode
+/// already, without the right to write, because `finish` was interrupted.
+pub(crate) fn open_staged(path: &Path) -> io::Result<File> {
+    use std::os::unix::fs::PermissionsExt;
+    match open_write(path) {
+        Err(e) if e.kind() == io::ErrorKind::PermissionDenied => {
+            std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
+            open_write(path)
+        }
+        opened => opened,
+    }
+}
+
 /// Fills `buf` from `offset`; a file that ends before is `UnexpectedEof`.
 pub(crate) fn read_exact(file: &File, buf: &mut [u8], offset: u64) -> io::Result<()> {
     file.read_exact_at(buf, offset)

@@ -41,6 +41,7 @@ impl Content {
                 staging,
                 destination,
             } => {
+                self.unlock_folders(&place)?;
                 self.make_rest(&place)?;
                 let (stamps, short) = self.set_modes(&place)?;
                 if !short.is_empty() {
@@ -139,12 +140,42 @@ impl Content {
         move_into_place(&tree, destination, self.replace)?;
         let parent = destination.parent().unwrap_or(Path::new("/"));
         files::sync_dir(parent).map_err(|e| StoreError::io("sync", parent, e))?;
-        if self.manifest.root().single_file {
-            // The renaming changed its ctime.
-            let stamp = files::open_read(destination).and_then(Stamp::of);
-            stamps[0] = stamp.map_err(|e| StoreError::io("open", destination, e))?;
+        match self.manifest.root().folder_mode {
+            Some(mode) if !is_movable(mode) => {
+                // Only the owner could enter it until now.
+                let folder = files::open_read(destination);
+                folder
+                    .and_then(|folder| set_mode(destination, mode).and_then(|()| folder.sync_all()))
+                    .map_err(|e| StoreError::io("change the mode of", destination, e))?;
+            }
+            Some(_) => {}
+            None => {
+                // The renaming changed its ctime.
+                let meta = std::fs::symlink_metadata(destination);
+                let meta = meta.map_err(|e| StoreError::io("examine", destination, e))?;
+                stamps[0] = Stamp::from_metadata(&meta);
+            }
         }
         Ok(stamps)
+    }
+
+    /// Lets the store into the folders again that an earlier `finish`, which did
+    /// not come to its end, gave the modes that they will have.
+    pub(crate) fn unlock_folders(&self, place: &Place) -> Result<(), StoreError> {
+        let unlock = |path: PathBuf| match set_mode(&path, STAGING_MODE) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => {
+                Err(StoreError::io("change the mode of", path, e))
+            }
+            _ => Ok(()),
+        };
+        let locks_out = |mode: u16| mode & STAGING_MODE != STAGING_MODE;
+        if self.manifest.root().folder_mode.is_some_and(locks_out) {
+            unlock(self.base(place))?;
+        }
+        // In path order: a folder before what lies in it.
+        self.chosen_entries(|kind| *kind == EntryKind::Directory)
+            .filter(|(_, entry)| locks_out(entry.mode))
+            .try_for_each(|(i, _)| unlock(self.path_of(place, i)))
     }
 
     /// What no chunk brings: empty files and symlinks.
@@ -152,7 +183,7 @@ impl Content {
         for (i, entry) in self.chosen_entries(|_| true) {
             let path = self.path_of(place, i);
             let made = match &entry.kind {
-                EntryKind::File { size: 0 } => files::open_write(&path).map(drop),
+                EntryKind::File { size: 0 } => files::open_staged(&path).map(drop),
                 EntryKind::Symlink { target } => match symlink(&**target, &path) {
                     Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
                         std::fs::remove_file(&path).and_then(|()| symlink(&**target, &path))
@@ -167,7 +198,8 @@ impl Content {
     }
 
     /// Files first, on all threads; then folders, the deepest first, since one
-    /// may end up not writable. Returns stamps by entry, and the files that are
+    /// may end up not writable; the root last, and later still if that would keep
+    /// it from being moved. Returns stamps by entry, and the files that are
     /// not there or not of their size.
     fn set_modes(&self, place: &Place) -> Result<(Vec<Stamp>, Vec<u32>), StoreError> {
         let files: Vec<_> = self
@@ -198,11 +230,16 @@ impl Content {
             set_mode(&path, entry.mode)
                 .map_err(|e| StoreError::io("change the mode of", path, e))?;
         }
+        if let Some(mode) = self.manifest.root().folder_mode.filter(|m| is_movable(*m)) {
+            let path = self.base(place);
+            set_mode(&path, mode).map_err(|e| StoreError::io("change the mode of", path, e))?;
+        }
         Ok(done.into_inner().expect("no panic inside"))
     }
 
     fn sync_tree(&self, place: &Place, tree: &Path) -> Result<(), StoreError> {
         let failed = |path: &Path, e| StoreError::io("sync", path, e);
+        let staging = tree.parent().unwrap_or(tree);
         if self.chosen.is_some() && self.dir.spill().exists() {
             let spill = self.dir.spill();
             let synced = files::open_read(&spill).and_then(|file| file.sync_data());
@@ -213,10 +250,25 @@ impl Content {
             .take(MAX_SINGLE_SYNCS + 1)
             .count();
         if count > MAX_SINGLE_SYNCS {
-            return files::sync_file_system(tree).map_err(|e| failed(tree, e));
+            return files::sync_file_system(staging).map_err(|e| failed(staging, e));
         }
-        let mut folders = vec![tree.parent().unwrap_or(tree).to_owned()];
-        if !self.manifest.root().single_file {
+        match self.sync_entries(place, tree, staging) {
+            // A mode that keeps its owner out.
+            Err((_, e)) if e.kind() == io::ErrorKind::PermissionDenied => {
+                files::sync_file_system(staging).map_err(|e| failed(staging, e))
+            }
+            synced => synced.map_err(|(path, e)| failed(&path, e)),
+        }
+    }
+
+    fn sync_entries(
+        &self,
+        place: &Place,
+        tree: &Path,
+        staging: &Path,
+    ) -> Result<(), (PathBuf, io::Error)> {
+        let mut folders = vec![staging.to_owned()];
+        if !self.manifest.root().single_file() {
             folders.push(tree.to_owned());
         }
         for (number, entry) in self.chosen_entries(|_| true) {
@@ -224,7 +276,7 @@ impl Content {
             match entry.kind {
                 EntryKind::File { .. } => {
                     let synced = files::open_read(&path).and_then(|file| file.sync_all());
-                    synced.map_err(|e| failed(&path, e))?;
+                    synced.map_err(|e| (path.clone(), e))?;
                 }
                 EntryKind::Directory => folders.push(path.clone()),
                 EntryKind::Symlink { .. } => {}
@@ -234,9 +286,17 @@ impl Content {
         folders.sort();
         folders.dedup();
         folders
-            .iter()
-            .try_for_each(|folder| files::sync_dir(folder).map_err(|e| failed(folder, e)))
+            .into_iter()
+            .try_for_each(|folder| files::sync_dir(&folder).map_err(|e| (folder, e)))
     }
+}
+
+/// What `tree` and its folders are until `finish`.
+const STAGING_MODE: u16 = 0o700;
+
+/// Whether a folder's owner may move it: its `..` is written to.
+fn is_movable(mode: u16) -> bool {
+    mode & 0o200 != 0
 }
 
 /// One rename. With `replace`, what lies there changes places with the new tree,
@@ -244,13 +304,21 @@ impl Content {
 fn move_into_place(tree: &Path, destination: &Path, replace: bool) -> Result<(), StoreError> {
     use rustix::io::Errno;
     let rename = |flags| renameat_with(CWD, tree, CWD, destination, flags);
-    let failed = |e: Errno| StoreError::io("move the finished download to", destination, e);
+    let failed = |e: Errno| failed_to_move(destination, e.into());
     match rename(RenameFlags::NOREPLACE) {
         Ok(()) => Ok(()),
-        Err(Errno::EXIST) if replace => match rename(RenameFlags::EXCHANGE) {
-            Err(Errno::INVAL | Errno::NOSYS) => move_in_steps(tree, destination),
-            other => other.map_err(failed),
-        },
+        Err(Errno::EXIST) if replace => {
+            let locked = unlock(destination).map_err(|e| failed_to_move(destination, e))?;
+            let moved = match rename(RenameFlags::EXCHANGE) {
+                Err(Errno::INVAL | Errno::NOSYS) => move_in_steps(tree, destination),
+                other => other.map_err(failed),
+            };
+            if let (Err(_), Some(before)) = (&moved, locked) {
+                // The error that is under way matters more.
+                let _ = std::fs::set_permissions(destination, before);
+            }
+            moved
+        }
         Err(Errno::EXIST) => Err(StoreError::DestinationDiffers {
             path: destination.to_owned(),
         }),
@@ -262,8 +330,24 @@ fn move_into_place(tree: &Path, destination: &Path, replace: bool) -> Result<(),
     }
 }
 
+/// Makes a folder movable that its owner may not write to. What its permissions
+/// were, if they had to be changed.
+fn unlock(path: &Path) -> io::Result<Option<std::fs::Permissions>> {
+    use std::os::unix::fs::PermissionsExt;
+    let meta = std::fs::symlink_metadata(path)?;
+    if !meta.is_dir() || is_movable(meta.permissions().mode() as u16) {
+        return Ok(None);
+    }
+    set_mode(path, STAGING_MODE)?;
+    Ok(Some(meta.permissions()))
+}
+
+fn failed_to_move(destination: &Path, e: io::Error) -> StoreError {
+    StoreError::io("move the finished download to", destination, e)
+}
+
 fn move_in_steps(tree: &Path, destination: &Path) -> Result<(), StoreError> {
-    let failed = |e| StoreError::io("move the finished download to", destination, e);
+    let failed = |e| failed_to_move(destination, e);
     let aside: PathBuf = tree.with_file_name("old");
     match std::fs::rename(destination, &aside) {
         Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(failed(e)),

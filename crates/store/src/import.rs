@@ -65,7 +65,8 @@ impl Store {
             return Ok(content);
         }
 
-        let mut builder = ManifestBuilder::new(&name, single_file, params, tree.entries.clone())?;
+        let entries = tree.entries.clone();
+        let mut builder = ManifestBuilder::new(&name, tree.folder_mode, params, entries)?;
         let job = Job {
             root: &path,
             single_file,
@@ -85,7 +86,7 @@ impl Store {
         // before: either way these hashes may be of something that never was.
         let again = scan()?;
         if let Some(changed) = tree.first_change(&again) {
-            let path = if single_file {
+            let path = if single_file || changed.is_empty() {
                 path
             } else {
                 path.join(changed)
@@ -111,6 +112,7 @@ impl Store {
                 && content.is_complete()
                 && root.name == name
                 && root.params == params
+                && root.folder_mode == tree.folder_mode
                 && content.entries() == tree.entries
                 && content.matches(tree)
         })

@@ -68,7 +68,7 @@ impl Content {
         let mut behind = Vec::new();
         for (path, size) in large {
             let failed = |e| self.no_room("allocate", &path, need, e);
-            let file = files::open_write(&path).map_err(failed)?;
+            let file = files::open_staged(&path).map_err(failed)?;
             if in_memory(staging) {
                 file.set_len(size).map_err(failed)?;
                 behind.push((file, size));

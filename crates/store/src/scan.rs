@@ -8,6 +8,8 @@ use crate::{StoreError, limits::MAX_DEPTH, stamp::Stamp};
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Tree {
     pub(crate) entries: Vec<Entry>,
+    /// Permission bits of the folder itself; `None` for a single file.
+    pub(crate) folder_mode: Option<u16>,
     /// By entry; meaningless for what is no file.
     pub(crate) stamps: Vec<Stamp>,
 }
@@ -20,6 +22,7 @@ impl Tree {
         }
         let entry = Entry::file(EntryPath::new(name)?, mode(meta), meta.len());
         Ok(Self {
+            folder_mode: None,
             entries: vec![entry],
             stamps: vec![Stamp::from_metadata(meta)],
         })
@@ -27,6 +30,7 @@ impl Tree {
 
     /// Everything below `root`. Symlinks are entries, never followed.
     pub(crate) fn of_folder(root: &Path) -> Result<Self, StoreError> {
+        let meta = std::fs::metadata(root).map_err(|e| StoreError::io("examine", root, e))?;
         let mut found = Vec::new();
         let mut folders = vec![(String::new(), 0)];
         while let Some((folder, depth)) = folders.pop() {
@@ -73,11 +77,18 @@ impl Tree {
         }
         found.sort_unstable_by(|a, b| a.0.path.cmp(&b.0.path));
         let (entries, stamps) = found.into_iter().unzip();
-        Ok(Self { entries, stamps })
+        Ok(Self {
+            folder_mode: Some(mode(&meta)),
+            entries,
+            stamps,
+        })
     }
 
-    /// The first entry that is not the same in `later`, or new there.
-    pub(crate) fn first_change<'a>(&'a self, later: &'a Tree) -> Option<&'a EntryPath> {
+    /// Where below the root `later` is not the same; empty for the root itself.
+    pub(crate) fn first_change<'a>(&'a self, later: &'a Tree) -> Option<&'a str> {
+        if self.folder_mode != later.folder_mode {
+            return Some("");
+        }
         let same = |i: usize| {
             let is_file = matches!(self.entries[i].kind, EntryKind::File { .. });
             later.entries.get(i) == Some(&self.entries[i])
@@ -87,7 +98,7 @@ impl Tree {
         let changed = (0..count).find(|i| !same(*i)).map(|i| &self.entries[i]);
         changed
             .or(later.entries.get(count))
-            .map(|entry| &entry.path)
+            .map(|entry| entry.path.as_str())
     }
 }
 

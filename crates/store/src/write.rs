@@ -53,7 +53,7 @@ impl Content {
     }
 
     fn write_piece(&self, place: &Place, piece: Piece, bytes: &[u8]) -> io::Result<()> {
-        let open = || files::open_write(&self.path_of(place, piece.key));
+        let open = || files::open_staged(&self.path_of(place, piece.key));
         if piece.len as u64 == self.size_of(piece.key) {
             // One write makes it whole; keeping it open would only push others out.
             return open()?.write_all_at(bytes, piece.offset);

@@ -21,7 +21,7 @@ impl Content {
     pub(crate) fn file(name: &str, bytes: &[u8]) -> Self {
         let params = ChunkParams::for_size(bytes.len() as u64);
         let entry = Entry::file(EntryPath::new(name).unwrap(), 0o644, bytes.len() as u64);
-        let mut builder = ManifestBuilder::new(name, true, params, vec![entry]).unwrap();
+        let mut builder = ManifestBuilder::new(name, None, params, vec![entry]).unwrap();
         let cutter = Cutter::new(params);
         let mut chunks = Vec::new();
         let mut rest = bytes;
@@ -49,7 +49,7 @@ impl Content {
         let chunk_page: Bytes = chunk_page.finish().into();
         let mut root = Root {
             name: "tree".into(),
-            single_file: false,
+            folder_mode: Some(0o755),
             params: ChunkParams::new(16 * 1024).unwrap(),
             total_bytes: chunk.len() as u64,
             entry_count: entries.len() as u32,

@@ -5,7 +5,7 @@ use std::sync::{
 
 use samara_store::{ImportOptions, Placement, StoreError};
 
-use crate::world::{World, begin, import, listing, missing, noise, transfer};
+use crate::world::{World, begin, import, listing, missing, noise, set_mode, transfer};
 
 #[test]
 fn a_tree_arrives_as_it_was() {
@@ -39,8 +39,9 @@ fn a_single_file_arrives_under_its_name() {
     let world = World::new();
     let path = world.path("movie.mkv");
     std::fs::write(&path, noise(1, 300_000)).unwrap();
+    set_mode(&path, 0o440);
     let content = import(&world.store("ours"), &path).unwrap();
-    assert!(content.manifest().root().single_file);
+    assert!(content.manifest().root().single_file());
     let theirs = world.store("theirs");
     let copy = begin(&theirs, content.manifest(), &world.install("movie.mkv"));
     transfer(&content, &copy, missing(&copy));
@@ -49,6 +50,7 @@ fn a_single_file_arrives_under_its_name() {
         std::fs::read(world.path("out/movie.mkv")).unwrap(),
         noise(1, 300_000)
     );
+    assert_eq!(listing(&world.path("out/movie.mkv")), listing(&path));
     // The renaming changed the inode's ctime; that is no reason to doubt it.
     let mut buffer = Vec::new();
     copy.read_chunk(0, &mut buffer).unwrap();

@@ -4,6 +4,7 @@ mod damage;
 mod directory;
 mod download;
 mod import;
+mod modes;
 mod selection;
 mod space;
 mod world;

@@ -57,6 +57,7 @@ impl World {
         set_mode(&root.join("locked/key"), 0o400);
         set_mode(&root.join("locked"), 0o500);
         set_mode(&root.join("docs/nothing"), 0o640);
+        set_mode(&root, 0o750);
         root
     }
 
@@ -92,6 +93,18 @@ pub(crate) fn noise(seed: u64, len: usize) -> Vec<u8> {
 
 pub(crate) fn set_mode(path: &Path, mode: u32) {
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+}
+
+/// Has this thread, and those that it starts, heed permission bits as anybody but
+/// root must.
+pub(crate) fn heed_modes() {
+    use rustix::thread::{CapabilitySet, capabilities, set_capabilities};
+    let mut sets = capabilities(None).unwrap();
+    sets.effective -= CapabilitySet::DAC_OVERRIDE | CapabilitySet::DAC_READ_SEARCH;
+    set_capabilities(None, sets).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    set_mode(dir.path(), 0o500);
+    std::fs::write(dir.path().join("file"), "").unwrap_err();
 }
 
 pub(crate) fn import(store: &Store, path: &Path) -> Result<Arc<Content>, StoreError> {
@@ -167,14 +180,13 @@ pub(crate) fn listing(root: &Path) -> Vec<(String, u32, Vec<u8>)> {
         } else {
             bytes = std::fs::read(&path).unwrap();
         }
-        let mode = if path == root { 0 } else { meta.mode() };
         all.push((
             path.strip_prefix(root)
                 .unwrap()
                 .to_str()
                 .unwrap()
                 .to_owned(),
-            mode,
+            meta.mode(),
             bytes,
         ));
     }
