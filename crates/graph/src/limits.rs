@@ -72,10 +72,50 @@ pub const MAX_PEERS_IN_MESSAGE: usize = 16;
 pub const MAX_KNOWN_PEERS: usize = 256;
 /// How old a signed address may be.
 pub const ADDRESS_LIFETIME: Duration = Duration::from_secs(24 * 3600);
-/// How often a neighbour is told of other peers, after the first time.
-pub const PEERS_EVERY: Duration = Duration::from_secs(120);
 /// Messages with peers that a neighbour may send at once; refilled one a second.
 pub const PEERS_BURST: u64 = 8;
+/// Peers that are kept in reserve for lost neighbours (HyParView's passive view).
+pub const PASSIVE_VIEW: usize = 30;
+/// Those of them that one neighbour may have named: it cannot choose whom we fall
+/// back on.
+pub const PASSIVE_SHARE: usize = 10;
+/// Steps of a walk through the overlay (HyParView's ARWL).
+pub const WALK_STEPS: u8 = 6;
+/// Who is passed with that many steps left remembers the newcomer (PRWL).
+pub const WALK_REMEMBERED: u8 = 3;
+/// How often peers are exchanged by a walk. Jittered by a tenth.
+pub const SHUFFLE_EVERY: Duration = Duration::from_secs(120);
+/// The first time after a start, when few peers are known yet.
+pub const SHUFFLE_FIRST: Duration = Duration::from_secs(10);
+/// Steps of that walk.
+pub const SHUFFLE_STEPS: u8 = 4;
+/// Active neighbours and peers in reserve that one exchange names, besides ourselves.
+pub const SHUFFLE_ACTIVE: usize = 3;
+/// See [`SHUFFLE_ACTIVE`].
+pub const SHUFFLE_PASSIVE: usize = 4;
+/// Walks of one neighbour that are passed on at once.
+pub const WALK_BURST: u64 = 64;
+/// Walks of one neighbour that are passed on a second after that.
+pub const WALK_RATE: u64 = 8;
+/// Walks whose way back is remembered.
+pub const MAX_ROUTES: usize = 256;
+/// Those of them that one neighbour may have sent.
+pub const MAX_ROUTES_SHARE: usize = 32;
+/// For how long the way back of a walk is remembered.
+pub const ROUTE_LIFETIME: Duration = Duration::from_secs(20);
+/// Newcomers that are told of at once, whoever brings them: each costs a message to
+/// every neighbour.
+pub const JOIN_BURST: u64 = 32;
+/// Newcomers a second that are told of after that.
+pub const JOIN_RATE: u64 = 8;
+/// Neighbours that may be displaced at once by others that ask urgently.
+pub const DISPLACE_BURST: u64 = 16;
+/// Neighbours a second that may be displaced after that.
+pub const DISPLACE_RATE: u64 = 1;
+/// Times that one peer may ask for a place at once.
+pub const PLACE_BURST: u64 = 4;
+/// Wait before it may ask once more, and before we ask it again after it declined.
+pub const PLACE_PAUSE: Duration = Duration::from_secs(10);
 /// Connection attempts of one channel that may be under way at once.
 pub const MAX_CONNECTING: usize = 4;
 /// A connection attempt that has not become a neighbour by then has failed.
@@ -142,6 +182,16 @@ pub const EAGER_RATE: u64 = 8;
 pub const EAGER_BYTES: usize = 8 * 1024;
 /// How long announcements to a neighbour are gathered into one message.
 pub const ANNOUNCE_DELAY: Duration = Duration::from_millis(20);
+
+/// How long after somebody said that it holds a record the record is awaited from
+/// another before it is asked for: longer than most ways through the overlay differ.
+pub const GRAFT_AFTER: Duration = Duration::from_millis(500);
+/// Records that are awaited so.
+pub const MAX_AWAITED: usize = 4096;
+/// Those of them that one neighbour may have named first.
+pub const MAX_AWAITED_SHARE: usize = 1024;
+/// Who said so, for one record: as many are asked in turn.
+pub const MAX_HOLDERS: usize = 8;
 
 /// How often a neighbour is told what we hold, in 25 bytes; a difference starts a
 /// reconciliation. Jittered by a tenth.

@@ -62,6 +62,45 @@ pub enum Message {
     },
     /// Peers of the channel that the sender knows.
     Peers(Vec<PeerAddress>),
+    /// The sender has no neighbour yet: it asks for a place, and to be told of.
+    Join,
+    /// A newcomer on its way through the overlay (HyParView's FORWARDJOIN).
+    JoinWalk {
+        /// Steps left, at most [`limits::WALK_STEPS`].
+        ttl: u8,
+        /// The newcomer.
+        address: PeerAddress,
+    },
+    /// The sender counts the receiver among its active neighbours, and asks for the same.
+    Neighbour {
+        /// It has no other: the receiver should make room.
+        urgent: bool,
+    },
+    /// The receiver is no active neighbour of the sender's (any more).
+    Disconnect,
+    /// Peers to exchange with whoever the walk ends at.
+    Shuffle {
+        /// The sender's number of the walk; the answer bears it.
+        walk: u32,
+        /// Steps left, at most [`limits::WALK_STEPS`].
+        ttl: u8,
+        /// Peers that who began it knows.
+        peers: Vec<PeerAddress>,
+    },
+    /// The peers given in return, back along the walk.
+    Shuffled {
+        /// The receiver's number of the walk.
+        walk: u32,
+        /// Peers that who ended it knows.
+        peers: Vec<PeerAddress>,
+    },
+    /// The sender holds these, and expects that the receiver gets them from another.
+    IHave(Vec<RecordId>),
+    /// Asks for these, which did not come from another, and for whole new records
+    /// from now on.
+    Graft(Vec<RecordId>),
+    /// Asks for ids in the place of whole new records.
+    Prune,
 }
 
 impl Message {
@@ -117,9 +156,33 @@ impl Message {
             }
             Self::Peers(list) => {
                 w.u8(10);
-                w.varint(list.len() as u64);
-                list.iter().for_each(|p| p.write(&mut w));
+                write_peers(&mut w, list);
             }
+            Self::Join => w.u8(11),
+            Self::JoinWalk { ttl, address } => {
+                w.u8(12);
+                w.u8(*ttl);
+                address.write(&mut w);
+            }
+            Self::Neighbour { urgent } => {
+                w.u8(13);
+                w.bool(*urgent);
+            }
+            Self::Disconnect => w.u8(14),
+            Self::Shuffle { walk, ttl, peers } => {
+                w.u8(15);
+                w.u32(*walk);
+                w.u8(*ttl);
+                write_peers(&mut w, peers);
+            }
+            Self::Shuffled { walk, peers } => {
+                w.u8(16);
+                w.u32(*walk);
+                write_peers(&mut w, peers);
+            }
+            Self::IHave(ids) => write_ids(&mut w, 17, ids),
+            Self::Graft(ids) => write_ids(&mut w, 18, ids),
+            Self::Prune => w.u8(19),
         }
         w.finish()
     }
@@ -171,14 +234,28 @@ impl Message {
                     _ => Self::Reconciled { session, bytes },
                 }
             }
-            10 => {
-                let n = r.count("peers", limits::MAX_PEERS_IN_MESSAGE, 98)?;
-                let mut list = Vec::with_capacity(n);
-                for _ in 0..n {
-                    list.push(PeerAddress::read(&mut r)?);
-                }
-                Self::Peers(list)
-            }
+            10 => Self::Peers(read_peers(&mut r)?),
+            11 => Self::Join,
+            12 => Self::JoinWalk {
+                ttl: read_ttl(&mut r)?,
+                address: PeerAddress::read(&mut r)?,
+            },
+            13 => Self::Neighbour {
+                urgent: r.bool("urgent")?,
+            },
+            14 => Self::Disconnect,
+            15 => Self::Shuffle {
+                walk: r.u32("walk")?,
+                ttl: read_ttl(&mut r)?,
+                peers: read_peers(&mut r)?,
+            },
+            16 => Self::Shuffled {
+                walk: r.u32("walk")?,
+                peers: read_peers(&mut r)?,
+            },
+            17 => Self::IHave(read_ids(&mut r)?),
+            18 => Self::Graft(read_ids(&mut r)?),
+            19 => Self::Prune,
             _ => return Err(WireError::Invalid { field: "message" }),
         };
         r.finish()?;
@@ -198,6 +275,22 @@ impl Summary {
         w.u32(self.count);
         w.raw(&self.fingerprint);
     }
+}
+
+fn write_peers(w: &mut Writer, list: &[PeerAddress]) {
+    w.varint(list.len() as u64);
+    list.iter().for_each(|p| p.write(w));
+}
+
+fn read_peers(r: &mut Reader<'_>) -> Result<Vec<PeerAddress>, WireError> {
+    let n = r.count("peers", limits::MAX_PEERS_IN_MESSAGE, 98)?;
+    (0..n).map(|_| PeerAddress::read(r)).collect()
+}
+
+fn read_ttl(r: &mut Reader<'_>) -> Result<u8, WireError> {
+    let ttl = r.u8("steps")?;
+    bounded("steps", ttl.into(), limits::WALK_STEPS.into())?;
+    Ok(ttl)
 }
 
 fn write_ids(w: &mut Writer, tag: u8, ids: &[RecordId]) {

@@ -260,7 +260,7 @@ fn identical_copies_cost_a_few_bytes() {
     let before = w.bytes_sent;
     w.run(secs(3600));
     let hourly = w.bytes_sent - before;
-    // 80 summaries of 21 bytes each way, 30 address lists each way.
+    // 80 summaries of 21 bytes each way, 30 exchanges of an address each way.
     assert!(hourly < 20_000, "{hourly} bytes in an idle hour");
 }
 

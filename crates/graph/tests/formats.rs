@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use samara_graph::{
     Attributes, Charter, CharterChain, CharterError, CharterHash, CharterRef, Kind, Link,
     LinkError, LinkPeer, Message, NewRecord, PeerAddress, Publishers, Record, RecordError,
-    RecordHeader, SecretKey, SignedCharter, Summary, WallMs,
+    RecordHeader, SecretKey, SignedCharter, WallMs,
     body::{self, Body, ContentRef, Issue, IssueText, Release, Retraction, Share},
     limits,
 };
@@ -602,103 +602,7 @@ fn signed_addresses_leave_out_what_nobody_can_dial() {
     }
 }
 
-fn messages() -> Vec<Message> {
-    let address = PeerAddress::sign(&key(1), &["10.0.0.1:5".parse().unwrap()], NOW);
-    let summary = Summary {
-        count: 5,
-        fingerprint: [6; 16],
-    };
-    let ids = vec![RecordId([1; 32]), RecordId([2; 32])];
-    vec![
-        Message::Hello {
-            charter: None,
-            address: None,
-            summary,
-        },
-        Message::Hello {
-            charter: Some(reference()),
-            address: Some(address.clone()),
-            summary,
-        },
-        Message::CharterRequest { after: 7 },
-        Message::Charters(vec![charter().sign(&[&key(1)]).unwrap().bytes().clone()]),
-        Message::Record(new_record().sign(&key(1)).unwrap().bytes().clone()),
-        Message::Have(ids.clone()),
-        Message::Request(ids.clone()),
-        Message::Gone(ids),
-        Message::Summary(summary),
-        Message::Reconcile {
-            session: 9,
-            bytes: Bytes::from_static(b"abc"),
-        },
-        Message::Reconciled {
-            session: 9,
-            bytes: Bytes::from_static(b"abc"),
-        },
-        Message::Peers(vec![address]),
-    ]
-}
-
-#[test]
-fn messages_come_back_as_they_were() {
-    for message in messages() {
-        assert_eq!(Message::decode(&message.encode().into()), Ok(message));
-    }
-    assert!(Message::decode(&Bytes::new()).is_err());
-    assert!(Message::decode(&Bytes::from_static(&[11])).is_err());
-}
-
-#[test]
-fn messages_have_edges() {
-    let decodes = |m: Message| Message::decode(&m.encode().into()).is_ok();
-    let ids = |n| vec![RecordId([1; 32]); n];
-    assert!(decodes(Message::Have(ids(limits::MAX_IDS))));
-    assert!(!decodes(Message::Have(ids(limits::MAX_IDS + 1))));
-    let bytes = |n: usize| Bytes::from(vec![0; n]);
-    assert!(decodes(Message::Record(bytes(limits::MAX_RECORD_BYTES))));
-    assert!(!decodes(Message::Record(bytes(
-        limits::MAX_RECORD_BYTES + 1
-    ))));
-    let step = |n| Message::Reconcile {
-        session: 1,
-        bytes: bytes(n),
-    };
-    assert!(decodes(step(limits::MAX_RECONCILE_BYTES)));
-    assert!(!decodes(step(limits::MAX_RECONCILE_BYTES + 1)));
-    let address = PeerAddress::sign(&key(1), &["10.0.0.1:5".parse().unwrap()], NOW);
-    let peers = |n| Message::Peers(vec![address.clone(); n]);
-    assert!(decodes(peers(limits::MAX_PEERS_IN_MESSAGE)));
-    assert!(!decodes(peers(limits::MAX_PEERS_IN_MESSAGE + 1)));
-    let charters = |n: usize, len| Message::Charters(vec![bytes(len); n]);
-    assert!(decodes(charters(2, limits::MAX_CHARTER_BYTES)));
-    assert!(!decodes(charters(1, limits::MAX_CHARTER_BYTES + 1)));
-    assert!(
-        !decodes(charters(9, limits::MAX_CHARTER_BYTES)),
-        "larger than any message"
-    );
-}
-
 proptest! {
-    /// Whatever decodes is the one encoding of its value; nothing panics.
-    #[test]
-    fn nearly_right_messages_have_one_encoding(
-        which in 0usize..12,
-        changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..4),
-        cut in any::<prop::sample::Index>(),
-    ) {
-        let mut bytes = messages()[which].encode();
-        for (at, value) in &changes {
-            let at = at.index(bytes.len());
-            bytes[at] = *value;
-        }
-        if changes.len() == 3 {
-            bytes.truncate(cut.index(bytes.len()));
-        }
-        if let Ok(message) = Message::decode(&bytes.clone().into()) {
-            prop_assert_eq!(message.encode(), bytes);
-        }
-    }
-
     #[test]
     fn nearly_right_charters_have_one_encoding(
         changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..3),

@@ -43,6 +43,14 @@ impl Bucket {
         true
     }
 
+    /// Takes `n` tokens if there are that many.
+    pub(super) fn take_whole(&mut self, n: u64, mono: Duration) -> bool {
+        self.fill(mono);
+        let left = self.level.checked_sub(n.saturating_mul(SCALE));
+        self.level = left.unwrap_or(self.level);
+        left.is_some()
+    }
+
     /// When [`take`](Self::take) succeeds again.
     pub(super) fn ready_at(&self) -> Duration {
         let missing = SCALE.saturating_sub(self.level);
@@ -76,6 +84,14 @@ mod tests {
         assert!(!b.take(1, S + S / 2 - Duration::from_nanos(1)));
         assert!(b.take(1, S + S / 2));
         assert_eq!((0..9).filter(|_| b.take(1, 100 * S)).count(), 3);
+    }
+
+    #[test]
+    fn whole_prices_are_paid_or_nothing() {
+        let mut b = Bucket::new(20, 1, S);
+        assert_eq!((0..3).filter(|_| b.take_whole(10, S)).count(), 2);
+        assert!(!b.take_whole(10, 10 * S));
+        assert!(b.take_whole(10, 11 * S));
     }
 
     #[test]

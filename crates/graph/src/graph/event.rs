@@ -16,13 +16,13 @@ pub struct Config {
     /// Seeds the choice of peers and the jitter of timers; same seed and same events,
     /// same actions.
     pub seed: u64,
-    /// Below that many neighbours the graph asks for connections. Default 6: with it
-    /// an overlay of 10,000 stays connected when 30 % vanish at once. More costs
-    /// traffic, less costs resilience.
+    /// Below that many active neighbours the graph looks for more; it takes in half as
+    /// many again. Default 6: with it an overlay of 10,000 stays connected when 30 %
+    /// vanish at once. More costs traffic, less costs resilience.
     pub target_neighbours: usize,
-    /// Above that many a newcomer is told of other peers and let go. Default 64: a
-    /// publisher is everybody's first contact, and each neighbour costs it a
-    /// summary every 45 s and every new record once.
+    /// Above that many connected peers one that is no active neighbour is let go, or
+    /// the newcomer is told of others and let go. Default 64: a publisher is
+    /// everybody's first contact.
     pub max_neighbours: usize,
 }
 
@@ -68,6 +68,14 @@ pub enum Event {
     OurAddress(PeerAddress),
     /// A peer remembered from an earlier run.
     PeerKnown(PeerAddress),
+    /// A neighbour takes what is sent to it slower than it comes, or does so no more.
+    Slow {
+        /// Who.
+        peer: PeerId,
+        /// Whether it is slow now. Until it is not, it is sent ids in the place of
+        /// records, and nothing that it asked for.
+        slow: bool,
+    },
     /// The record of an [`Action::Store`] is on disk, synced.
     Stored {
         /// Which.
@@ -192,7 +200,7 @@ pub enum RemoveReason {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum DropReason {
-    /// We have as many neighbours as we take.
+    /// We are connected to as many as we take.
     Full,
 }
 

@@ -26,12 +26,14 @@ impl Graph {
         Ok(())
     }
 
+    /// Whether a record is held, or would not be taken.
+    pub(super) fn is_useless(&self, id: &RecordId) -> bool {
+        self.chain.is_none() || self.records.get(id).is_some() || self.refused.get(id).is_some()
+    }
+
     /// Notes that `peer` has a record; false if that is no news or no use.
-    fn want(&mut self, peer: PeerId, id: RecordId) -> bool {
-        let useless = self.chain.is_none()
-            || self.records.get(&id).is_some()
-            || self.pending.contains_key(&id)
-            || self.refused.get(&id).is_some();
+    pub(super) fn want(&mut self, peer: PeerId, id: RecordId) -> bool {
+        let useless = self.is_useless(&id) || self.pending.contains_key(&id);
         let n = self.neighbours.get_mut(&peer).expect("a neighbour");
         !useless && n.want(id)
     }
@@ -111,6 +113,9 @@ impl Graph {
     pub(super) fn serve(&mut self, peer: PeerId, out: &mut Vec<Action>) {
         let mono = self.clock.1;
         let n = self.neighbours.get_mut(&peer).expect("a neighbour");
+        if n.slow {
+            return;
+        }
         let mut gone = Vec::new();
         while let Some(id) = n.serving.front().copied() {
             let Some(h) = self.records.live(&id) else {
@@ -140,6 +145,7 @@ impl Graph {
         for id in ids {
             if n.answered(&id, mono) {
                 self.inflight.remove(&id);
+                self.grafted.remove(&id);
                 n.unfulfilled += 1;
             }
         }
@@ -158,6 +164,7 @@ impl Graph {
         n.unfulfilled += failed.len();
         for id in failed {
             self.inflight.remove(&id);
+            self.grafted.remove(&id);
         }
         match n.unfulfilled > limits::MAX_UNFULFILLED {
             true => Err(Fault::EmptyPromise),

@@ -30,7 +30,7 @@ impl Graph {
         let n = self.neighbours.get_mut(&peer).expect("checked by caller");
         let joined = std::mem::replace(&mut n.charter, charter).is_none() && charter.is_some();
         let first = !std::mem::replace(&mut n.greeted, true);
-        if joined && !first {
+        if joined && !first && n.active {
             // What we took between its two hellos was flooded to others only.
             n.send(Message::Summary(self.records.summary()), out);
         }
@@ -43,9 +43,7 @@ impl Graph {
                 return Err(Fault::ForgedAddress);
             }
         }
-        if first {
-            self.gossip(peer, out);
-        }
+        self.restless |= first;
         self.seek_charters(peer, out);
         self.on_summary(peer, summary, out)
     }
@@ -219,9 +217,11 @@ impl Graph {
             return Ok(());
         }
         for address in list {
+            let named = address.peer();
             if self.learn(address) == Learned::Forged {
                 return Err(Fault::ForgedAddress);
             }
+            self.remember(named, peer);
         }
         Ok(())
     }
@@ -233,14 +233,6 @@ impl Graph {
         self.overlay.ours = Some(address.clone());
         for n in self.neighbours.values() {
             n.send(Message::Peers(vec![address.clone()]), out);
-        }
-    }
-
-    /// Tells a neighbour of us and of some others.
-    pub(super) fn gossip(&mut self, peer: PeerId, out: &mut Vec<Action>) {
-        let sample = self.overlay.sample(&peer, self.clock.0, &mut self.rng);
-        if !sample.is_empty() {
-            self.neighbours[&peer].send(Message::Peers(sample), out);
         }
     }
 }

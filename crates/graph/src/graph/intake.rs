@@ -10,7 +10,7 @@ use super::{
     report,
 };
 use crate::{
-    Attributes, Kind, Message, NewRecord, Record, RecordError, RecordHeader, SecretKey, WallMs,
+    Attributes, Kind, NewRecord, Record, RecordError, RecordHeader, SecretKey, WallMs,
     body::Retraction, limits,
 };
 
@@ -66,7 +66,13 @@ impl Graph {
             n.unfulfilled = n.unfulfilled.saturating_sub(1);
             self.inflight.remove(&id);
         }
-        let outcome = match self.take_in(peer, id, bytes, asked, out) {
+        // What was asked for to mend the tree goes on along it.
+        let fetched = asked && !self.grafted.remove(&id);
+        if !asked {
+            let news = !self.pending.contains_key(&id) && self.records.get(&id).is_none();
+            self.weigh_link(peer, news, out);
+        }
+        let outcome = match self.take_in(peer, id, bytes, asked, fetched, out) {
             Err(Verdict::Invalid(reject)) => self.reject(peer, id, asked, reject),
             Err(Verdict::Deferred) => {
                 self.counters.deferred += 1;
@@ -86,6 +92,7 @@ impl Graph {
         id: RecordId,
         bytes: Bytes,
         asked: bool,
+        fetched: bool,
         out: &mut Vec<Action>,
     ) -> Result<(), Verdict> {
         let (now, mono) = self.clock;
@@ -127,7 +134,9 @@ impl Graph {
                 self.records.mark(&record.author());
             }
         })?;
-        self.store(record, header, [peer].into(), asked, out);
+        let mut from: BTreeSet<_> = self.awaited.came(&id).into_iter().collect();
+        from.insert(peer);
+        self.store(record, header, from, fetched, out);
         Ok(())
     }
 
@@ -204,28 +213,6 @@ impl Graph {
     pub(super) fn on_store_failed(&mut self, id: &RecordId) {
         if let Some(pending) = self.pending.remove(id) {
             self.pending_bytes -= pending.record.bytes().len();
-        }
-    }
-
-    /// Passes a new record on: whole while it is small and its author does not flood,
-    /// else by id. What was fetched is known to most, and goes by id too.
-    fn flood(&mut self, pending: &Pending, out: &mut Vec<Action>) {
-        let mono = self.clock.1;
-        let h = &pending.header;
-        if self.records.live(&h.id).is_none() {
-            return;
-        }
-        let small = pending.record.bytes().len() <= limits::EAGER_BYTES;
-        let whole = small && !pending.fetched && self.records.may_push(&h.author, mono);
-        for n in self.neighbours.values_mut() {
-            // Who has no charter cannot judge it and will reconcile.
-            if n.charter.is_none() || pending.from.contains(&n.peer) || n.offers(&h.id) {
-                continue;
-            }
-            match whole {
-                true => n.send(Message::Record(pending.record.bytes().clone()), out),
-                false => n.announce(h.id, mono, out),
-            }
         }
     }
 

@@ -1,3 +1,4 @@
+mod active;
 mod bucket;
 mod event;
 mod exchange;
@@ -11,7 +12,9 @@ mod ranges;
 mod records;
 mod refused;
 mod status;
+mod tree;
 mod verdict;
+mod walk;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -34,7 +37,9 @@ use records::{Records, Removed};
 use refused::Refused;
 use status::Counters;
 pub use status::{NeighbourStatus, Status};
+use tree::Awaited;
 pub use verdict::{GraphError, Reject, Verdict};
+use walk::Routes;
 
 /// One node's copy of one channel: its charter, the headers of its records, its
 /// neighbours. Bodies stay with the node.
@@ -43,11 +48,11 @@ pub use verdict::{GraphError, Reject, Verdict};
 /// [`Event::Tick`] at [`next_timeout`](Self::next_timeout). Actions are to be done
 /// in order.
 ///
-/// How copies become alike: a new record is sent to every neighbour but those that
-/// have it (small ones whole, large ones and floods by id); every 45 s neighbours
-/// compare a summary, and whoever sees a difference pulls what it lacks by set
-/// reconciliation. Each side pulls for itself, so a lie costs the liar's reader
-/// nothing but bounded time.
+/// How copies become alike: some of the connected peers are *active* neighbours, whose
+/// links make the overlay. A new record is sent to those that are not known to have it
+/// (small ones whole along a tree, else by id); every 45 s they compare a summary, and
+/// whoever sees a difference pulls what it lacks by set reconciliation. Each side
+/// pulls for itself, so a lie costs the liar's reader nothing but bounded time.
 #[derive(Debug)]
 pub struct Graph {
     config: Config,
@@ -64,7 +69,16 @@ pub struct Graph {
     neighbours: BTreeMap<PeerId, Neighbour>,
     /// Whom each wanted record was asked of: one at a time.
     inflight: BTreeMap<RecordId, PeerId>,
+    /// Those of them that were asked for to mend the tree.
+    grafted: BTreeSet<RecordId>,
+    awaited: Awaited,
     overlay: Overlay,
+    routes: Routes,
+    next_shuffle: Option<Duration>,
+    /// Newcomers that were told of.
+    joins: Bucket,
+    /// Neighbours that gave way to others.
+    displaced: Bucket,
     /// Something happened that may call for connections.
     restless: bool,
     rng: ChaCha8Rng,
@@ -104,7 +118,17 @@ impl Graph {
             refused: Refused::default(),
             neighbours: BTreeMap::new(),
             inflight: BTreeMap::new(),
+            grafted: BTreeSet::new(),
+            awaited: Awaited::default(),
             overlay: Overlay::default(),
+            routes: Routes::default(),
+            next_shuffle: None,
+            joins: Bucket::new(limits::JOIN_BURST, limits::JOIN_RATE, Duration::ZERO),
+            displaced: Bucket::new(
+                limits::DISPLACE_BURST,
+                limits::DISPLACE_RATE,
+                Duration::ZERO,
+            ),
             restless: false,
             rng: ChaCha8Rng::seed_from_u64(config.seed),
             counters: Counters::default(),
@@ -165,8 +189,12 @@ impl Graph {
             Event::Message { peer, message } => self.on_message(peer, message, out),
             Event::OurAddress(address) => self.on_our_address(address, out),
             Event::PeerKnown(address) => {
-                self.learn(address);
+                let peer = address.peer();
+                if self.learn(address) != Learned::Forged {
+                    self.remember(peer, self.config.us);
+                }
             }
+            Event::Slow { peer, slow } => self.on_slow(peer, slow, out),
             Event::Stored { id } => self.on_stored(id, out),
             Event::StoreFailed { id } => self.on_store_failed(&id),
             Event::Lost { id } => {
@@ -188,12 +216,15 @@ impl Graph {
         let (now, mono) = self.clock;
         let expiry = self.records.next_expiry();
         let expiry = expiry.map(|at| mono + at.since(now).min(limits::MAX_SLEEP));
-        let overlay = self
-            .overlay
-            .next_timeout(self.missing(), |p| self.neighbours.contains_key(p));
-        let backlog = (!self.backlog.is_empty()).then_some(mono);
-        let timers = self.neighbours.values().map(Neighbour::next_timeout);
-        timers.chain(expiry).chain(overlay).chain(backlog).min()
+        let own = [
+            expiry,
+            self.connect_timeout(),
+            self.awaited.next_timeout(),
+            self.next_shuffle,
+            (!self.backlog.is_empty()).then_some(mono),
+        ];
+        let timers = self.neighbours.values().filter_map(Neighbour::next_timeout);
+        timers.chain(own.into_iter().flatten()).min()
     }
 
     /// The channel.
@@ -237,35 +268,6 @@ impl Graph {
         self.overlay.iter()
     }
 
-    fn on_up(&mut self, peer: PeerId, out: &mut Vec<Action>) {
-        let (now, mono) = self.clock;
-        if peer == self.config.us {
-            return;
-        }
-        self.forget(&peer);
-        self.overlay.connected(&peer);
-        if self.neighbours.len() >= self.config.max_neighbours {
-            let sample = self.overlay.sample(&peer, now, &mut self.rng);
-            let message = Message::Peers(sample);
-            out.push(Action::Send { peer, message });
-            let reason = DropReason::Full;
-            out.push(Action::Drop { peer, reason });
-            return;
-        }
-        let neighbour = Neighbour::new(peer, mono);
-        neighbour.send(self.hello(), out);
-        self.neighbours.insert(peer, neighbour);
-        self.restless = true;
-    }
-
-    fn on_down(&mut self, peer: &PeerId) {
-        let mono = self.clock.1;
-        if self.forget(peer) {
-            self.overlay.failed(peer, mono, &mut self.rng);
-            self.restless = true;
-        }
-    }
-
     fn on_message(&mut self, peer: PeerId, message: Message, out: &mut Vec<Action>) {
         if !self.neighbours.contains_key(&peer) {
             return;
@@ -288,6 +290,15 @@ impl Graph {
                 self.on_reconciled(peer, session, &bytes, out)
             }
             Message::Peers(list) => self.on_peers(peer, list),
+            Message::Join => self.on_join(peer, out),
+            Message::JoinWalk { ttl, address } => self.on_join_walk(peer, ttl, address, out),
+            Message::Neighbour { urgent } => self.on_neighbour(peer, urgent, out),
+            Message::Disconnect => self.on_disconnect(peer),
+            Message::Shuffle { walk, ttl, peers } => self.on_shuffle(peer, walk, ttl, peers, out),
+            Message::Shuffled { walk, peers } => self.on_shuffled(peer, walk, peers, out),
+            Message::IHave(ids) => self.on_i_have(peer, ids),
+            Message::Graft(ids) => self.on_graft(peer, ids, out),
+            Message::Prune => self.on_prune(peer),
         };
         if let Err(fault) = outcome {
             self.blame(peer, fault, out);
@@ -302,6 +313,8 @@ impl Graph {
                 self.blame(peer, fault, out);
             }
         }
+        self.graft(out);
+        self.shuffle(out);
         self.restless = true;
     }
 
@@ -318,8 +331,8 @@ impl Graph {
         if due(n.announce_at) {
             n.flush(out);
         }
-        if due(Some(n.next_summary)) {
-            n.next_summary = mono + limits::RECONCILE_EVERY.mul_f64(jitter);
+        if due(n.next_summary) {
+            n.next_summary = Some(mono + limits::RECONCILE_EVERY.mul_f64(jitter));
             n.send(Message::Summary(summary), out);
         }
         if due(n.charters_due) {
@@ -328,31 +341,12 @@ impl Graph {
         if n.sync.as_ref().is_some_and(|s| s.is_overdue(mono)) {
             n.sync = None;
         }
-        if due(Some(n.next_peers)) {
-            n.next_peers = mono + limits::PEERS_EVERY.mul_f64(jitter);
-            self.gossip(peer, out);
-        }
         self.seek_charters(peer, out);
         self.serve(peer, out);
         self.answer_parked(peer, out)?;
         self.give_up_overdue(peer)?;
         self.pump(peer, out);
         Ok(())
-    }
-
-    /// Asks for connections while there are too few.
-    fn connect(&mut self, out: &mut Vec<Action>) {
-        let (now, mono) = self.clock;
-        let missing = self.missing();
-        let neighbours = &self.neighbours;
-        let is_neighbour = |p: &PeerId| neighbours.contains_key(p);
-        self.overlay
-            .connect(now, mono, missing, is_neighbour, &mut self.rng, out);
-    }
-
-    fn missing(&self) -> usize {
-        let target = self.config.target_neighbours;
-        target.saturating_sub(self.neighbours.len())
     }
 
     fn learn(&mut self, address: PeerAddress) -> Learned {
@@ -364,7 +358,7 @@ impl Graph {
             |p| neighbours.contains_key(p),
             &mut self.rng,
         );
-        self.restless |= learned == Learned::New && self.missing() > 0;
+        self.restless |= learned == Learned::New && self.missing() > (0, 0);
         learned
     }
 
@@ -383,6 +377,7 @@ impl Graph {
         };
         for id in n.open_requests() {
             self.inflight.remove(id);
+            self.grafted.remove(id);
         }
         true
     }

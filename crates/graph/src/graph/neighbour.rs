@@ -21,10 +21,25 @@ pub(super) struct Neighbour {
     pub(super) synchronized: bool,
     pub(super) rejected: u64,
 
-    /// When it is told next what we hold.
-    pub(super) next_summary: Duration,
-    /// When it is told next of other peers.
-    pub(super) next_peers: Duration,
+    /// It is told of new records, and tells us.
+    pub(super) active: bool,
+    /// We chose to connect to it.
+    pub(super) dialled: bool,
+    /// Not before then it is asked for a place.
+    pub(super) not_before: Duration,
+    /// New records go to it whole.
+    pub(super) eager: bool,
+    /// It takes less than it is sent.
+    pub(super) slow: bool,
+    /// Meanwhile ids that it should have been told of were dropped.
+    pub(super) overflowed: bool,
+    /// Its requests for a place.
+    pub(super) places: Bucket,
+    /// Walks that it sends.
+    pub(super) walks: Bucket,
+
+    /// When it is told next what we hold, while it is active.
+    pub(super) next_summary: Option<Duration>,
     /// Until when an answer to our request for charters is awaited.
     pub(super) charters_due: Option<Duration>,
     /// Not before then they are asked for again.
@@ -59,8 +74,10 @@ pub(super) struct Neighbour {
     pub(super) unasked: Bucket,
     pub(super) gossip: Bucket,
 
-    /// Ids to announce to it, and when.
+    /// Ids to announce to it, for it to ask for, and when.
     announce: Vec<RecordId>,
+    /// Ids of what it should get whole from another.
+    hints: Vec<RecordId>,
     pub(super) announce_at: Option<Duration>,
 }
 
@@ -88,8 +105,15 @@ impl Neighbour {
             summary: None,
             synchronized: false,
             rejected: 0,
-            next_summary: mono + RECONCILE_EVERY,
-            next_peers: mono + PEERS_EVERY,
+            active: false,
+            dialled: false,
+            not_before: mono,
+            eager: true,
+            slow: false,
+            overflowed: false,
+            places: Bucket::new(PLACE_BURST * PLACE_PAUSE.as_secs(), 1, mono),
+            walks: Bucket::new(WALK_BURST, WALK_RATE, mono),
+            next_summary: None,
             charters_due: None,
             next_charters: mono,
             fork_checked: false,
@@ -109,6 +133,7 @@ impl Neighbour {
             unasked: Bucket::new(UNASKED_BURST, UNASKED_RATE, mono),
             gossip: Bucket::new(PEERS_BURST, 1, mono),
             announce: Vec::new(),
+            hints: Vec::new(),
             announce_at: None,
         }
     }
@@ -189,22 +214,52 @@ impl Neighbour {
         self.wanted.is_empty() && self.requested.is_empty()
     }
 
-    /// Tells it of an id soon, together with others.
-    pub(super) fn announce(&mut self, id: RecordId, mono: Duration, out: &mut Vec<Action>) {
-        self.announce.push(id);
+    /// Whether nothing would be lost with the connection.
+    pub(super) fn is_idle(&self) -> bool {
+        !self.active && self.greeted && self.is_drained() && self.serving.is_empty()
+    }
+
+    /// Tells it of an id soon, together with others; `hint`: it gets the record from
+    /// another.
+    pub(super) fn announce(
+        &mut self,
+        id: RecordId,
+        hint: bool,
+        mono: Duration,
+        out: &mut Vec<Action>,
+    ) {
+        let list = match hint {
+            true => &mut self.hints,
+            false => &mut self.announce,
+        };
+        if list.len() >= limits::MAX_IDS {
+            // It is slow, or the list had been sent.
+            self.overflowed = true;
+            return;
+        }
+        list.push(id);
+        let full = list.len() >= limits::MAX_IDS;
         self.announce_at
             .get_or_insert(mono + limits::ANNOUNCE_DELAY);
-        if self.announce.len() >= limits::MAX_IDS {
+        if full {
             self.flush(out);
         }
     }
 
-    /// Sends the announcements that were gathered.
+    /// Sends the announcements that were gathered, unless it is slow.
     pub(super) fn flush(&mut self, out: &mut Vec<Action>) {
         self.announce_at = None;
-        if !self.announce.is_empty() {
-            let ids = std::mem::take(&mut self.announce);
-            self.send(Message::Have(ids), out);
+        if self.slow {
+            return;
+        }
+        for (list, kind) in [
+            (&mut self.announce, Message::Have as fn(_) -> _),
+            (&mut self.hints, Message::IHave),
+        ] {
+            if !list.is_empty() {
+                let (peer, message) = (self.peer, kind(std::mem::take(list)));
+                out.push(Action::Send { peer, message });
+            }
         }
     }
 
@@ -214,7 +269,7 @@ impl Neighbour {
     }
 
     /// When the first of its timers is due.
-    pub(super) fn next_timeout(&self) -> Duration {
+    pub(super) fn next_timeout(&self) -> Option<Duration> {
         let oldest = self.asked.front();
         let requests = oldest.map(|(asked, _)| {
             (*asked + limits::REQUEST_LONGEST).min(self.progress + limits::REQUEST_TIMEOUT)
@@ -226,13 +281,13 @@ impl Neighbour {
             self.retry_at,
             self.charters_due,
             self.announce_at,
-            (!self.serving.is_empty()).then(|| self.serve.ready_at()),
+            (!self.serving.is_empty() && !self.slow).then(|| self.serve.ready_at()),
             self.parked.is_some().then(|| self.reconcile.ready_at()),
-            Some(self.next_peers),
+            self.next_summary,
         ]
         .into_iter()
         .flatten()
-        .fold(self.next_summary, Duration::min)
+        .min()
     }
 }
 

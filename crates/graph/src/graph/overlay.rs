@@ -12,6 +12,9 @@ use crate::{PeerAddress, WallMs, limits};
 pub(super) struct Overlay {
     pub(super) ours: Option<PeerAddress>,
     known: BTreeMap<PeerId, Known>,
+    /// Peers in reserve for lost neighbours (HyParView's passive view), and who named
+    /// each. All of them are known.
+    passive: BTreeMap<PeerId, PeerId>,
 }
 
 #[derive(Debug)]
@@ -63,7 +66,8 @@ impl Overlay {
             }
             None => {
                 if self.known.len() >= limits::MAX_KNOWN_PEERS {
-                    let others = self.known.keys().filter(|p| !keep(p));
+                    let keep = |p: &&PeerId| !keep(p) && !self.passive.contains_key(p);
+                    let others = self.known.keys().filter(keep);
                     let Some(victim) = others.choose(rng).copied() else {
                         return Learned::Ignored;
                     };
@@ -83,8 +87,42 @@ impl Overlay {
         Learned::New
     }
 
+    /// Keeps a known peer in reserve. Who named too many displaces its own, and a full
+    /// reserve lets a random one go.
+    pub(super) fn reserve(&mut self, peer: PeerId, source: PeerId, rng: &mut ChaCha8Rng) {
+        if !self.known.contains_key(&peer) || self.passive.contains_key(&peer) {
+            return;
+        }
+        let named = self.passive.values().filter(|s| **s == source).count();
+        let full = self.passive.len() >= limits::PASSIVE_VIEW;
+        if named >= limits::PASSIVE_SHARE || full {
+            let own = |s: &PeerId| named < limits::PASSIVE_SHARE || *s == source;
+            let victims = self.passive.iter().filter(|(_, s)| own(s));
+            if let Some(victim) = victims.map(|(p, _)| *p).choose(rng) {
+                self.passive.remove(&victim);
+            }
+        }
+        self.passive.insert(peer, source);
+    }
+
+    /// A neighbour is in reserve no more.
+    pub(super) fn unreserve(&mut self, peer: &PeerId) {
+        self.passive.remove(peer);
+    }
+
     pub(super) fn iter(&self) -> impl Iterator<Item = &PeerAddress> {
         self.known.values().map(|k| &k.address)
+    }
+
+    /// Peers in reserve.
+    pub(super) fn reserved(&self) -> usize {
+        self.passive.len()
+    }
+
+    /// What is known of a peer, if it may be passed on.
+    pub(super) fn address(&self, peer: &PeerId, now: WallMs) -> Option<&PeerAddress> {
+        let known = self.known.get(peer).map(|k| &k.address);
+        known.filter(|a| fresh(now, a))
     }
 
     /// Ours and a random choice of the fresh others, for `to`.
@@ -101,16 +139,37 @@ impl Overlay {
         self.ours.iter().chain(others).cloned().collect()
     }
 
-    /// A connection is there.
-    pub(super) fn connected(&mut self, peer: &PeerId) {
-        if let Some(known) = self.known.get_mut(peer) {
+    /// Ours, some of the `active` ones and some in reserve, for an exchange with those
+    /// that are `not` to be told of themselves.
+    pub(super) fn exchange(
+        &self,
+        active: &[PeerId],
+        not: &[PeerId],
+        now: WallMs,
+        rng: &mut ChaCha8Rng,
+    ) -> Vec<PeerAddress> {
+        let mut pick = |peers: &mut dyn Iterator<Item = &PeerId>, n| {
+            let others = peers.filter(|p| !not.contains(p));
+            let known = others.filter_map(|p| self.address(p, now));
+            known.sample(rng, n)
+        };
+        let active = pick(&mut active.iter(), limits::SHUFFLE_ACTIVE);
+        let passive = pick(&mut self.passive.keys(), limits::SHUFFLE_PASSIVE);
+        let all = self.ours.iter().chain(active).chain(passive);
+        all.cloned().collect()
+    }
+
+    /// A connection is there; whether we had asked for it.
+    pub(super) fn connected(&mut self, peer: &PeerId) -> bool {
+        self.known.get_mut(peer).is_some_and(|known| {
             known.failures = 0;
-            known.connecting = None;
-        }
+            known.connecting.take().is_some()
+        })
     }
 
     /// An attempt came to nothing, or the peer let us go: not again soon.
     pub(super) fn failed(&mut self, peer: &PeerId, mono: Duration, rng: &mut ChaCha8Rng) {
+        self.passive.remove(peer);
         if let Some(known) = self.known.get_mut(peer) {
             known.connecting = None;
             let wait = limits::CONNECT_RETRY * 2u32.saturating_pow(known.failures.min(16));
@@ -121,7 +180,7 @@ impl Overlay {
     }
 
     /// Forgets what is too old, gives up attempts that took too long, and starts new
-    /// ones while there are fewer than `missing` under way.
+    /// ones while there are fewer than `missing` under way: those in reserve first.
     pub(super) fn connect(
         &mut self,
         now: WallMs,
@@ -133,28 +192,52 @@ impl Overlay {
     ) {
         self.known
             .retain(|peer, k| fresh(now, &k.address) || is_neighbour(peer));
+        let known = &self.known;
+        self.passive.retain(|peer, _| known.contains_key(peer));
         let late = |k: &Known| k.connecting.is_some_and(|until| until <= mono);
         let given_up: Vec<_> = self.known.iter().filter(|(_, k)| late(k)).collect();
         let given_up: Vec<_> = given_up.into_iter().map(|(peer, _)| *peer).collect();
         for peer in given_up {
             self.failed(&peer, mono, rng);
         }
-        let busy = self.known.values().filter(|k| k.connecting.is_some());
-        let room = missing.min(limits::MAX_CONNECTING);
-        let chosen = self
-            .known
-            .iter()
-            .filter(|(peer, k)| {
-                k.connecting.is_none() && k.not_before <= mono && !is_neighbour(peer)
-            })
-            .map(|(peer, _)| *peer)
-            .sample(rng, room.saturating_sub(busy.count()));
-        for peer in chosen {
-            let known = self.known.get_mut(&peer).expect("just chosen");
-            known.connecting = Some(mono + limits::CONNECT_TIMEOUT);
-            let addrs = known.address.addrs().to_vec();
-            out.push(Action::Connect { peer, addrs });
+        let room = self.room(missing);
+        if room == 0 {
+            return;
         }
+        let may = |peer: &PeerId| {
+            let k = &self.known[peer];
+            k.connecting.is_none() && k.not_before <= mono && !is_neighbour(peer)
+        };
+        let reserved = self.passive.keys().filter(|p| may(p)).copied();
+        let mut chosen = reserved.sample(rng, room);
+        let others = self.known.keys().filter(|p| !self.passive.contains_key(p));
+        let others = others.filter(|p| may(p)).copied();
+        chosen.extend(others.sample(rng, room - chosen.len()));
+        for peer in chosen {
+            self.dial(peer, mono, out);
+        }
+    }
+
+    /// Connects to one known peer, if it may be tried and there is room for an attempt.
+    pub(super) fn connect_to(&mut self, peer: PeerId, mono: Duration, out: &mut Vec<Action>) {
+        let may = |k: &Known| k.connecting.is_none() && k.not_before <= mono;
+        if self.room(limits::MAX_CONNECTING) > 0 && self.known.get(&peer).is_some_and(may) {
+            self.dial(peer, mono, out);
+        }
+    }
+
+    fn dial(&mut self, peer: PeerId, mono: Duration, out: &mut Vec<Action>) {
+        let known = self.known.get_mut(&peer).expect("chosen from it");
+        known.connecting = Some(mono + limits::CONNECT_TIMEOUT);
+        let addrs = known.address.addrs().to_vec();
+        out.push(Action::Connect { peer, addrs });
+    }
+
+    /// Attempts that may be started.
+    fn room(&self, missing: usize) -> usize {
+        let busy = self.known.values().filter(|k| k.connecting.is_some());
+        let most = missing.min(limits::MAX_CONNECTING);
+        most.saturating_sub(busy.count())
     }
 
     /// When [`connect`](Self::connect) has something to do, while `missing` more are
@@ -165,11 +248,11 @@ impl Overlay {
         is_neighbour: impl Fn(&PeerId) -> bool,
     ) -> Option<Duration> {
         let deadlines = self.known.values().filter_map(|k| k.connecting);
-        let room = deadlines.clone().count() < missing.min(limits::MAX_CONNECTING);
-        let idle = self
-            .known
-            .iter()
-            .filter(|(peer, k)| room && k.connecting.is_none() && !is_neighbour(peer));
+        if self.room(missing) == 0 {
+            return deadlines.min();
+        }
+        let idle = self.known.iter();
+        let idle = idle.filter(|(peer, k)| k.connecting.is_none() && !is_neighbour(peer));
         deadlines.chain(idle.map(|(_, k)| k.not_before)).min()
     }
 }
@@ -177,4 +260,51 @@ impl Overlay {
 fn fresh(now: WallMs, address: &PeerAddress) -> bool {
     address.issued() <= now.after(limits::CLOCK_AHEAD)
         && now.since(address.issued()) <= limits::ADDRESS_LIFETIME
+}
+
+#[cfg(test)]
+mod tests {
+    use rand::SeedableRng;
+
+    use super::*;
+    use crate::SecretKey;
+
+    #[test]
+    fn one_source_fills_a_third_of_the_reserve() {
+        let mut overlay = Overlay::default();
+        let mut rng = ChaCha8Rng::seed_from_u64(1);
+        let now = WallMs(1_735_689_600_000);
+        let mut name = |source: u8, n: u8| {
+            let key = SecretKey::from_bytes(&[n; 32]);
+            let addrs = [([10, 0, 0, n], 1).into()];
+            let address = PeerAddress::sign(&key, &addrs, now);
+            overlay.learn(PeerId([0; 32]), now, address, |_| false, &mut rng);
+            overlay.reserve(key.peer_id(), PeerId([source; 32]), &mut rng);
+            let by = |s: u8| overlay.passive.values().filter(|v| v.0[0] == s).count();
+            (overlay.passive.len(), by(source))
+        };
+        for n in 0..20 {
+            let (_, named) = name(1, n);
+            assert_eq!(named, limits::PASSIVE_SHARE.min(n as usize + 1));
+        }
+        for n in 20..40 {
+            name(2, n);
+        }
+        for n in 40..50 {
+            assert!(name(3, n).0 <= limits::PASSIVE_VIEW);
+        }
+        // Full now: a newcomer's word displaces anybody's, a flooder's its own.
+        let before = overlay.passive.clone();
+        let key = SecretKey::from_bytes(&[60; 32]);
+        let address = PeerAddress::sign(&key, &[([10, 0, 0, 60], 1).into()], now);
+        overlay.learn(PeerId([0; 32]), now, address, |_| false, &mut rng);
+        overlay.reserve(key.peer_id(), PeerId([1; 32]), &mut rng);
+        let gone: Vec<_> = before
+            .iter()
+            .filter(|(p, _)| !overlay.passive.contains_key(p))
+            .collect();
+        assert_eq!(gone.len(), 1);
+        assert_eq!(gone[0].1.0[0], 1);
+        assert_eq!(overlay.reserved(), limits::PASSIVE_VIEW);
+    }
 }

@@ -26,6 +26,8 @@ pub struct Status {
     pub neighbours: Vec<NeighbourStatus>,
     /// Peers known and not connected.
     pub known_peers: usize,
+    /// Those of them that are in reserve for lost neighbours.
+    pub reserved_peers: usize,
     /// Authors that signed two records of one sequence.
     pub equivocators: Vec<PeerId>,
     /// Whether a reconciliation with any neighbour was ever completed.
@@ -45,6 +47,10 @@ pub struct Status {
 pub struct NeighbourStatus {
     /// Who.
     pub peer: PeerId,
+    /// Whether it is told of new records and tells us.
+    pub active: bool,
+    /// Whether new records go to it whole.
+    pub eager: bool,
     /// Whether we hold everything that it does.
     pub synchronized: bool,
     /// Records that we asked it for and wait for.
@@ -68,6 +74,8 @@ impl Graph {
     pub fn status(&self) -> Status {
         let neighbour = |n: &Neighbour| NeighbourStatus {
             peer: n.peer,
+            active: n.active,
+            eager: n.eager,
             synchronized: n.synchronized,
             requested: n.requested(),
             rejected: n.rejected,
@@ -83,6 +91,7 @@ impl Graph {
             record_bytes: self.records.bytes(),
             pending: self.pending.len(),
             neighbours: self.neighbours.values().map(neighbour).collect(),
+            reserved_peers: self.overlay.reserved(),
             known_peers: known.filter(unconnected).count(),
             equivocators: self.records.equivocators(),
             synchronized: self.counters.synchronized,
