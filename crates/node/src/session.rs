@@ -97,6 +97,13 @@ impl Session {
         self.outgoing.clone()
     }
 
+    /// Whether half of what may wait for the peer does: what can, should wait elsewhere.
+    pub(crate) fn is_behind(&self) -> bool {
+        let out = &self.outgoing;
+        out.waiting.load(Ordering::Relaxed) > limits::MAX_OUTGOING_BYTES / 2
+            || out.frames.capacity() < limits::MAX_OUTGOING_FRAMES / 2
+    }
+
     pub(crate) fn close(&self, why: Close) {
         self.connection
             .close(why.code(), format!("{why:?}").as_bytes());

@@ -114,6 +114,8 @@ pub(crate) struct Channel {
     pub(crate) members: HashSet<PeerId>,
     /// Connected peers that were asked whether they do.
     pub(super) greeted: HashSet<PeerId>,
+    /// Members that do not take what they are sent.
+    pub(super) slow: HashSet<PeerId>,
     /// Members that we hold everything of.
     pub(crate) synchronized: HashSet<PeerId>,
     /// Rejected records that the metrics have counted, by reason.
@@ -133,6 +135,7 @@ impl Channel {
             known: HashMap::new(),
             members: HashSet::new(),
             greeted: HashSet::new(),
+            slow: HashSet::new(),
             synchronized: HashSet::new(),
             rejected: HashMap::new(),
             last_round: None,

@@ -1,6 +1,6 @@
 //! Channels: the graphs' actions carried out, and who is in which channel.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{collections::HashSet, net::SocketAddr, time::Duration};
 
 use bytes::Bytes;
 use samara_graph::{
@@ -286,6 +286,7 @@ impl Core {
             .map(|(id, _)| *id)
             .collect();
         for id in ids {
+            self.watch_pace(id);
             let channel = self.channels.get_mut(&id).expect("listed");
             if channel.graph.next_timeout().is_some_and(|t| t <= now) {
                 self.graph_event(id, Event::Tick);
@@ -302,6 +303,22 @@ impl Core {
                 self.tell_address(id);
                 self.remember_peers(id);
             }
+        }
+    }
+
+    /// Tells the graph which neighbours do not take what they are sent, and which do
+    /// again.
+    fn watch_pace(&mut self, id: ChannelId) {
+        let Some(channel) = self.channels.get_mut(&id) else {
+            return;
+        };
+        let sessions = &self.sessions;
+        let is_behind = |peer: &PeerId| sessions.get(peer).is_some_and(|l| l.session.is_behind());
+        let slow: HashSet<PeerId> = channel.members.iter().copied().filter(is_behind).collect();
+        let before = std::mem::replace(&mut channel.slow, slow.clone());
+        for peer in slow.symmetric_difference(&before).copied() {
+            let slow = slow.contains(&peer);
+            self.graph_event(id, Event::Slow { peer, slow });
         }
     }
 
@@ -361,6 +378,12 @@ impl Core {
                         channel: id,
                         body: message.encode().into(),
                     });
+                    if link.session.is_behind()
+                        && let Some(channel) = self.channels.get_mut(&id)
+                        && channel.slow.insert(peer)
+                    {
+                        self.graph_event(id, Event::Slow { peer, slow: true });
+                    }
                 }
             }
             Action::SendRecord { peer, id: record } => self.send_record(id, peer, record),
