@@ -223,15 +223,15 @@ fn a_receiver_that_is_killed_goes_on_where_it_was() {
     let out = b.path("out");
     let mut get = b.start(&["get", "-v", &wire.link(&link), "-o", text(&out)]);
     get.until("the middle", in_the_middle);
-    // What came is synced within 100 ms; progress is told every 250 ms.
+    // What is told was written, whether it is synced yet or not.
     get.event("progress");
-    get.event("progress");
+    let written = number(&get.event("progress")["have"]);
     get.kill();
     assert!(!out.join("file.bin").exists());
 
     let complete = b.get(&link).ok().event("complete").clone();
     let (origin, peers, reused) = sources(&complete);
-    assert!(reused > 0, "{complete}");
+    assert!(reused >= written && written > 0, "{written}: {complete}");
     assert_eq!(origin + peers + reused, MIDDLING as u64);
     assert_same(&file, &out.join("file.bin"));
     assert_eq!(fs::read_dir(&out).unwrap().count(), 1);

@@ -11,7 +11,7 @@ use crate::{
     content::State,
     install::{Parts, set_mode},
     scan::Tree,
-    stamp::Stamp,
+    stamp::{Stamp, settle},
     sync::Synced,
 };
 
@@ -25,6 +25,7 @@ impl Store {
         let Some((present, tree)) = compare(parts, path) else {
             return Ok(None);
         };
+        settle(&tree.stamps);
         let entries = parts.manifest.entries().unwrap_or_default();
         // What else lies there of the content is known to it as well.
         let chosen = (!present.is_full()).then_some(&present);

@@ -3,7 +3,7 @@ use std::{
     fs::File,
     os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
-    sync::{Arc, atomic::Ordering},
+    sync::Arc,
 };
 
 use samara_content::{ChunkSet, Entry, EntryKind, EntryPath, Manifest, portability};
@@ -11,8 +11,7 @@ use samara_content::{ChunkSet, Entry, EntryKind, EntryPath, Manifest, portabilit
 use crate::{
     Content, Destination, Placement, Selection, Store, StoreError,
     adopt::{same_place, widens},
-    bitfield::Claim,
-    content::{DATA, SPILL, State, staged},
+    content::{State, staged},
     files,
     install::{Parts, choose, open_bitfield, staging_name},
     stamp::Stamp,
@@ -244,91 +243,6 @@ impl Content {
                 make(&base.join(&folder))?;
             }
         }
-        Ok(())
-    }
-
-    /// Finds out what an interrupted download left. Files that were written to
-    /// after the last sync, or whose claim does not read back, are hashed.
-    fn resume(&self, claim: Option<Claim>) -> Result<(), StoreError> {
-        let place = self.place();
-        let count = self.manifest.chunk_count();
-        let readable = claim.is_some();
-        let since = claim.as_ref().map_or(i64::MIN, |claim| claim.stamp_ns);
-        let mut claimed = claim.map_or_else(|| ChunkSet::new(count), |claim| claim.have);
-        claimed.intersect_with(&self.wanted);
-        let mut doubtful = ChunkSet::new(count);
-        let mut absent = ChunkSet::new(count);
-        let sealed = place.placement == Placement::Sealed;
-        let mut keys: Vec<u32> = if sealed {
-            vec![DATA]
-        } else {
-            self.files_with_bytes().map(|(i, _)| i).collect()
-        };
-        keys.extend((!sealed && self.chosen.is_some()).then_some(SPILL));
-        for key in keys {
-            let stamp = std::fs::symlink_metadata(self.path_of(&place, key));
-            let stamp = stamp
-                .ok()
-                .filter(|meta| meta.is_file())
-                .map(|meta| Stamp::from_metadata(&meta));
-            let chunks = || {
-                let uses = |chunk: &u32| {
-                    let chunk = self.manifest.chunk(*chunk);
-                    key != SPILL
-                        || chunk.is_some_and(|c| self.pieces(&place, &c).any(|p| p.key == SPILL))
-                };
-                self.chunks_of(key)
-                    .filter(|chunk| self.wanted.contains(*chunk))
-                    .filter(uses)
-                    .collect::<Vec<_>>()
-            };
-            match stamp {
-                None => chunks().into_iter().for_each(|chunk| {
-                    absent.insert(chunk);
-                }),
-                Some(stamp)
-                    if stamp.ctime_ns > since
-                        || (key < DATA && stamp.size != self.size_of(key)) =>
-                {
-                    chunks().into_iter().for_each(|chunk| {
-                        doubtful.insert(chunk);
-                    });
-                }
-                Some(_) => {}
-            }
-        }
-        let before = claimed.clone();
-        claimed.subtract(&absent);
-        claimed.subtract(&doubtful);
-        doubtful.subtract(&absent);
-        self.have.extend(claimed.iter());
-        {
-            let mut synced = self.synced.lock().expect("no panic inside");
-            synced.set = claimed.clone();
-            synced.stamp_ns = since.max(0);
-        }
-        let doubtful: Vec<u32> = doubtful.iter().collect();
-        let damaged = self.damaged(&place, &doubtful);
-        let mut dirty = self.dirty.lock().expect("no panic inside");
-        for chunk in doubtful
-            .into_iter()
-            .filter(|chunk| damaged.binary_search(chunk).is_err())
-        {
-            if let Some(found) = self.manifest.chunk(chunk) {
-                dirty.extend(self.pieces(&place, &found).map(|piece| piece.key));
-            }
-            self.have.insert(chunk);
-        }
-        drop(dirty);
-        if before != claimed || !readable {
-            self.unclaim(&[]);
-        }
-        let have = self.have();
-        let bytes = have
-            .iter()
-            .filter_map(|chunk| self.manifest.chunk(chunk))
-            .map(|c| u64::from(c.len));
-        self.reused.store(bytes.sum(), Ordering::Relaxed);
         Ok(())
     }
 }

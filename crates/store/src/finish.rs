@@ -16,7 +16,7 @@ use crate::{
     install::set_mode,
     limits::MAX_SINGLE_SYNCS,
     parallel,
-    stamp::{Stamp, wall_ns},
+    stamp::{Stamp, settle, wall_ns},
 };
 
 impl Content {
@@ -137,6 +137,8 @@ impl Content {
     ) -> Result<Vec<Stamp>, StoreError> {
         let tree = staged(staging);
         self.sync_tree(place, &tree)?;
+        // From here on others can write.
+        settle(&stamps);
         move_into_place(&tree, destination, self.replace)?;
         let parent = destination.parent().unwrap_or(Path::new("/"));
         files::sync_dir(parent).map_err(|e| StoreError::io("sync", parent, e))?;

@@ -15,7 +15,7 @@ use samara_wire::ChunkHash;
 
 use crate::{
     Content, ImportOptions, ImportProgress, Placement, Store, StoreError, files, install::Parts,
-    limits::IMPORT_BUFFER_BYTES, parallel, scan::Tree,
+    limits::IMPORT_BUFFER_BYTES, parallel, scan::Tree, stamp::settle,
 };
 
 /// Progress is told about this often, per thread.
@@ -66,6 +66,7 @@ impl Store {
         }
 
         let entries = tree.entries.clone();
+        settle(&tree.stamps);
         let mut builder = ManifestBuilder::new(&name, tree.folder_mode, params, entries)?;
         let job = Job {
             root: &path,

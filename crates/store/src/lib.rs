@@ -23,6 +23,7 @@ mod options;
 mod parallel;
 mod read;
 mod reserve;
+mod resume;
 mod reuse;
 mod scan;
 mod stamp;

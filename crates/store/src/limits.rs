@@ -43,3 +43,10 @@ pub const PREALLOCATE_BYTES: u64 = 1 << 20;
 /// Times that a changed file is hashed again while it keeps changing, before
 /// all of its chunks are given up.
 pub const MAX_RECHECKS: usize = 3;
+
+/// Nanoseconds that a file system's clock may show the same: two ticks of the
+/// slowest kernel clock, 100 Hz.
+pub const KERNEL_TICK_NS: i64 = 20_000_000;
+
+/// The same where times are whole seconds: VFAT's even ones.
+pub const SECONDS_TICK_NS: i64 = 2_000_000_000;

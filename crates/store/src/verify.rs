@@ -6,7 +6,7 @@ use crate::{
     files,
     limits::MAX_RECHECKS,
     parallel,
-    stamp::Stamp,
+    stamp::{Stamp, settle},
 };
 
 impl Content {
@@ -66,6 +66,7 @@ impl Content {
         for _ in 0..MAX_RECHECKS {
             self.shared.files.close(self.uid, key);
             let before = now();
+            settle(&before);
             let damaged = self.damaged(&place, &claimed);
             if before == now() {
                 (lost, fresh) = (damaged, before);

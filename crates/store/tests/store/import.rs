@@ -102,6 +102,27 @@ fn the_same_path_is_not_read_again_until_it_changes() {
 }
 
 #[test]
+fn a_file_is_not_read_in_the_clock_tick_in_which_it_was_written() {
+    let world = World::new();
+    let path = world.path("file");
+    std::fs::write(&path, noise(1, 1000)).unwrap();
+    let first_read = std::sync::Mutex::new(None);
+    let never = AtomicBool::new(false);
+    let store = world.store("ours");
+    let options = ImportOptions::default();
+    let progress = |_| {
+        let mut first_read = first_read.lock().unwrap();
+        first_read.get_or_insert_with(std::time::SystemTime::now);
+    };
+    store.import(&path, &options, &progress, &never).unwrap();
+    // Whoever writes from now on leaves another time, however coarse the clock.
+    let written = std::fs::metadata(&path).unwrap().modified().unwrap();
+    let first_read = first_read.into_inner().unwrap().unwrap();
+    let tick = std::time::Duration::from_nanos(samara_store::limits::KERNEL_TICK_NS as u64);
+    assert!(first_read.duration_since(written).unwrap() >= tick);
+}
+
+#[test]
 fn what_cannot_travel_is_named() {
     let world = World::new();
     let tree = world.tree("tree");
