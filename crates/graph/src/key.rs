@@ -25,6 +25,8 @@ pub enum Domain {
     Record,
     /// A peer's addresses.
     Address,
+    /// An invitation's one-time key lets a joiner in.
+    Redemption,
 }
 
 impl Domain {
@@ -34,6 +36,7 @@ impl Domain {
             Self::Charter => b"samara charter v1\0",
             Self::Record => b"samara record v1\0",
             Self::Address => b"samara address v1\0",
+            Self::Redemption => b"samara redemption v1\0",
         }
     }
 

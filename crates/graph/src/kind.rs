@@ -12,15 +12,15 @@ pub struct Kind(pub u32);
 impl Kind {
     /// Takes records of its own author back: [`body::Retraction`](crate::body::Retraction).
     pub const RETRACTION: Self = Self(1);
-    /// Reserved: a signed credential.
+    /// A signed credential: [`body::Grant`](crate::body::Grant). Its key is whom it is for.
     pub const GRANT: Self = Self(2);
-    /// Reserved: takes a grant back.
+    /// Takes an identity's rights back: [`body::Revocation`](crate::body::Revocation).
     pub const REVOCATION: Self = Self(3);
-    /// Reserved: the public half of an invitation's one-time key.
+    /// The public half of an invitation: [`body::Invite`](crate::body::Invite).
     pub const INVITE: Self = Self(4);
-    /// Reserved: an invitation used.
+    /// An invitation used: [`body::Redemption`](crate::body::Redemption).
     pub const REDEMPTION: Self = Self(5);
-    /// Reserved: an owner's word on what time it is.
+    /// An owner's word on what time it is: [`body::TimeFloor`](crate::body::TimeFloor).
     pub const TIME: Self = Self(6);
     /// A version of a product: [`body::Release`](crate::body::Release). Its key is the version.
     pub const RELEASE: Self = Self(256);
@@ -28,7 +28,7 @@ impl Kind {
     pub const ISSUE: Self = Self(257);
     /// The content of a one-off share: [`body::Share`](crate::body::Share).
     pub const SHARE: Self = Self(258);
-    /// Reserved: a presence lease.
+    /// A presence lease, where the charter allows them; its body is the application's.
     pub const PRESENCE: Self = Self(259);
 
     /// The kinds that have a name.

@@ -7,18 +7,21 @@
 //!
 //! From the ground up: a [`SecretKey`] signs; a [`SignedCharter`] says who may
 //! publish and within which limits, and its hash is the channel; a [`Record`] is
-//! the signed unit that travels byte for byte; a [`Link`] is the way in, as text;
-//! a [`Graph`] is one node's copy of one channel.
+//! the signed unit that travels byte for byte, and gives and takes [`Role`]s; a
+//! [`Link`] is the way in, as text; a [`Gate`] guards a private channel on one
+//! connection; a [`Graph`] is one node's copy of one channel.
 
 mod address;
 mod attribute;
 pub mod body;
 mod charter;
+mod gate;
 mod graph;
 mod key;
 mod kind;
 pub mod limits;
 mod link;
+mod member;
 mod message;
 mod query;
 mod record;
@@ -27,16 +30,18 @@ mod time;
 pub use address::{AddressError, PeerAddress};
 pub use attribute::{AttributeError, Attributes, Value};
 pub use charter::{
-    Charter, CharterChain, CharterError, CharterHash, CharterLimits, CharterRef, Publishers,
-    Readers, SignedCharter,
+    Charter, CharterChain, CharterDraft, CharterError, CharterHash, CharterLimits, CharterRef,
+    Former, Publishers, Readers, SignedCharter,
 };
+pub use gate::{Access, Gate, GateError, Proof, Refusal};
 pub use graph::{
-    Action, Config, Draft, DropReason, Event, Fault, Graph, GraphError, NeighbourStatus, Reject,
-    RemoveReason, Status, Verdict,
+    Action, Config, Draft, DropReason, Event, Fault, Graph, GraphError, Keep, LeaveReason,
+    MemberView, NeighbourStatus, NewGrant, NewInvite, Reject, RemoveReason, Status, Verdict,
 };
 pub use key::{BadSignature, Domain, SecretKey, Signature, verify};
 pub use kind::Kind;
-pub use link::{Link, LinkError, LinkPeer};
+pub use link::{Invitation, Link, LinkError, LinkPeer};
+pub use member::{Control, Role, UnknownRole};
 pub use message::{Message, Summary};
 pub use query::{Query, QueryError, QueryProblem};
 pub use record::{HeaderRef, NewRecord, Record, RecordError, RecordHeader};

@@ -29,6 +29,15 @@ pub const MAX_NAME_BYTES: usize = 128;
 pub const MAX_ROOTS: usize = 16;
 /// Publishers that a charter can name.
 pub const MAX_PUBLISHERS: usize = 256;
+/// Admins that a charter can name.
+pub const MAX_ADMINS: usize = 64;
+/// Former owners and admins whose earlier word a charter keeps.
+pub const MAX_FORMER: usize = 32;
+/// Shortest and longest lease of presence that a charter can allow.
+pub const PRESENCE_LEASE: std::ops::RangeInclusive<u64> = 10_000..=86_400_000;
+/// Members up to which a channel has presence: every lease is a record for each of
+/// the others.
+pub const MAX_PRESENT: usize = 256;
 /// Signatures on a charter: the old roots and the new ones.
 pub const MAX_CHARTER_SIGNATURES: usize = 2 * MAX_ROOTS;
 /// Largest signed charter; follows from the counts above.
@@ -57,6 +66,50 @@ pub const MAX_CONTENT_FILES: u32 = 1_000_000;
 pub const MAX_QUERY_BYTES: usize = 4096;
 /// Parentheses and nots of a query within each other: reading one recurses.
 pub const MAX_QUERY_DEPTH: usize = 32;
+
+// --- Membership -----------------------------------------------------------
+
+/// Credentials between the charter and whoever acts by them.
+pub const MAX_CHAIN: usize = 8;
+/// Kinds that a grant may be limited to.
+pub const MAX_SCOPE_KINDS: usize = 16;
+/// Identities that one invitation lets in.
+pub const MAX_INVITE_USES: u32 = 1024;
+/// Bytes of an id that a revocation names a record by: finding another record with
+/// the same ones takes 2^128 tries.
+pub const ID_PREFIX_BYTES: usize = 16;
+/// Records that a revocation can name, 32 KiB of prefixes.
+pub const MAX_KEPT: usize = 2048;
+/// Identities that one author can let in: one for a grant, as many as its uses for
+/// an invite. The lowest sequences stand.
+pub const MAX_PLACES: u64 = 65_536;
+/// Revocations of one author; the lowest sequences stand, and no other author's
+/// records count against them.
+pub const MAX_REVOCATIONS_PER_AUTHOR: u64 = 16_384;
+/// Grants that one call for renewals drafts; the rest come with the next.
+pub const MAX_RENEWALS: usize = 64;
+/// How long a redeemed invitation is renewed for if it was shorter itself.
+pub const RENEWED_FOR: Duration = Duration::from_secs(90 * 24 * 3600);
+
+/// Records of a proof: a full chain, and the redemption and invite at its end.
+pub const MAX_PROOF_RECORDS: usize = MAX_CHAIN + 2;
+/// Largest proof of membership; follows from the counts above.
+pub const MAX_PROOF_BYTES: usize = MAX_SEALED_PROOF - PROOF_OVERHEAD;
+/// The same sealed.
+pub const MAX_SEALED_PROOF: usize = 16 * 1024;
+/// Sealed proofs are padded to a multiple of it, so that their length tells nothing.
+pub const PROOF_PAGE: usize = 4096;
+/// Nonce, authentication tag and length of a sealed proof.
+pub const PROOF_OVERHEAD: usize = 12 + 16 + 4;
+/// Peers whose proof a graph remembers: as many as a node has connections.
+pub const MAX_PROVED: usize = 512;
+
+/// Records that wait for a grant which has not arrived; the oldest give way.
+pub const MAX_DEFERRED: usize = 1024;
+/// Bytes of them.
+pub const MAX_DEFERRED_BYTES: usize = 4 * 1024 * 1024;
+/// How many of them one neighbour may have brought: its oldest give way.
+pub const MAX_DEFERRED_PER_NEIGHBOUR: usize = 256;
 
 // --- Addresses and links --------------------------------------------------
 

@@ -1,16 +1,20 @@
 use std::{fmt, net::SocketAddr, str::FromStr};
 
-use samara_wire::{ChannelId, PeerId, Reader, WireError, Writer, base32};
+use samara_wire::{ChannelId, PeerId, Reader, RecordId, WireError, Writer, base32};
 use thiserror::Error;
 
 use crate::{
-    CharterRef,
+    CharterRef, SecretKey, WallMs,
     address::{dialable, plain, read_addrs, write_addrs},
     limits,
 };
 
 const SCHEME: &str = "samara:";
 const VERSION: u8 = 1;
+/// An invitation follows the charter.
+const INVITED: u8 = 1;
+/// The channel's members prove themselves before they say anything.
+const PRIVATE: u8 = 2;
 const CHECKSUM_BYTES: usize = 4;
 const CHECKSUM_CONTEXT: &str = "samara link checksum v1";
 
@@ -20,8 +24,30 @@ const CHECKSUM_CONTEXT: &str = "samara link checksum v1";
 pub struct Link {
     channel: ChannelId,
     charter: CharterRef,
+    private: bool,
+    invitation: Option<Invitation>,
     peers: Vec<LinkPeer>,
 }
+
+/// What a link admits its bearer by: a one-time key, never a secret of the channel.
+#[derive(Debug, Clone)]
+pub struct Invitation {
+    /// The one-time key; its public half stands in the invite record.
+    pub key: SecretKey,
+    /// The invite record.
+    pub invite: RecordId,
+    /// When that record expires, and the redemption with it.
+    pub expires: WallMs,
+}
+
+impl PartialEq for Invitation {
+    fn eq(&self, other: &Self) -> bool {
+        let of = |i: &Self| (i.key.peer_id(), i.invite, i.expires);
+        of(self) == of(other)
+    }
+}
+
+impl Eq for Invitation {}
 
 /// A peer that is known to be in the channel.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,9 +65,22 @@ impl Link {
     /// A peer's first address comes before any peer's second, since one way to many
     /// is worth more than many to one.
     pub fn new(channel: ChannelId, charter: CharterRef, peers: &[LinkPeer]) -> Self {
+        Self::with(channel, charter, false, None, peers)
+    }
+
+    /// The same for a private channel, or with an invitation.
+    pub fn with(
+        channel: ChannelId,
+        charter: CharterRef,
+        private: bool,
+        invitation: Option<Invitation>,
+        peers: &[LinkPeer],
+    ) -> Self {
         let mut link = Self {
             channel,
             charter,
+            private,
+            invitation,
             peers: Vec::new(),
         };
         let mut wanted: Vec<(PeerId, Vec<SocketAddr>)> = Vec::new();
@@ -92,6 +131,16 @@ impl Link {
         self.charter
     }
 
+    /// Whether the channel's members prove themselves before they say anything.
+    pub fn is_private(&self) -> bool {
+        self.private
+    }
+
+    /// What admits the bearer, if it is more than a way to the channel.
+    pub fn invitation(&self) -> Option<&Invitation> {
+        self.invitation.as_ref()
+    }
+
     /// Whom to ask.
     pub fn peers(&self) -> &[LinkPeer] {
         &self.peers
@@ -100,9 +149,15 @@ impl Link {
     fn payload(&self) -> Vec<u8> {
         let mut w = Writer::new();
         w.u8(VERSION);
-        w.u8(0); // flags; one will say that an invitation's key follows
+        let invited = self.invitation.as_ref().map_or(0, |_| INVITED);
+        w.u8(invited | if self.private { PRIVATE } else { 0 });
         self.channel.write(&mut w);
         self.charter.write(&mut w);
+        if let Some(invitation) = &self.invitation {
+            w.raw(&invitation.key.to_bytes());
+            invitation.invite.write(&mut w);
+            w.varint(invitation.expires.0);
+        }
         w.varint(self.peers.len() as u64);
         for p in &self.peers {
             p.peer.write(&mut w);
@@ -111,9 +166,17 @@ impl Link {
         w.finish()
     }
 
-    fn read(r: &mut Reader<'_>) -> Result<Self, WireError> {
+    fn read(flags: u8, r: &mut Reader<'_>) -> Result<Self, WireError> {
         let channel = ChannelId::read(r)?;
         let charter = CharterRef::read(r)?;
+        let invitation = match flags & INVITED {
+            0 => None,
+            _ => Some(Invitation {
+                key: SecretKey::from_bytes(&r.array("one-time key")?),
+                invite: RecordId::read(r)?,
+                expires: WallMs(r.varint("expires", limits::MAX_TIME_MS)?),
+            }),
+        };
         let n = r.count("link peers", limits::MAX_LINK_PEERS, 33)?;
         let mut peers: Vec<LinkPeer> = Vec::with_capacity(n);
         for _ in 0..n {
@@ -129,6 +192,8 @@ impl Link {
         Ok(Self {
             channel,
             charter,
+            private: flags & PRIVATE != 0,
+            invitation,
             peers,
         })
     }
@@ -167,12 +232,12 @@ impl FromStr for Link {
             return Err(LinkError::Damaged);
         }
         let mut r = Reader::new(payload);
-        match (r.u8("link version")?, r.u8("link flags")?) {
-            (VERSION, 0) => {}
+        let flags = match (r.u8("link version")?, r.u8("link flags")?) {
+            (VERSION, flags) if flags & !(INVITED | PRIVATE) == 0 => flags,
             (VERSION, flags) => return Err(LinkError::UnknownFlags(flags)),
             (version, _) => return Err(LinkError::UnknownVersion(version)),
-        }
-        let link = Self::read(&mut r)?;
+        };
+        let link = Self::read(flags, &mut r)?;
         r.finish()?;
         Ok(link)
     }

@@ -3,7 +3,7 @@ use samara_wire::{ChannelId, PeerId, Reader, RecordId, VARINT_MAX, WireError, Wr
 use thiserror::Error;
 
 use crate::{
-    Attributes, Domain, Kind, SecretKey, Signature, WallMs, body, body::Retraction, limits, verify,
+    Attributes, Control, Domain, Kind, SecretKey, Signature, WallMs, body, limits, verify,
 };
 
 const FORMAT: u8 = 1;
@@ -196,10 +196,7 @@ impl Record {
     /// # Errors
     /// If its kind is known and its body is not of that kind.
     pub fn header(&self) -> Result<RecordHeader, WireError> {
-        let retracts = match body::Body::of(self)? {
-            body::Body::Retraction(r) => Some(Box::new(r)),
-            _ => None,
-        };
+        let control = Control::of(body::Body::of(self)?).map(Box::new);
         Ok(RecordHeader {
             id: self.id,
             author: self.author,
@@ -211,7 +208,7 @@ impl Record {
             len: self.bytes.len() as u32,
             key: self.fields.key.as_ref().into(),
             attributes: self.fields.attributes.clone(),
-            retracts,
+            control,
         })
     }
 }
@@ -241,8 +238,8 @@ pub struct RecordHeader {
     /// What it can be searched by. Empty in what a [`Graph`](crate::Graph) holds: no
     /// rule asks for them, and in memory they would cost more than all else.
     pub attributes: Attributes,
-    /// What it takes back, if it is a retraction.
-    pub retracts: Option<Box<Retraction>>,
+    /// What it decides about others, if it is of a control kind that is known.
+    pub control: Option<Box<Control>>,
 }
 
 /// A header as a [`Graph`](crate::Graph) holds it, packed; copy it with
@@ -267,8 +264,8 @@ pub struct HeaderRef<'a> {
     pub len: u32,
     /// What it is about.
     pub key: &'a [u8],
-    /// What it takes back, if it is a retraction.
-    pub retracts: Option<&'a Retraction>,
+    /// What it decides about others, if it is of a control kind that is known.
+    pub control: Option<&'a Control>,
 }
 
 impl HeaderRef<'_> {
@@ -284,7 +281,7 @@ impl HeaderRef<'_> {
             priority: self.priority,
             len: self.len,
             key: self.key.into(),
-            retracts: self.retracts.cloned().map(Box::new),
+            control: self.control.cloned().map(Box::new),
             attributes: Attributes::default(),
         }
     }
@@ -303,7 +300,7 @@ impl RecordHeader {
             priority: self.priority,
             len: self.len,
             key: &self.key,
-            retracts: self.retracts.as_deref(),
+            control: self.control.as_deref(),
         }
     }
 
@@ -320,9 +317,9 @@ impl RecordHeader {
         w.varint(self.len.into());
         w.bytes(&self.key);
         self.attributes.write(&mut w);
-        w.bool(self.retracts.is_some());
-        if let Some(r) = &self.retracts {
-            r.write(&mut w);
+        w.bool(self.control.is_some());
+        if let Some(control) = &self.control {
+            control.write(&mut w);
         }
         w.finish()
     }
@@ -330,10 +327,13 @@ impl RecordHeader {
     /// Reads what [`encode`](Self::encode) wrote.
     pub fn decode(bytes: &[u8]) -> Result<Self, WireError> {
         let mut r = Reader::new(bytes);
+        let id = RecordId::read(&mut r)?;
+        let author = PeerId::read(&mut r)?;
+        let kind = Kind(r.varint32("kind", u32::MAX)?);
         let header = Self {
-            id: RecordId::read(&mut r)?,
-            author: PeerId::read(&mut r)?,
-            kind: Kind(r.varint32("kind", u32::MAX)?),
+            id,
+            author,
+            kind,
             seq: r.varint("sequence", VARINT_MAX)?,
             created: WallMs(r.varint("created", limits::MAX_TIME_MS)?),
             expires: WallMs(r.varint("expires", limits::MAX_TIME_MS)?),
@@ -341,8 +341,8 @@ impl RecordHeader {
             len: r.varint32("length", limits::MAX_RECORD_BYTES as u32)?,
             key: r.bytes("key", limits::MAX_KEY_BYTES)?.into(),
             attributes: Attributes::read(&mut r)?,
-            retracts: match r.bool("retracts")? {
-                true => Some(Box::new(Retraction::read(&mut r)?)),
+            control: match r.bool("control")? {
+                true => Some(Box::new(Control::read(kind, &mut r)?)),
                 false => None,
             },
         };

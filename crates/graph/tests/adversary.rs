@@ -9,7 +9,7 @@ use lone::{HOUR, Lone, NOW, key, new_record, record, sent_to};
 use proptest::prelude::*;
 use samara_graph::{
     Action, Charter, CharterLimits, Config, Event, Fault, Graph, Message, NewRecord, PeerAddress,
-    Readers, Record, Reject, Summary, limits,
+    Record, Reject, Summary, limits,
 };
 use samara_wire::{ChannelId, PeerId, RecordId};
 
@@ -585,12 +585,15 @@ fn a_claimed_fork_without_signatures_is_the_claimants_fault() {
 }
 
 #[test]
-fn private_channels_are_refused_until_they_can_be_kept_private() {
-    let mut charter = Charter::open("secret", key(1).peer_id(), NOW, [1; 16]);
-    charter.readers = Readers::Members;
+fn a_stranger_to_a_private_channel_hears_not_even_a_hello() {
+    let charter = Charter::private("secret", key(1).peer_id(), NOW, [1; 16]);
     let chain = samara_graph::CharterChain::new(charter.sign(&[&key(1)]).unwrap()).unwrap();
-    let refused = Graph::restore(chain, [], Config::new(key(1).peer_id(), 1));
-    assert!(matches!(refused, Err(samara_graph::GraphError::Private)));
+    let mut graph = Graph::restore(chain, [], Config::new(key(1).peer_id(), 1));
+    let (peer, mut out) = (key(9).peer_id(), Vec::new());
+    let up = Event::NeighbourUp { peer };
+    graph.handle(NOW, std::time::Duration::ZERO, up, &mut out);
+    let reason = samara_graph::LeaveReason::Lapsed;
+    assert_eq!(out, [Action::Expel { peer, reason }]);
 }
 
 #[test]

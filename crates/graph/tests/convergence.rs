@@ -214,7 +214,7 @@ fn a_full_node_tells_newcomers_of_others() {
     let mut w = World::new(3, 1, 1, &charter);
     let mut config = w.config(0);
     config.max_neighbours = 3;
-    w.nodes[0].graph = samara_graph::Graph::restore(chain(&charter), [], config).unwrap();
+    w.nodes[0].graph = samara_graph::Graph::restore(chain(&charter), [], config);
     w.publish(0, draft("x", DAY));
     for _ in 0..10 {
         w.add(&link_to(&charter, &[0]));

@@ -556,7 +556,7 @@ fn what_is_no_link_is_told_from_a_damaged_and_from_a_newer_one() {
     };
     assert!(remade(|_| ()).is_ok());
     assert_eq!(remade(|b| b[0] = 2), Err(LinkError::UnknownVersion(2)));
-    assert_eq!(remade(|b| b[1] = 1), Err(LinkError::UnknownFlags(1)));
+    assert_eq!(remade(|b| b[1] = 4), Err(LinkError::UnknownFlags(4)));
     assert!(matches!(
         remade(|b| b.push(0)),
         Err(LinkError::Malformed(_))

@@ -22,6 +22,11 @@ impl Graph {
             return;
         }
         self.forget(&peer);
+        if !self.may_be_here(&peer, self.clock.0) {
+            let reason = self.why(&peer);
+            out.push(Action::Expel { peer, reason });
+            return;
+        }
         let dialled = self.overlay.connected(&peer);
         if self.neighbours.len() >= self.config.max_neighbours && !self.make_room(out) {
             self.tell_peers(peer, out);
@@ -50,6 +55,7 @@ impl Graph {
 
     pub(super) fn on_down(&mut self, peer: &PeerId) {
         let mono = self.clock.1;
+        self.proved.remove(peer);
         if self.forget(peer) {
             self.overlay.failed(peer, mono, &mut self.rng);
             self.restless = true;

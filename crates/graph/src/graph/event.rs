@@ -5,7 +5,7 @@ use samara_wire::{PeerId, RecordId};
 use thiserror::Error;
 
 use crate::{
-    Attributes, CharterChain, CharterRef, Kind, Message, PeerAddress, Record, RecordHeader,
+    Attributes, CharterChain, CharterRef, Kind, Message, PeerAddress, Record, RecordHeader, Role,
 };
 
 /// What a graph is told on making it.
@@ -92,6 +92,12 @@ pub enum Event {
         /// Which.
         id: RecordId,
     },
+    /// Whether the node has any network. Without one, a channel with deferred expiry
+    /// keeps what ends until it has met the others again.
+    Network {
+        /// Whether it has.
+        online: bool,
+    },
     /// The time that [`Graph::next_timeout`](crate::Graph::next_timeout) named has come.
     Tick,
 }
@@ -155,6 +161,36 @@ pub enum Action {
         /// Why.
         reason: DropReason,
     },
+    /// A peer lost its right to be in this channel: its proof is void, and nothing of
+    /// the channel may pass to it or from it any more, also what is under way. It is
+    /// a neighbour no more; no `NeighbourDown` is needed.
+    Expel {
+        /// Whom.
+        peer: PeerId,
+        /// Why.
+        reason: LeaveReason,
+    },
+    /// Somebody got a role that had none.
+    MemberJoined {
+        /// Who.
+        peer: PeerId,
+        /// Which, the mightiest.
+        role: Role,
+    },
+    /// Somebody's mightiest role changed.
+    RoleChanged {
+        /// Who.
+        peer: PeerId,
+        /// To which.
+        role: Role,
+    },
+    /// Somebody has no role any more.
+    MemberLeft {
+        /// Who.
+        peer: PeerId,
+        /// Why.
+        reason: LeaveReason,
+    },
     /// A neighbour broke the protocol; it is a neighbour no more. What else it costs
     /// it is the node's choice.
     Fault {
@@ -190,10 +226,50 @@ pub enum RemoveReason {
     Equivocation,
     /// Its author or the channel has more than the charter allows.
     Quota,
-    /// The charter changed, and its author is no publisher any more.
+    /// The charter or the grant by which its author had the right to write it is gone.
     NotPublisher,
+    /// Its author was revoked.
+    Revoked,
+    /// Others redeemed the invitation before it.
+    InviteUsedUp,
     /// The disk lost it.
     Lost,
+}
+
+impl RemoveReason {
+    /// The reason as a metrics label: lowercase, fixed for ever.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Expired => "expired",
+            Self::Retracted => "retracted",
+            Self::Equivocation => "equivocation",
+            Self::Quota => "quota",
+            Self::NotPublisher => "not_publisher",
+            Self::Revoked => "revoked",
+            Self::InviteUsedUp => "invite_used_up",
+            Self::Lost => "lost",
+        }
+    }
+}
+
+/// Why somebody belongs to a channel no more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum LeaveReason {
+    /// It was revoked.
+    Revoked,
+    /// Its grant ended, or fell with another one; or the charter names it no more.
+    Lapsed,
+}
+
+impl LeaveReason {
+    /// The reason as a metrics label: lowercase, fixed for ever.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Revoked => "revoked",
+            Self::Lapsed => "lapsed",
+        }
+    }
 }
 
 /// Why a neighbour is let go without fault.
@@ -242,7 +318,7 @@ pub struct Draft {
     pub attributes: Attributes,
     /// As its kind says.
     pub body: Bytes,
-    /// How long it lives; cut to what the charter allows.
+    /// How long it lives; cut to what the charter and the author's grant allow.
     pub lifetime: Duration,
     /// Higher ones are wanted first; 0 is usual.
     pub priority: u8,

@@ -33,7 +33,8 @@ impl Graph {
 
     /// Notes that `peer` has a record; false if that is no news or no use.
     pub(super) fn want(&mut self, peer: PeerId, id: RecordId) -> bool {
-        let useless = self.is_useless(&id) || self.pending.contains_key(&id);
+        let coming = self.pending.contains_key(&id) || self.deferred.contains(&id);
+        let useless = self.is_useless(&id) || coming;
         let n = self.neighbours.get_mut(&peer).expect("a neighbour");
         !useless && n.want(id)
     }

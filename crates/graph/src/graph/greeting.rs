@@ -5,8 +5,7 @@ use samara_wire::PeerId;
 
 use super::{Action, Fault, Graph, Learned};
 use crate::{
-    CharterChain, CharterError, CharterRef, Message, PeerAddress, Readers, SignedCharter, Summary,
-    limits,
+    CharterChain, CharterError, CharterRef, Message, PeerAddress, SignedCharter, Summary, limits,
 };
 
 impl Graph {
@@ -183,19 +182,33 @@ impl Graph {
     fn adopt(&mut self, chain: Option<CharterChain>, from: PeerId, out: &mut Vec<Action>) {
         let Some(chain) = chain else { return };
         let short = |r: CharterRef| chain.reference().version < r.version;
-        if self.promised.is_some_and(short)
-            || self.chain.as_ref() == Some(&chain)
-            || chain.current().readers == Readers::Members
-        {
+        if self.promised.is_some_and(short) || self.chain.as_ref() == Some(&chain) {
             return;
         }
         self.promised = None;
+        self.put_in_force(chain, out);
+        if !self.neighbours.contains_key(&from) {
+            return;
+        }
+        // The list may have been cut at the size of a message.
+        if let Some(n) = self.neighbours.get_mut(&from) {
+            n.next_charters = self.clock.1;
+        }
+        self.seek_charters(from, out);
+    }
+
+    /// Judges everything by a new charter, and tells the neighbours of it.
+    pub(super) fn put_in_force(&mut self, chain: CharterChain, out: &mut Vec<Action>) {
         let removed = self.records.enforce(chain.current());
         super::report(removed, out);
         out.push(Action::StoreCharters {
             chain: chain.clone(),
         });
         self.chain = Some(chain);
+        self.touch_everybody();
+        // Who may not be here any more hears nothing of it.
+        self.review(out);
+        self.wake(None, out);
         let hello = self.hello();
         let peers: Vec<_> = self.neighbours.keys().copied().collect();
         for peer in peers {
@@ -203,11 +216,6 @@ impl Graph {
             self.neighbours[&peer].send(hello.clone(), out);
             self.compare(peer, out);
         }
-        // The list may have been cut at the size of a message.
-        if let Some(n) = self.neighbours.get_mut(&from) {
-            n.next_charters = self.clock.1;
-        }
-        self.seek_charters(from, out);
     }
 
     pub(super) fn on_peers(&mut self, peer: PeerId, list: Vec<PeerAddress>) -> Result<(), Fault> {

@@ -5,28 +5,29 @@ use std::{collections::BTreeSet, time::Duration};
 use bytes::Bytes;
 use samara_wire::{PeerId, RecordId};
 
-use super::{
-    Action, Draft, Fault, Graph, GraphError, Neighbour, Pending, Reject, Verdict, records::admit,
-    report,
-};
+use super::{Action, Draft, Fault, Graph, GraphError, Neighbour, Pending, Reject, Verdict, report};
 use crate::{
     Attributes, Kind, NewRecord, Record, RecordError, RecordHeader, SecretKey, WallMs,
-    body::Retraction, limits,
+    body::{Body, Retraction, subject},
+    limits,
+    member::{Denied, Wait},
 };
 
 impl Graph {
     /// What the graph would say to `record` now; changes nothing.
     pub fn validate(&self, now: WallMs, record: &Record) -> Verdict {
         match self.examine(now, record) {
+            _ if self.chain.is_none() => Verdict::Deferred,
             Ok(_) => Verdict::Valid,
-            Err(verdict) => verdict,
+            Err(Denied::Reject(reject)) => Verdict::Invalid(reject),
+            Err(Denied::Waits(_)) => Verdict::Deferred,
         }
     }
 
-    fn examine(&self, now: WallMs, record: &Record) -> Result<RecordHeader, Verdict> {
-        let invalid = |reject| Err(Verdict::Invalid(reject));
+    pub(super) fn examine(&self, now: WallMs, record: &Record) -> Result<RecordHeader, Denied> {
+        let invalid = |reject| Err(Denied::Reject(reject));
         let Some(chain) = &self.chain else {
-            return Err(Verdict::Deferred);
+            return Err(Denied::Waits(Wait::Author(record.author())));
         };
         if record.channel() != self.channel {
             return invalid(Reject::ForeignChannel);
@@ -41,14 +42,15 @@ impl Graph {
         let Ok(header) = record.header() else {
             return invalid(Reject::BadBody);
         };
-        match admit(chain.current(), &header.view()) {
-            Verdict::Valid => {}
-            other => return Err(other),
+        self.records.judge(chain.current(), &header.view())?;
+        // Last, since it costs as much as the record's own signature.
+        if let Ok(Body::Redemption(redemption)) = Body::of(record) {
+            let key = subject(record.key()).ok_or(Denied::Reject(Reject::BadBody))?;
+            if !redemption.is_signed(self.channel, &record.author(), &key) {
+                return invalid(Reject::BadInvitation);
+            }
         }
-        match self.records.judge(chain.current(), &header) {
-            Ok(()) => Ok(header),
-            Err(reject) => invalid(reject),
-        }
+        Ok(header)
     }
 
     pub(super) fn on_record(
@@ -69,16 +71,13 @@ impl Graph {
         // What was asked for to mend the tree goes on along it.
         let fetched = asked && !self.grafted.remove(&id);
         if !asked {
-            let news = !self.pending.contains_key(&id) && self.records.get(&id).is_none();
+            let held = self.records.get(&id).is_some() || self.deferred.contains(&id);
+            let news = !held && !self.pending.contains_key(&id);
             self.weigh_link(peer, news, out);
         }
         let outcome = match self.take_in(peer, id, bytes, asked, fetched, out) {
-            Err(Verdict::Invalid(reject)) => self.reject(peer, id, asked, reject),
-            Err(Verdict::Deferred) => {
-                self.counters.deferred += 1;
-                Ok(())
-            }
-            _ => Ok(()),
+            Err(reject) => self.reject(peer, id, asked, reject),
+            Ok(()) => Ok(()),
         };
         if outcome.is_ok() {
             self.pump(peer, out);
@@ -94,8 +93,8 @@ impl Graph {
         asked: bool,
         fetched: bool,
         out: &mut Vec<Action>,
-    ) -> Result<(), Verdict> {
-        let (now, mono) = self.clock;
+    ) -> Result<(), Reject> {
+        let mono = self.clock.1;
         if self.records.get(&id).is_some() {
             self.counters.duplicates += 1;
             return Ok(());
@@ -107,37 +106,75 @@ impl Graph {
         }
         let n = self.neighbours.get_mut(&peer).expect("checked by caller");
         if !asked && !n.unasked.take(1, mono) {
-            return Err(Verdict::Invalid(Reject::Rate));
+            return Err(Reject::Rate);
         }
-        if self.chain.is_none() {
-            return Err(Verdict::Deferred);
+        // Without a charter nothing can be judged, and it comes again with one.
+        if self.chain.is_none() || self.deferred.contains(&id) {
+            self.counters.deferred += 1;
+            return Ok(());
         }
         if let Some(reject) = self.refused.get(&id) {
-            return Err(Verdict::Invalid(reject));
+            return Err(reject);
         }
         // Before the signature is paid for.
         if self.pending.len() >= limits::MAX_PENDING
             || self.pending_bytes + bytes.len() > limits::MAX_PENDING_BYTES
         {
-            return Err(Verdict::Invalid(Reject::Busy));
+            return Err(Reject::Busy);
         }
-        let record = Record::decode(bytes).map_err(|e| {
-            Verdict::Invalid(match e {
-                RecordError::UnknownFormat(_) => Reject::UnknownFormat,
-                RecordError::TooLarge(_) => Reject::TooLarge,
-                RecordError::BadSignature => Reject::BadSignature,
-                RecordError::Wire(_) => Reject::Malformed,
-            })
+        let record = Record::decode(bytes).map_err(|e| match e {
+            RecordError::UnknownFormat(_) => Reject::UnknownFormat,
+            RecordError::TooLarge(_) => Reject::TooLarge,
+            RecordError::BadSignature => Reject::BadSignature,
+            RecordError::Wire(_) => Reject::Malformed,
         })?;
-        let header = self.examine(now, &record).inspect_err(|verdict| {
-            if *verdict == Verdict::Invalid(Reject::Equivocation) {
-                self.records.mark(&record.author());
+        self.admit(record, Some(peer), fetched, out)
+    }
+
+    /// Stores a record, or lets it wait for what it stands by.
+    pub(super) fn admit(
+        &mut self,
+        record: Record,
+        from: Option<PeerId>,
+        fetched: bool,
+        out: &mut Vec<Action>,
+    ) -> Result<(), Reject> {
+        match self.examine(self.clock.0, &record) {
+            Ok(header) => {
+                let holders = self.awaited.came(&record.id()).into_iter();
+                let from = holders.chain(from).collect();
+                self.store(record, header, from, fetched, out);
+                Ok(())
             }
-        })?;
-        let mut from: BTreeSet<_> = self.awaited.came(&id).into_iter().collect();
-        from.insert(peer);
-        self.store(record, header, from, fetched, out);
-        Ok(())
+            Err(Denied::Waits(wait)) => {
+                self.counters.deferred += 1;
+                self.deferred.insert(record, from, fetched, wait);
+                Ok(())
+            }
+            Err(Denied::Reject(reject)) => {
+                if reject == Reject::Equivocation {
+                    self.records.mark(&record.author());
+                }
+                Err(reject)
+            }
+        }
+    }
+
+    /// Looks again at what waited for `waits`; at everything that waits, for none.
+    pub(super) fn wake(&mut self, waits: Option<&[Wait]>, out: &mut Vec<Action>) {
+        let ready = match waits {
+            Some(waits) => self.deferred.wake(waits),
+            None => self.deferred.wake_all(),
+        };
+        for waited in ready {
+            let id = waited.record.id();
+            if let Err(reject) = self.admit(waited.record, waited.from, waited.fetched, out) {
+                *self.counters.rejected.entry(reject).or_default() += 1;
+                if reject.is_final() {
+                    self.refused.insert(id, reject);
+                }
+            }
+        }
     }
 
     fn reject(
@@ -197,14 +234,32 @@ impl Graph {
             Ok(removed) => {
                 report(removed, out);
                 self.flood(&pending, out);
+                let mut waits = vec![Wait::Record(id)];
+                match pending.header.kind {
+                    Kind::GRANT => waits.extend(subject(pending.record.key()).map(Wait::Author)),
+                    Kind::REDEMPTION => waits.push(Wait::Author(pending.record.author())),
+                    _ => {}
+                }
                 out.push(Action::Deliver {
                     record: pending.record,
                 });
+                if pending.header.kind.is_control() {
+                    self.wake(Some(&waits), out);
+                }
             }
             // What else arrived while it was written beats it.
-            Err(reject) => {
-                *self.counters.rejected.entry(reject).or_default() += 1;
-                let reason = reject.as_removal();
+            Err(denied) => {
+                let reason = match denied {
+                    Denied::Reject(reject) => {
+                        *self.counters.rejected.entry(reject).or_default() += 1;
+                        reject.as_removal()
+                    }
+                    Denied::Waits(wait) => {
+                        // What it stood by went meanwhile, and may come again.
+                        self.deferred.insert(pending.record, None, true, wait);
+                        super::RemoveReason::NotPublisher
+                    }
+                };
                 out.push(Action::Remove { id, reason });
             }
         }
@@ -245,33 +300,44 @@ impl Graph {
     ) -> Result<Record, GraphError> {
         let chain = self.chain.as_ref().ok_or(GraphError::NoCharter)?;
         let peer = author.peer_id();
-        let longest = Duration::from_millis(chain.current().limits.lifetime_ms);
-        let held = self.records.last_seq(&peer);
-        let last = held.max(self.last_seq.get(&peer).copied()).unwrap_or(0);
+        let longest = chain.current().lifetime(draft.kind);
+        let forever = draft.lifetime == Duration::MAX;
+        let expires = match forever {
+            true => WallMs(limits::MAX_TIME_MS),
+            false => created.after(draft.lifetime.min(longest)),
+        };
+        // An hour too much must not cost a publisher its record.
+        let roster = self.records.roster();
+        let granted = roster.lasts(chain.current(), &peer, draft.kind, created);
+        let expires = granted.map_or(expires, |end| expires.min(end));
         let record = NewRecord {
             channel: self.channel,
             kind: draft.kind,
-            seq: (last + 1).max(created.0),
+            seq: self.next_seq(&peer, created),
             created,
-            expires: created.after(draft.lifetime.min(longest)),
+            expires,
             priority: draft.priority,
             key: draft.key,
             attributes: draft.attributes,
             body: draft.body,
         }
         .sign(author)?;
-        let header = self
-            .examine(now, &record)
-            .map_err(|verdict| match verdict {
-                Verdict::Invalid(Reject::NotPublisher) | Verdict::Deferred => {
-                    GraphError::NotPublisher(peer)
-                }
-                Verdict::Invalid(reject) => GraphError::Refused(reject),
-                Verdict::Valid => unreachable!("a valid record has a header"),
-            })?;
+        let header = self.examine(now, &record).map_err(|denied| match denied {
+            Denied::Reject(Reject::NotPublisher | Reject::Revoked) | Denied::Waits(_) => {
+                GraphError::NotPublisher(peer)
+            }
+            Denied::Reject(reject) => GraphError::Refused(reject),
+        })?;
         self.last_seq.insert(peer, record.seq());
         self.store(record.clone(), header, BTreeSet::new(), false, out);
         Ok(record)
+    }
+
+    /// The next sequence of an identity of this node.
+    pub(super) fn next_seq(&self, peer: &PeerId, created: WallMs) -> u64 {
+        let held = self.records.last_seq(peer);
+        let last = held.max(self.last_seq.get(peer).copied()).unwrap_or(0);
+        (last + 1).max(created.0)
     }
 
     /// Publishes a retraction of every record of `author` with this kind and key, as
@@ -329,6 +395,7 @@ impl Graph {
                 n.sync = None;
                 n.synchronized = true;
                 self.counters.synchronized = true;
+                self.hold.synchronized();
                 out.push(Action::Synchronized { peer: n.peer });
             }
         }

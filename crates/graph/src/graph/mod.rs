@@ -1,16 +1,22 @@
 mod active;
 mod bucket;
+mod deferred;
+mod door;
 mod event;
 mod exchange;
 mod greeting;
+mod hold;
 mod intake;
+mod members;
 mod neighbour;
 mod order;
 mod overlay;
 mod packed;
+mod quota;
 mod ranges;
 mod records;
 mod refused;
+mod rights;
 mod status;
 mod tree;
 mod verdict;
@@ -26,15 +32,20 @@ use rand_chacha::ChaCha8Rng;
 use samara_wire::{ChannelId, PeerId, RecordId};
 
 use crate::{
-    CharterChain, CharterRef, HeaderRef, Kind, Message, PeerAddress, Readers, Record, RecordHeader,
-    WallMs, limits,
+    CharterChain, CharterRef, HeaderRef, Kind, Message, PeerAddress, Record, RecordHeader, WallMs,
+    limits,
 };
 use bucket::Bucket;
-pub use event::{Action, Config, Draft, DropReason, Event, Fault, RemoveReason};
+use deferred::Deferred;
+pub use event::{Action, Config, Draft, DropReason, Event, Fault, LeaveReason, RemoveReason};
+use hold::Hold;
+pub use members::MemberView;
+use members::Members;
 use neighbour::Neighbour;
 use overlay::{Learned, Overlay};
 use records::{Records, Removed};
 use refused::Refused;
+pub use rights::{Keep, NewGrant, NewInvite};
 use status::Counters;
 pub use status::{NeighbourStatus, Status};
 use tree::Awaited;
@@ -65,7 +76,13 @@ pub struct Graph {
     /// Validated, handed to the disk, not acknowledged yet.
     pending: BTreeMap<RecordId, Pending>,
     pending_bytes: usize,
+    /// Verified, and waiting for a grant.
+    deferred: Deferred,
     refused: Refused,
+    members: Members,
+    /// What peers showed to be let into a private channel.
+    proved: BTreeMap<PeerId, Vec<RecordHeader>>,
+    hold: Hold,
     neighbours: BTreeMap<PeerId, Neighbour>,
     /// Whom each wanted record was asked of: one at a time.
     inflight: BTreeMap<RecordId, PeerId>,
@@ -115,7 +132,11 @@ impl Graph {
             records: Records::new(config.seed),
             pending: BTreeMap::new(),
             pending_bytes: 0,
+            deferred: Deferred::default(),
             refused: Refused::default(),
+            members: Members::introduced(),
+            proved: BTreeMap::new(),
+            hold: Hold::default(),
             neighbours: BTreeMap::new(),
             inflight: BTreeMap::new(),
             grafted: BTreeSet::new(),
@@ -143,33 +164,18 @@ impl Graph {
     /// A channel whose charter is here: one's own new one, or one from the disk with
     /// the headers of its stored records, in any order. What expired meanwhile is
     /// removed by the first [`handle`](Self::handle).
-    ///
-    /// # Errors
-    /// [`GraphError::Private`].
     pub fn restore(
         chain: CharterChain,
         headers: impl IntoIterator<Item = RecordHeader>,
         config: Config,
-    ) -> Result<Self, GraphError> {
-        if chain.current().readers == Readers::Members {
-            return Err(GraphError::Private);
-        }
+    ) -> Self {
         let mut graph = Self::join(chain.channel(), chain.reference(), config);
         graph.promised = None;
-        graph.records.begin_restoring();
-        for header in headers {
-            let id = header.id;
-            match graph.records.place(chain.current(), WallMs(0), header) {
-                Ok(removed) => report(removed, &mut graph.backlog),
-                Err(reject) => {
-                    let reason = reject.as_removal();
-                    graph.backlog.push(Action::Remove { id, reason });
-                }
-            }
-        }
-        graph.records.end_restoring();
+        let removed = graph.records.restore(chain.current(), headers);
+        report(removed, &mut graph.backlog);
         graph.chain = Some(chain);
-        Ok(graph)
+        graph.members = Members::default();
+        graph
     }
 
     /// Takes one event in, appends what to do to `out`.
@@ -178,7 +184,14 @@ impl Graph {
     pub fn handle(&mut self, now: WallMs, mono: Duration, event: Event, out: &mut Vec<Action>) {
         self.clock = (now, mono);
         out.append(&mut self.backlog);
-        report(self.records.advance(now), out);
+        if let Event::Network { online } = event {
+            self.hold.network(online);
+        }
+        if let Some(chain) = &self.chain {
+            let charter = chain.current();
+            let hold = charter.deferred_expiry && self.hold.holds();
+            report(self.records.advance(charter, now, hold), out);
+        }
         match event {
             Event::NeighbourUp { peer } => self.on_up(peer, out),
             Event::NeighbourDown { peer } => self.on_down(&peer),
@@ -198,13 +211,17 @@ impl Graph {
             Event::Stored { id } => self.on_stored(id, out),
             Event::StoreFailed { id } => self.on_store_failed(&id),
             Event::Lost { id } => {
-                report(self.records.lose(&id), out);
+                if let Some(chain) = &self.chain {
+                    report(self.records.lose(chain.current(), &id), out);
+                }
                 // Whoever has it is asked at once, not in 45 s.
                 let peers: Vec<_> = self.neighbours.keys().copied().collect();
                 peers.into_iter().for_each(|peer| self.compare(peer, out));
             }
+            Event::Network { .. } => {}
             Event::Tick => self.on_tick(out),
         }
+        self.review(out);
         if std::mem::take(&mut self.restless) {
             self.connect(out);
         }
@@ -214,7 +231,12 @@ impl Graph {
     /// When [`Event::Tick`] is due, on the monotonic clock.
     pub fn next_timeout(&self) -> Option<Duration> {
         let (now, mono) = self.clock;
-        let expiry = self.records.next_expiry();
+        let defers = self
+            .chain
+            .as_ref()
+            .is_some_and(|c| c.current().deferred_expiry);
+        let expiry = self.records.next_expiry(defers && self.hold.holds());
+        let expiry = expiry.into_iter().chain(self.members.next_due()).min();
         let expiry = expiry.map(|at| mono + at.since(now).min(limits::MAX_SLEEP));
         let own = [
             expiry,

@@ -297,7 +297,7 @@ mod tests {
             len: 100,
             key: [].into(),
             attributes: crate::Attributes::default(),
-            retracts: None,
+            control: None,
         }
     }
 

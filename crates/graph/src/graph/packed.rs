@@ -3,7 +3,7 @@ use std::collections::BTreeMap;
 use hashbrown::HashTable;
 use samara_wire::{PeerId, RecordId};
 
-use crate::{HeaderRef, Kind, RecordHeader, WallMs, body::Retraction};
+use crate::{Control, HeaderRef, Kind, RecordHeader, WallMs};
 
 /// Headers in one piece of memory: never moved, so that a channel that grows is
 /// never copied whole.
@@ -53,7 +53,7 @@ enum Rest {
 #[derive(Debug)]
 struct Long {
     key: Box<[u8]>,
-    retracts: Option<Box<Retraction>>,
+    control: Option<Box<Control>>,
 }
 
 impl Headers {
@@ -83,10 +83,10 @@ impl Headers {
 
     pub(super) fn at(&self, slot: Slot) -> HeaderRef<'_> {
         let p = self.packed(slot);
-        let (key, retracts) = match &p.rest {
+        let (key, control) = match &p.rest {
             Rest::Nothing => (&[][..], None),
             Rest::ShortKey { len, bytes } => (&bytes[..usize::from(*len)], None),
-            Rest::Long(long) => (&*long.key, long.retracts.as_deref()),
+            Rest::Long(long) => (&*long.key, long.control.as_deref()),
         };
         HeaderRef {
             id: p.id,
@@ -98,7 +98,7 @@ impl Headers {
             priority: (p.len_priority >> 24) as u8,
             len: p.len_priority & 0xff_ffff,
             key,
-            retracts,
+            control,
         }
     }
 
@@ -129,7 +129,7 @@ impl Headers {
             author: self.authors.number(h.author),
             kind: h.kind,
             len_priority: h.len | u32::from(h.priority) << 24,
-            rest: Rest::new(h.key, h.retracts),
+            rest: Rest::new(h.key, h.control),
         };
         let slot = match self.free.pop() {
             Some(slot) => {
@@ -199,9 +199,9 @@ fn hash(seed: u64, id: &RecordId) -> u64 {
 }
 
 impl Rest {
-    fn new(key: Box<[u8]>, retracts: Option<Box<Retraction>>) -> Self {
-        if retracts.is_some() || key.len() > SHORT_KEY {
-            return Self::Long(Box::new(Long { key, retracts }));
+    fn new(key: Box<[u8]>, control: Option<Box<Control>>) -> Self {
+        if control.is_some() || key.len() > SHORT_KEY {
+            return Self::Long(Box::new(Long { key, control }));
         }
         if key.is_empty() {
             return Self::Nothing;
@@ -267,12 +267,12 @@ mod tests {
             len: crate::limits::MAX_RECORD_BYTES as u32 - n as u32 % 100,
             key: key.into(),
             attributes: crate::Attributes::default(),
-            retracts: retracts.then(|| {
-                Box::new(Retraction {
+            control: retracts.then(|| {
+                Box::new(Control::Retraction(crate::body::Retraction {
                     kind: Kind(n as u32),
                     key: key.into(),
                     up_to: n,
-                })
+                }))
             }),
         }
     }

@@ -317,7 +317,7 @@ mod tests {
                     len: 1,
                     key: [].into(),
                     attributes: crate::Attributes::default(),
-                    retracts: None,
+                    control: None,
                 });
                 oracle.insert(*expires, Id::from_byte_array(*id)).unwrap();
             }

@@ -6,11 +6,17 @@ use std::{
 use samara_wire::{PeerId, RecordId};
 
 use super::{
-    Bucket, Reject, RemoveReason, Verdict,
+    Bucket, Reject, RemoveReason,
     order::{Order, View},
     packed::{Headers, Slot},
+    quota::Shelf,
 };
-use crate::{Charter, HeaderRef, Kind, Publishers, RecordHeader, Summary, WallMs, limits};
+use crate::{
+    Charter, Control, HeaderRef, Kind, RecordHeader, Summary, WallMs,
+    body::Retraction,
+    limits,
+    member::{Denied, Roster},
+};
 
 /// The records that are held, and the rules which of them stand.
 ///
@@ -18,16 +24,22 @@ use crate::{Charter, HeaderRef, Kind, Publishers, RecordHeader, Summary, WallMs,
 /// and never by which came first; and no chain of "beats" leads back to its start,
 /// so that copies which exchange what they hold end up alike:
 ///
+/// 0. Whoever had no right to write a record, by the [`Roster`], has no record. Whose
+///    right goes, its records go, and with them what others had by them.
 /// 1. Control records first. Of two with one author and sequence the lower id
-///    stands; of more than [`limits::MAX_CONTROL_PER_AUTHOR`] the lowest sequences
+///    stands; of more than an author may have of a [`Shelf`] the lowest sequences
 ///    stand, so that nothing later displaces a retraction. Nothing ordinary beats one.
 /// 2. Then ordinary records: a control record of the same sequence beats them, and a
 ///    retraction that covers them; of two with one sequence the lower id stands; of
 ///    more than the charter allows an author, its highest sequences.
-/// 3. Then the channel's total: who is no root gives way to who is, then the author
-///    with the most records loses its lowest sequence, and of equals the higher id.
+/// 3. Then the channel's total: the lower rank gives way to the higher one, then the
+///    author with the most records loses its lowest sequence, and of equals the
+///    higher id.
 #[derive(Debug)]
 pub(super) struct Records {
+    roster: Roster,
+    /// Whose records have to be looked at again, since a right may be gone.
+    shaken: BTreeSet<PeerId>,
     headers: Headers,
     authors: BTreeMap<PeerId, Author>,
     /// Not expired by the clock of the last [`advance`](Self::advance). `None` while
@@ -44,6 +56,8 @@ struct Author {
     control: BTreeMap<u64, Slot>,
     ordinary: BTreeMap<u64, Slot>,
     retractions: BTreeSet<Slot>,
+    /// How much of each shelf its control records take.
+    taken: [u64; Shelf::COUNT],
     equivocated: bool,
     eager: Option<Bucket>,
 }
@@ -68,6 +82,8 @@ impl Records {
     /// None yet; `seed` is unknown to others.
     pub(super) fn new(seed: u64) -> Self {
         Self {
+            roster: Roster::default(),
+            shaken: BTreeSet::new(),
             headers: Headers::new(seed),
             authors: BTreeMap::new(),
             live: Some(Order::default()),
@@ -75,6 +91,14 @@ impl Records {
             ordinary: 0,
             bytes: 0,
         }
+    }
+
+    pub(super) fn roster(&self) -> &Roster {
+        &self.roster
+    }
+
+    pub(super) fn roster_mut(&mut self) -> &mut Roster {
+        &mut self.roster
     }
 
     pub(super) fn len(&self) -> usize {
@@ -115,13 +139,30 @@ impl Records {
         last(&author.control).max(last(&author.ordinary))
     }
 
-    /// Before the records of a disk come in: they are put in order at the end.
-    pub(super) fn begin_restoring(&mut self) {
+    /// Takes in what a disk held, in any order; says what does not stand any more.
+    ///
+    /// They are put in order once, when all are there, and judged by who may write
+    /// what then: as long as grants are missing, nobody can be told from a stranger.
+    pub(super) fn restore(
+        &mut self,
+        charter: &Charter,
+        headers: impl IntoIterator<Item = RecordHeader>,
+    ) -> Removed {
         self.live = None;
+        let mut removed = Vec::new();
+        for h in headers {
+            let id = h.id;
+            match self.settle(charter, WallMs(0), h) {
+                Ok(displaced) => removed.extend(displaced),
+                Err(reject) => removed.push((id, reject.as_removal())),
+            }
+        }
+        removed.extend(self.enforce(charter));
+        self.end_restoring();
+        removed
     }
 
-    /// Until then all count as live.
-    pub(super) fn end_restoring(&mut self) {
+    fn end_restoring(&mut self) {
         if self.live.is_none() {
             self.live = Some(Order::build(&self.headers, self.headers.slots()));
         }
@@ -151,32 +192,30 @@ impl Records {
     }
 
     /// What the rules say to a record that is not held, beside the records that are.
-    pub(super) fn judge(&self, charter: &Charter, h: &RecordHeader) -> Result<(), Reject> {
-        match admit(charter, &h.view()) {
-            Verdict::Valid => {}
-            Verdict::Invalid(reject) => return Err(reject),
-            Verdict::Deferred => return Err(Reject::NotPublisher),
-        }
+    pub(super) fn judge(&self, charter: &Charter, h: &HeaderRef<'_>) -> Result<(), Denied> {
+        self.roster.admits(charter, h)?;
+        self.compete(charter, h).map_err(Denied::Reject)
+    }
+
+    fn compete(&self, charter: &Charter, h: &HeaderRef<'_>) -> Result<(), Reject> {
         let none = Author::default();
         let author = self.authors.get(&h.author).unwrap_or(&none);
-        let h = h.view();
-        if author.retractions.iter().any(|r| self.covers(*r, &h)) {
+        if author.retractions.iter().any(|r| self.covers(*r, h)) {
             return Err(Reject::Retracted);
         }
         let rival = author.at(h.seq).map(|slot| self.headers.at(slot));
-        if rival.is_some_and(|rival| precedence(&rival) < precedence(&h)) {
+        if rival.is_some_and(|rival| precedence(&rival) < precedence(h)) {
             return Err(Reject::Equivocation);
         }
-        let replaces = |control| rival.is_some_and(|r| r.kind.is_control() == control);
         if h.kind.is_control() {
-            let full = author.control.len() >= limits::MAX_CONTROL_PER_AUTHOR;
-            let last = author.control.last_key_value().map(|(seq, _)| *seq);
-            return match full && !replaces(true) && Some(h.seq) > last {
+            let below = author.control.range(..h.seq);
+            let below = below.map(|(_, slot)| self.headers.at(*slot));
+            return match Shelf::is_full(&author.taken, below, h) {
                 true => Err(Reject::Quota),
-                false => Ok(()),
+                false => self.roster.has_place(h),
             };
         }
-        if replaces(false) {
+        if rival.is_some_and(|r| !r.kind.is_control()) {
             return Ok(());
         }
         let lowest = author.ordinary.first_key_value().map(|(seq, _)| *seq);
@@ -199,11 +238,28 @@ impl Records {
         charter: &Charter,
         now: WallMs,
         h: RecordHeader,
-    ) -> Result<Removed, Reject> {
+    ) -> Result<Removed, Denied> {
         if self.headers.find(&h.id).is_some() {
             return Ok(Vec::new());
         }
-        let judged = self.judge(charter, &h);
+        self.roster.admits(charter, &h.view())?;
+        let id = h.id;
+        let mut removed = self.settle(charter, now, h).map_err(Denied::Reject)?;
+        if let Some(slot) = self.headers.find(&id) {
+            self.enroll(charter, slot, &mut removed);
+        }
+        self.resettle(charter, &mut removed);
+        Ok(removed)
+    }
+
+    /// Takes in a record whose author may write it.
+    fn settle(
+        &mut self,
+        charter: &Charter,
+        now: WallMs,
+        h: RecordHeader,
+    ) -> Result<Removed, Reject> {
+        let judged = self.compete(charter, &h.view());
         let mut rival = None;
         if let Some(author) = self.authors.get_mut(&h.author) {
             rival = author.at(h.seq);
@@ -223,41 +279,107 @@ impl Records {
         Ok(removed)
     }
 
-    /// Applies a new charter to what is held.
+    /// Lets a control record that is held take effect.
+    fn enroll(&mut self, charter: &Charter, slot: Slot, removed: &mut Removed) {
+        let h = self.headers.at(slot);
+        self.shaken.extend(self.roster.insert(charter, &h));
+        if let Some(Control::Redemption { invite }) = h.control {
+            for late in self.roster.displaced(invite) {
+                if let Some(slot) = self.headers.find(&late) {
+                    self.remove(slot, RemoveReason::InviteUsedUp, removed);
+                }
+            }
+        }
+    }
+
+    /// Removes what stands no longer because of what came or went before.
+    fn resettle(&mut self, charter: &Charter, removed: &mut Removed) {
+        while let Some(peer) = self.shaken.pop_first() {
+            let Some(author) = self.authors.get(&peer) else {
+                continue;
+            };
+            let slots = author.control.values().chain(author.ordinary.values());
+            let fallen: Vec<_> = slots
+                .filter_map(|slot| Some((*slot, self.fallen(charter, *slot)?)))
+                .collect();
+            for (slot, reason) in fallen {
+                self.remove(slot, reason, removed);
+            }
+        }
+    }
+
+    /// Why a record that is held stands no longer, if it does not.
+    fn fallen(&self, charter: &Charter, slot: Slot) -> Option<RemoveReason> {
+        match self.roster.admits(charter, &self.headers.at(slot)) {
+            Ok(()) => None,
+            Err(Denied::Reject(reject)) => Some(reject.as_removal()),
+            Err(Denied::Waits(_)) => Some(RemoveReason::NotPublisher),
+        }
+    }
+
+    /// Judges what is held by a charter, from nothing but the charter.
     pub(super) fn enforce(&mut self, charter: &Charter) -> Removed {
         let mut removed = Vec::new();
-        let refused: Vec<_> = self
-            .headers
-            .slots()
-            .filter_map(|slot| match admit(charter, &self.headers.at(slot)) {
-                Verdict::Valid => None,
-                Verdict::Invalid(Reject::TooLarge | Reject::Lifetime) => {
-                    Some((slot, RemoveReason::Quota))
+        let before = std::mem::take(&mut self.roster);
+        let control = self.authors.values().flat_map(|a| a.control.values());
+        let mut left: Vec<Slot> = control.copied().collect();
+        left.sort_by_key(|slot| (self.headers.at(*slot).created, *slot));
+        // A pass for each link of the longest chain at worst; by time, one does.
+        loop {
+            let count = left.len();
+            left.retain(|slot| {
+                let admitted = self.roster.admits(charter, &self.headers.at(*slot));
+                if admitted.is_ok() {
+                    let h = self.headers.at(*slot);
+                    self.shaken.extend(self.roster.insert(charter, &h));
                 }
-                _ => Some((slot, RemoveReason::NotPublisher)),
-            })
+                admitted.is_err()
+            });
+            if left.len() == count || left.is_empty() {
+                break;
+            }
+        }
+        let ordinary = self.authors.values().flat_map(|a| a.ordinary.values());
+        let fallen: Vec<_> = left
+            .iter()
+            .chain(ordinary)
+            .filter_map(|slot| Some((*slot, self.fallen(charter, *slot)?)))
             .collect();
-        for (slot, reason) in refused {
+        for (slot, reason) in fallen {
             self.remove(slot, reason, &mut removed);
+        }
+        self.resettle(charter, &mut removed);
+        for late in self.roster.all_displaced() {
+            if let Some(slot) = self.headers.find(&late) {
+                self.remove(slot, RemoveReason::InviteUsedUp, &mut removed);
+            }
         }
         let authors: Vec<_> = self.authors.keys().copied().collect();
         for author in authors {
             self.trim(charter, &author, &mut removed);
         }
+        self.resettle(charter, &mut removed);
+        before
+            .peers()
+            .into_iter()
+            .for_each(|p| self.roster.touch(p));
         removed
     }
 
     /// Forgets a record that the disk lost.
-    pub(super) fn lose(&mut self, id: &RecordId) -> Removed {
+    pub(super) fn lose(&mut self, charter: &Charter, id: &RecordId) -> Removed {
         let mut removed = Vec::new();
         if let Some(slot) = self.headers.find(id) {
             self.remove(slot, RemoveReason::Lost, &mut removed);
         }
+        self.resettle(charter, &mut removed);
         removed
     }
 
     /// Moves the clock, in either direction; says what is over for good.
-    pub(super) fn advance(&mut self, now: WallMs) -> Removed {
+    ///
+    /// With `hold`, nothing but releases is removed, however late it is.
+    pub(super) fn advance(&mut self, charter: &Charter, now: WallMs, hold: bool) -> Removed {
         let mut removed = Vec::new();
         self.end_restoring();
         let Some(live) = &mut self.live else {
@@ -277,20 +399,29 @@ impl Records {
                 live.insert(&self.headers, slot);
             }
         }
-        while let Some((expires, id)) = self.fading.first().copied()
-            && expires.after(limits::EXPIRY_GRACE) <= now
-        {
-            let slot = self.headers.find(&id).expect("what fades is held");
+        let over = self.fading.iter();
+        let over: Vec<_> = over
+            .take_while(|(at, _)| at.after(limits::EXPIRY_GRACE) <= now)
+            .filter(|(_, id)| self.ends(id, hold))
+            .filter_map(|(_, id)| self.headers.find(id))
+            .collect();
+        for slot in over {
             self.remove(slot, RemoveReason::Expired, &mut removed);
         }
+        self.resettle(charter, &mut removed);
         removed
     }
 
+    /// Whether a record that is over is removed, though some are held back.
+    fn ends(&self, id: &RecordId, hold: bool) -> bool {
+        !hold || self.get(id).is_some_and(|h| h.kind == Kind::RELEASE)
+    }
+
     /// When [`advance`](Self::advance) has something to do.
-    pub(super) fn next_expiry(&self) -> Option<WallMs> {
+    pub(super) fn next_expiry(&self, hold: bool) -> Option<WallMs> {
         let live = self.live.as_ref().and_then(Order::first);
         let live = live.map(|slot| self.headers.place(slot).0);
-        let fading = self.fading.first();
+        let fading = self.fading.iter().find(|(_, id)| self.ends(id, hold));
         let fading = fading.map(|(at, _)| at.after(limits::EXPIRY_GRACE));
         live.into_iter().chain(fading).min()
     }
@@ -317,14 +448,14 @@ impl Records {
 
     fn covers(&self, retraction: Slot, h: &HeaderRef<'_>) -> bool {
         let by = self.headers.at(retraction);
-        by.retracts.is_some_and(|r| {
+        retraction_of(&by).is_some_and(|r| {
             r.kind == h.kind && *r.key == *h.key && h.seq <= r.up_to && h.expires <= by.expires
         })
     }
 
     fn covered_by(&self, retraction: Slot) -> Vec<Slot> {
         let by = self.headers.at(retraction);
-        let Some(up_to) = by.retracts.map(|r| r.up_to) else {
+        let Some(up_to) = retraction_of(&by).map(|r| r.up_to) else {
             return Vec::new();
         };
         let candidates = self.authors[&by.author].ordinary.range(..=up_to);
@@ -335,15 +466,17 @@ impl Records {
     }
 
     fn trim(&mut self, charter: &Charter, peer: &PeerId, removed: &mut Removed) {
-        while let Some(author) = self.authors.get(peer) {
-            let victim = if author.control.len() > limits::MAX_CONTROL_PER_AUTHOR {
-                author.control.last_key_value()
-            } else if author.ordinary.len() > charter.limits.records_per_author as usize {
-                author.ordinary.first_key_value()
-            } else {
-                None
-            };
-            let Some((_, &slot)) = victim else { break };
+        if let Some(author) = self.authors.get(peer) {
+            let control = author.control.values();
+            let control = control.map(|slot| (*slot, self.headers.at(*slot)));
+            for slot in Shelf::overflow(&author.taken, control) {
+                self.remove(slot, RemoveReason::Quota, removed);
+            }
+        }
+        while let Some(author) = self.authors.get(peer)
+            && author.ordinary.len() > charter.limits.records_per_author as usize
+            && let Some((_, &slot)) = author.ordinary.first_key_value()
+        {
             self.remove(slot, RemoveReason::Quota, removed);
         }
         while self.ordinary > charter.limits.records_total as usize {
@@ -361,18 +494,23 @@ impl Records {
         held.filter(|(p, _)| with.is_none_or(|w| w.0 != *p))
             .chain(with)
             .filter(|(_, count)| *count > 0)
-            .max_by_key(|(p, count)| (!charter.roots.contains(p), *count, *p))
+            .max_by_key(|(p, count)| (self.roster.rank(charter, p), *count, *p))
             .map(|(p, _)| p)
     }
 
     fn insert(&mut self, now: WallMs, h: RecordHeader) -> Slot {
         let (seq, kind, expires) = (h.seq, h.kind, h.expires);
-        let (author, id, retracts) = (h.author, h.id, h.retracts.is_some());
+        let (author, id) = (h.author, h.id);
+        let retracts = retraction_of(&h.view()).is_some();
+        let (shelf, weight) = (Shelf::of(&h.view()), Shelf::weight(&h.view()));
         self.ordinary += usize::from(!kind.is_control());
         self.bytes += u64::from(h.len);
         let slot = self.headers.insert(h);
         let author = self.authors.entry(author).or_default();
         author.shelf(kind).insert(seq, slot);
+        if kind.is_control() {
+            author.taken[shelf.index()] += weight;
+        }
         if retracts {
             author.retractions.insert(slot);
         }
@@ -388,8 +526,12 @@ impl Records {
 
     fn remove(&mut self, slot: Slot, reason: RemoveReason, removed: &mut Removed) {
         let h = self.headers.at(slot);
+        self.shaken.extend(self.roster.remove(&h));
         let author = self.authors.get_mut(&h.author).expect("it has a record");
         author.shelf(h.kind).remove(&h.seq);
+        if h.kind.is_control() {
+            author.taken[Shelf::of(&h).index()] -= Shelf::weight(&h);
+        }
         author.retractions.remove(&slot);
         self.ordinary -= usize::from(!h.kind.is_control());
         self.bytes -= u64::from(h.len);
@@ -403,19 +545,10 @@ impl Records {
     }
 }
 
-/// What the charter alone says to a record.
-pub(super) fn admit(charter: &Charter, h: &HeaderRef<'_>) -> Verdict {
-    let lifetime = h.expires.since(h.created);
-    if h.len > charter.limits.record_bytes {
-        Verdict::Invalid(Reject::TooLarge)
-    } else if lifetime > Duration::from_millis(charter.limits.lifetime_ms) {
-        Verdict::Invalid(Reject::Lifetime)
-    } else if charter.names_publisher(&h.author) {
-        Verdict::Valid
-    } else if charter.publishers == Publishers::Members {
-        Verdict::Deferred
-    } else {
-        Verdict::Invalid(Reject::NotPublisher)
+fn retraction_of<'a>(h: &HeaderRef<'a>) -> Option<&'a Retraction> {
+    match h.control {
+        Some(Control::Retraction(retraction)) => Some(retraction),
+        _ => None,
     }
 }
 

@@ -36,8 +36,14 @@ pub struct Status {
     pub received: u64,
     /// Records received that we held already.
     pub duplicates: u64,
-    /// Records whose author's grant had not arrived.
+    /// Records whose author's grant had not arrived when they came.
     pub deferred: u64,
+    /// Records that wait for a grant now.
+    pub waiting: usize,
+    /// Records that waited for a grant and had to make room for others.
+    pub deferred_dropped: u64,
+    /// Identities with a role now.
+    pub members: usize,
     /// Records not taken, by reason; reasons that never occurred are left out.
     pub rejected: Vec<(Reject, u64)>,
 }
@@ -98,6 +104,9 @@ impl Graph {
             received: self.counters.received,
             duplicates: self.counters.duplicates,
             deferred: self.counters.deferred,
+            waiting: self.deferred.len(),
+            deferred_dropped: self.deferred.dropped,
+            members: self.members.len(),
             rejected: self.counters.rejected.clone().into_iter().collect(),
         }
     }

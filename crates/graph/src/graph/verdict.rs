@@ -38,6 +38,34 @@ pub enum Reject {
     /// Its author may not publish.
     #[error("its author may not publish")]
     NotPublisher,
+    /// The charter does not name who wrote it, and it names no grant; or the grant
+    /// that it names is another's.
+    #[error("its author has no right to give that away")]
+    NoAuthority,
+    /// It gives more than its author has: a higher role, more kinds, more time.
+    #[error("it gives away more than its author has")]
+    Widens,
+    /// It was made when the grant of its author was not valid.
+    #[error("the grant of its author was not valid when it was made")]
+    OutOfTime,
+    /// Too many grants lie between it and the charter.
+    #[error("more than {max} grants lie between it and the charter", max = crate::limits::MAX_CHAIN)]
+    ChainTooLong,
+    /// Its author was revoked, and the revocation does not let it stand.
+    #[error("its author was revoked")]
+    Revoked,
+    /// It revokes somebody whom its author does not outrank.
+    #[error("it revokes somebody whom its author does not outrank")]
+    Outranked,
+    /// It redeems an invitation that it does not fit, or without its one-time key.
+    #[error("it does not fit the invitation that it redeems")]
+    BadInvitation,
+    /// It redeems an invitation whose time was over.
+    #[error("the invitation's time was over")]
+    InviteExpired,
+    /// As many others redeemed that invitation as may.
+    #[error("the invitation is used up")]
+    InviteUsedUp,
     /// Its author signed another record of that sequence, and that one stands.
     #[error("another record of its author has the same sequence")]
     Equivocation,
@@ -69,6 +97,15 @@ impl Reject {
             Self::Expired => "expired",
             Self::Lifetime => "lifetime",
             Self::NotPublisher => "not_publisher",
+            Self::NoAuthority => "no_authority",
+            Self::Widens => "widens",
+            Self::OutOfTime => "out_of_time",
+            Self::ChainTooLong => "chain_too_long",
+            Self::Revoked => "revoked",
+            Self::Outranked => "outranked",
+            Self::BadInvitation => "bad_invitation",
+            Self::InviteExpired => "invite_expired",
+            Self::InviteUsedUp => "invite_used_up",
             Self::Equivocation => "equivocation",
             Self::Retracted => "retracted",
             Self::Quota => "quota",
@@ -102,8 +139,10 @@ impl Reject {
             Self::Equivocation => RemoveReason::Equivocation,
             Self::Retracted => RemoveReason::Retracted,
             Self::Expired => RemoveReason::Expired,
-            Self::NotPublisher => RemoveReason::NotPublisher,
-            _ => RemoveReason::Quota,
+            Self::Revoked => RemoveReason::Revoked,
+            Self::InviteUsedUp => RemoveReason::InviteUsedUp,
+            Self::Quota | Self::TooLarge | Self::Lifetime => RemoveReason::Quota,
+            _ => RemoveReason::NotPublisher,
         }
     }
 }
@@ -115,7 +154,7 @@ pub enum Verdict {
     Valid,
     /// It is not.
     Invalid(Reject),
-    /// Its author's grant has not arrived; it is dropped for now and comes again.
+    /// The grant that it stands by has not arrived; it waits for it.
     Deferred,
 }
 
@@ -123,17 +162,17 @@ pub enum Verdict {
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum GraphError {
-    /// Only members may read the channel.
-    #[error("the channel is private, which this version of Samara does not support yet")]
-    Private,
     /// The charter has not arrived yet.
     #[error(
         "the channel's charter has not arrived yet; a connection to one of its members is needed"
     )]
     NoCharter,
-    /// The charter does not let this identity publish.
-    #[error("{0} may not publish in this channel")]
+    /// Neither the charter nor a grant that is here lets this identity do that.
+    #[error("{0} may not do that in this channel")]
     NotPublisher(PeerId),
+    /// What is to be revoked, or granted, is not below this identity's role.
+    #[error("{0} outranks this identity, or is its equal")]
+    Outranked(PeerId),
     /// The channel does not take the record.
     #[error("the channel does not take the record: {0}")]
     Refused(Reject),

@@ -28,7 +28,7 @@ fn header() -> RecordHeader {
         len: 300,
         key: (*b"1.0").into(),
         attributes: Attributes::new(attributes.map(|(n, v)| (n.to_owned(), v))).unwrap(),
-        retracts: None,
+        control: None,
     }
 }
 

@@ -34,7 +34,7 @@ impl Lone {
         let chain = CharterChain::new(charter.sign(&[&key(1)]).unwrap()).unwrap();
         let config = Config::new(key(100).peer_id(), 1);
         let mut lone = Self {
-            graph: Graph::restore(chain, [], config).unwrap(),
+            graph: Graph::restore(chain, [], config),
             now: NOW,
             mono: Duration::from_secs(5),
             out: Vec::new(),

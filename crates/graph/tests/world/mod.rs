@@ -154,7 +154,7 @@ impl World {
 
     pub(crate) fn add_owner(&mut self, chain: CharterChain) -> usize {
         let config = self.config(self.nodes.len());
-        let graph = Graph::restore(chain.clone(), [], config).unwrap();
+        let graph = Graph::restore(chain.clone(), [], config);
         self.push(graph, Some(chain))
     }
 
@@ -257,7 +257,7 @@ impl World {
             RecordHeader::decode(&bytes).unwrap()
         });
         let chain = CharterChain::decode(&node.charters.as_ref().unwrap().encode()).unwrap();
-        node.graph = Graph::restore(chain, headers.collect::<Vec<_>>(), config).unwrap();
+        node.graph = Graph::restore(chain, headers.collect::<Vec<_>>(), config);
         node.alive = true;
         self.introduce(at);
     }
@@ -402,6 +402,14 @@ impl World {
                     self.event(other, Event::NeighbourDown { peer: us });
                 }
                 Action::Synchronized { .. } => self.nodes[at].synchronized += 1,
+                Action::Expel { peer, .. } => {
+                    let other = self.find(&peer).unwrap();
+                    self.links.remove(&(at.min(other), at.max(other)));
+                    self.event(other, Event::NeighbourDown { peer: us });
+                }
+                Action::MemberJoined { .. }
+                | Action::RoleChanged { .. }
+                | Action::MemberLeft { .. } => {}
                 other => panic!("unexpected {other:?}"),
             }
         }

@@ -264,8 +264,7 @@ pub(crate) fn load(
             items.extend(Item::of(&record).map(|item| (header.id, item)));
         }
     }
-    let graph = Graph::restore(chain, headers, config)
-        .map_err(|e| EngineError::new(ErrorKind::Record, e.to_string()))?;
+    let graph = Graph::restore(chain, headers, config);
     Ok(Channel::new(graph, meta, items))
 }
 

@@ -51,8 +51,7 @@ pub(super) async fn new_channel(
             Ok(store.write(batch)?)
         })
         .await?;
-    let graph =
-        Graph::restore(chain, std::iter::empty(), graph_config(me)?).map_err(|e| record(&e))?;
+    let graph = Graph::restore(chain, std::iter::empty(), graph_config(me)?);
     let active = context.engine.mode == crate::Mode::Node;
     context
         .core()

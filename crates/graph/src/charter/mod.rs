@@ -1,10 +1,18 @@
-use std::{collections::BTreeSet, fmt, time::Duration};
+mod chain;
+mod draft;
 
-use bytes::Bytes;
-use samara_wire::{ChannelId, PeerId, Reader, WireError, Writer};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    time::Duration,
+};
+
+use samara_wire::{PeerId, Reader, VARINT_MAX, WireError, Writer};
 use thiserror::Error;
 
-use crate::{Domain, SecretKey, Signature, WallMs, limits, verify};
+use crate::{Role, WallMs, limits};
+pub use chain::{CharterChain, SignedCharter};
+pub use draft::CharterDraft;
 
 const FORMAT: u8 = 1;
 
@@ -53,17 +61,28 @@ impl CharterRef {
 pub enum Readers {
     /// Whoever knows its id.
     Everyone,
-    /// Who holds a grant. Laid for; [`Graph`](crate::Graph) refuses such a channel today.
+    /// Whom the charter names and who holds a grant. To everybody else the channel
+    /// does not exist.
     Members,
 }
 
-/// Who may write records.
+/// Who may write records, besides owners, admins and those who are granted the role
+/// of a publisher.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Publishers {
     /// These, at most [`limits::MAX_PUBLISHERS`].
     Named(BTreeSet<PeerId>),
-    /// Who holds a grant. Laid for: their records are deferred today.
+    /// All members.
     Members,
+}
+
+/// Somebody whom an earlier charter named, and whose word of then stays.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Former {
+    /// As what it was named: [`Role::Owner`] or [`Role::Admin`].
+    pub role: Role,
+    /// Its records up to this sequence stand.
+    pub up_to: u64,
 }
 
 /// What a charter allows its authors.
@@ -104,8 +123,15 @@ pub struct Charter {
     pub name: String,
     /// Who may change the charter: 1 to [`limits::MAX_ROOTS`] keys.
     pub roots: BTreeSet<PeerId>,
-    /// How many of the roots it takes.
+    /// How many of the roots it takes. If it is one, each root is an owner; if it is
+    /// more, one root alone decides nothing, and authority begins with `admins`.
     pub threshold: u8,
+    /// Admins from the charter on; at most [`limits::MAX_ADMINS`].
+    pub admins: BTreeSet<PeerId>,
+    /// Owners and admins of earlier charters, no longer named, whose grants and
+    /// revocations up to a sequence stay; at most [`limits::MAX_FORMER`]. Whoever is
+    /// left out takes with it all that it ever decided.
+    pub former: BTreeMap<PeerId, Former>,
     /// Who may read.
     pub readers: Readers,
     /// Who may write.
@@ -115,6 +141,15 @@ pub struct Charter {
     /// log2 of the average chunk size in bytes that all contents are cut with, if it
     /// is fixed from the start: 14 to 20.
     pub chunk_bits: Option<u8>,
+    /// How long a presence lease of a member may be, in milliseconds, within
+    /// [`limits::PRESENCE_LEASE`]; none: no presence. With more than
+    /// [`limits::MAX_PRESENT`] members nobody writes any.
+    pub presence_ms: Option<u64>,
+    /// Whether what ends while a node is off the network stays readable there until
+    /// it has met the others again. Never holds for releases.
+    pub deferred_expiry: bool,
+    /// Whether members may announce the channel beyond their site (DHT).
+    pub announced: bool,
     /// When it was written.
     pub created: WallMs,
     /// Random, so that two channels of the same name are two channels.
@@ -130,12 +165,37 @@ impl Charter {
             name: name.into(),
             roots: [owner].into(),
             threshold: 1,
+            admins: BTreeSet::new(),
+            former: BTreeMap::new(),
             readers: Readers::Everyone,
             publishers: Publishers::Named([owner].into()),
             limits: CharterLimits::default(),
             chunk_bits: None,
+            presence_ms: None,
+            deferred_expiry: false,
+            announced: true,
             created,
             nonce,
+        }
+    }
+
+    /// The first charter of a private channel with one owner, who alone publishes:
+    /// members read, and nobody else learns that it exists.
+    pub fn private(name: &str, owner: PeerId, created: WallMs, nonce: [u8; 16]) -> Self {
+        Self {
+            readers: Readers::Members,
+            announced: false,
+            ..Self::open(name, owner, created, nonce)
+        }
+    }
+
+    /// The charter that follows this one, of hash `hash`, to be changed and signed.
+    pub fn successor(&self, hash: CharterHash, created: WallMs) -> Self {
+        Self {
+            version: self.version + 1,
+            previous: Some(hash),
+            created,
+            ..self.clone()
         }
     }
 
@@ -155,6 +215,14 @@ impl Charter {
         w.varint(self.roots.len() as u64);
         self.roots.iter().for_each(|r| r.write(&mut w));
         w.u8(self.threshold);
+        w.varint(self.admins.len() as u64);
+        self.admins.iter().for_each(|a| a.write(&mut w));
+        w.varint(self.former.len() as u64);
+        for (peer, former) in &self.former {
+            peer.write(&mut w);
+            w.u8(former.role.code());
+            w.varint(former.up_to);
+        }
         w.u8(match self.readers {
             Readers::Everyone => 0,
             Readers::Members => 1,
@@ -172,6 +240,9 @@ impl Charter {
         w.varint(self.limits.records_total.into());
         w.varint(self.limits.lifetime_ms);
         w.u8(self.chunk_bits.unwrap_or(0));
+        w.varint(self.presence_ms.unwrap_or(0));
+        w.bool(self.deferred_expiry);
+        w.bool(self.announced);
         w.varint(self.created.0);
         w.raw(&self.nonce);
         Ok(w.finish())
@@ -194,6 +265,8 @@ impl Charter {
             name: r.str("channel name", limits::MAX_NAME_BYTES)?.into(),
             roots: peers(&mut r, "roots", limits::MAX_ROOTS)?,
             threshold: r.u8("threshold")?,
+            admins: peers(&mut r, "admins", limits::MAX_ADMINS)?,
+            former: former(&mut r)?,
             readers: match r.u8("readers")? {
                 0 => Readers::Everyone,
                 1 => Readers::Members,
@@ -220,6 +293,12 @@ impl Charter {
                 0 => None,
                 bits => Some(bits),
             },
+            presence_ms: match r.varint("presence", *limits::PRESENCE_LEASE.end())? {
+                0 => None,
+                lease => Some(lease),
+            },
+            deferred_expiry: r.bool("deferred expiry")?,
+            announced: r.bool("announced")?,
             created: WallMs(r.varint("created", limits::MAX_TIME_MS)?),
             nonce: r.array("nonce")?,
         };
@@ -228,40 +307,9 @@ impl Charter {
         Ok(charter)
     }
 
-    /// Whether `author` may write records, as far as the charter alone can tell.
-    pub fn names_publisher(&self, author: &PeerId) -> bool {
-        matches!(&self.publishers, Publishers::Named(list) if list.contains(author))
-    }
-
-    /// Signs with all of `keys`.
-    ///
-    /// # Errors
-    /// [`CharterError::Invalid`]. Whether the signatures suffice is judged by the
-    /// [chain](CharterChain), since a new version needs the old roots too.
-    pub fn sign(&self, keys: &[&SecretKey]) -> Result<SignedCharter, CharterError> {
-        let body = self.encode()?;
-        let mut signatures: Vec<_> = keys
-            .iter()
-            .map(|k| (k.peer_id(), k.sign(Domain::Charter, &body)))
-            .collect();
-        signatures.sort_by_key(|s| s.0);
-        signatures.dedup_by_key(|s| s.0);
-        if signatures.len() > limits::MAX_CHARTER_SIGNATURES {
-            return Err(CharterError::Invalid("the number of signatures"));
-        }
-        let mut w = Writer::new();
-        w.bytes(&body);
-        w.varint(signatures.len() as u64);
-        for (peer, signature) in &signatures {
-            peer.write(&mut w);
-            w.raw(&signature.0);
-        }
-        Ok(SignedCharter {
-            hash: CharterHash(blake3::hash(&body).into()),
-            charter: self.clone(),
-            signatures,
-            bytes: w.finish().into(),
-        })
+    /// Whether it is a root or an admin of this charter.
+    fn names(&self, peer: &PeerId) -> bool {
+        self.roots.contains(peer) || self.admins.contains(peer)
     }
 
     fn check(&self) -> Result<(), CharterError> {
@@ -290,6 +338,17 @@ impl Charter {
                 (1..=self.roots.len()).contains(&self.threshold.into()),
                 "the threshold",
             ),
+            (
+                self.admins.len() <= limits::MAX_ADMINS,
+                "the number of admins",
+            ),
+            (
+                self.former.len() <= limits::MAX_FORMER
+                    && self.former.iter().all(|(peer, f)| {
+                        f.role <= Role::Admin && f.up_to <= VARINT_MAX && !self.names(peer)
+                    }),
+                "the list of former owners and admins",
+            ),
             (named <= limits::MAX_PUBLISHERS, "the number of publishers"),
             (
                 (1024..=limits::MAX_RECORD_BYTES as u32).contains(&l.record_bytes),
@@ -312,6 +371,11 @@ impl Charter {
                 "the chunk size",
             ),
             (
+                self.presence_ms
+                    .is_none_or(|lease| limits::PRESENCE_LEASE.contains(&lease)),
+                "the presence lease",
+            ),
+            (
                 self.created.0 <= limits::MAX_TIME_MS,
                 "the time of creation",
             ),
@@ -320,180 +384,6 @@ impl Charter {
             Some((_, what)) => Err(CharterError::Invalid(what)),
             None => Ok(()),
         }
-    }
-}
-
-/// A charter with its signatures, as it travels: all of them verified, though
-/// maybe too few.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SignedCharter {
-    charter: Charter,
-    hash: CharterHash,
-    signatures: Vec<(PeerId, Signature)>,
-    bytes: Bytes,
-}
-
-impl SignedCharter {
-    /// Reads and verifies; at most [`limits::MAX_CHARTER_BYTES`].
-    pub fn decode(bytes: &[u8]) -> Result<Self, CharterError> {
-        if bytes.len() > limits::MAX_CHARTER_BYTES {
-            return Err(WireError::TooLarge {
-                field: "charter",
-                got: bytes.len() as u64,
-                max: limits::MAX_CHARTER_BYTES as u64,
-            }
-            .into());
-        }
-        let mut r = Reader::new(bytes);
-        let body = r.bytes("charter", limits::MAX_CHARTER_BYTES)?;
-        let charter = Charter::decode(body)?;
-        let n = r.count("signatures", limits::MAX_CHARTER_SIGNATURES, 96)?;
-        let mut signatures: Vec<(PeerId, Signature)> = Vec::with_capacity(n);
-        for _ in 0..n {
-            let signer = PeerId::read(&mut r)?;
-            if signatures.last().is_some_and(|(last, _)| *last >= signer) {
-                return Err(WireError::NonCanonical {
-                    field: "signatures",
-                }
-                .into());
-            }
-            let signature = Signature(r.array("signature")?);
-            verify(&signer, Domain::Charter, body, &signature)
-                .map_err(|_| CharterError::BadSignature { signer })?;
-            signatures.push((signer, signature));
-        }
-        r.finish()?;
-        Ok(Self {
-            charter,
-            hash: CharterHash(blake3::hash(body).into()),
-            signatures,
-            bytes: Bytes::copy_from_slice(bytes),
-        })
-    }
-
-    /// What it says.
-    pub fn charter(&self) -> &Charter {
-        &self.charter
-    }
-
-    /// The bytes that travel.
-    pub fn bytes(&self) -> &Bytes {
-        &self.bytes
-    }
-
-    /// Its version and the hash of its body.
-    pub fn reference(&self) -> CharterRef {
-        CharterRef {
-            version: self.charter.version,
-            hash: self.hash,
-        }
-    }
-
-    fn signed_by(&self, roots: &BTreeSet<PeerId>) -> usize {
-        self.signatures
-            .iter()
-            .filter(|(signer, _)| roots.contains(signer))
-            .count()
-    }
-}
-
-/// Every version of a channel's charter, each signed by a threshold of its own
-/// roots and of those before it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct CharterChain {
-    versions: Vec<SignedCharter>,
-}
-
-impl CharterChain {
-    /// A chain of the first version.
-    pub fn new(first: SignedCharter) -> Result<Self, CharterError> {
-        if first.charter.version != 1 {
-            return Err(CharterError::NotTheFirst);
-        }
-        enough(&first, &first.charter)?;
-        Ok(Self {
-            versions: vec![first],
-        })
-    }
-
-    /// Adds the next version.
-    ///
-    /// # Errors
-    /// [`CharterError::Fork`] if it is another one than we have of that version or
-    /// does not follow from our newest; [`CharterError::TooFewSignatures`].
-    pub fn push(&mut self, next: SignedCharter) -> Result<(), CharterError> {
-        let newest = self.newest();
-        let version = next.charter.version;
-        if version != newest.charter.version + 1 || next.charter.previous != Some(newest.hash) {
-            return Err(CharterError::Fork { version });
-        }
-        enough(&next, &newest.charter)?;
-        enough(&next, &next.charter)?;
-        self.versions.push(next);
-        Ok(())
-    }
-
-    /// The channel.
-    pub fn channel(&self) -> ChannelId {
-        ChannelId(self.versions[0].hash.0)
-    }
-
-    /// The charter in force.
-    pub fn current(&self) -> &Charter {
-        &self.newest().charter
-    }
-
-    /// Version and hash of the charter in force.
-    pub fn reference(&self) -> CharterRef {
-        self.newest().reference()
-    }
-
-    /// Every version, the first first; never empty.
-    pub fn versions(&self) -> &[SignedCharter] {
-        &self.versions
-    }
-
-    /// The version `version`, if the chain has it.
-    pub fn version(&self, version: u32) -> Option<&SignedCharter> {
-        self.versions.get((version as usize).checked_sub(1)?)
-    }
-
-    /// The chain as it was before `version`; none before the first.
-    pub(crate) fn before(&self, version: u32) -> Option<Self> {
-        let versions = self.versions.get(..(version as usize).checked_sub(1)?)?;
-        (!versions.is_empty()).then(|| Self {
-            versions: versions.to_vec(),
-        })
-    }
-
-    /// All versions in one piece, for the store.
-    pub fn encode(&self) -> Vec<u8> {
-        let mut w = Writer::new();
-        w.varint(self.versions.len() as u64);
-        self.versions.iter().for_each(|v| w.bytes(&v.bytes));
-        w.finish()
-    }
-
-    /// Reads and verifies what [`encode`](Self::encode) wrote.
-    pub fn decode(bytes: &[u8]) -> Result<Self, CharterError> {
-        let mut r = Reader::new(bytes);
-        let n = r.count("charter versions", limits::MAX_CHARTER_VERSIONS, 96)?;
-        let next = |r: &mut Reader<'_>| {
-            SignedCharter::decode(r.bytes("charter", limits::MAX_CHARTER_BYTES)?)
-        };
-        if n == 0 {
-            return Err(CharterError::NotTheFirst);
-        }
-        let mut chain = Self::new(next(&mut r)?)?;
-        for _ in 1..n {
-            chain.push(next(&mut r)?)?;
-        }
-        r.finish()?;
-        Ok(chain)
-    }
-
-    fn newest(&self) -> &SignedCharter {
-        self.versions.last().expect("a chain is never empty")
     }
 }
 
@@ -529,21 +419,18 @@ pub enum CharterError {
     /// The chain starts with another version than the first.
     #[error("a chain of charters starts with version 1")]
     NotTheFirst,
+    /// A draft's charters do not belong together.
+    #[error("the draft is of another charter")]
+    OtherDraft,
+    /// A key that is no root of the charter or the one before it signs nothing.
+    #[error("{0} is no root of this charter")]
+    NotARoot(PeerId),
     /// It does not follow from the newest that is known.
     #[error("version {version} of the charter does not follow from the newest known one")]
     Fork {
         /// Which version.
         version: u32,
     },
-}
-
-fn enough(signed: &SignedCharter, by: &Charter) -> Result<(), CharterError> {
-    let (got, need) = (signed.signed_by(&by.roots), usize::from(by.threshold));
-    if got < need {
-        let version = signed.charter.version;
-        return Err(CharterError::TooFewSignatures { version, got, need });
-    }
-    Ok(())
 }
 
 fn version(r: &mut Reader<'_>) -> Result<u32, WireError> {
@@ -569,4 +456,20 @@ fn peers(
         set.insert(peer);
     }
     Ok(set)
+}
+
+fn former(r: &mut Reader<'_>) -> Result<BTreeMap<PeerId, Former>, WireError> {
+    let field = "former";
+    let n = r.count(field, limits::MAX_FORMER, 34)?;
+    let mut map = BTreeMap::new();
+    for _ in 0..n {
+        let peer = PeerId::read(r)?;
+        if map.last_key_value().is_some_and(|(last, _)| *last >= peer) {
+            return Err(WireError::NonCanonical { field });
+        }
+        let role = Role::read(r)?;
+        let up_to = r.varint("former sequence", VARINT_MAX)?;
+        map.insert(peer, Former { role, up_to });
+    }
+    Ok(map)
 }

@@ -2,9 +2,12 @@
 //! byte: a record whose body is of a newer format is carried like one of an
 //! unknown kind.
 
-use samara_wire::{ContentId, Reader, VARINT_MAX, WireError, Writer};
+mod membership;
 
-use crate::{Kind, Record, limits};
+use samara_wire::{ContentId, PeerId, Reader, VARINT_MAX, WireError, Writer};
+
+use crate::{Kind, Record, Role, WallMs, limits};
+pub use membership::{Grant, IdPrefix, Invite, Redemption, Revocation, TimeFloor, id_prefix};
 
 const FORMAT: u8 = 1;
 
@@ -84,6 +87,16 @@ pub enum Body {
     Share(Share),
     /// Kind [`Kind::RETRACTION`].
     Retraction(Retraction),
+    /// Kind [`Kind::GRANT`].
+    Grant(Grant),
+    /// Kind [`Kind::REVOCATION`].
+    Revocation(Revocation),
+    /// Kind [`Kind::INVITE`].
+    Invite(Invite),
+    /// Kind [`Kind::REDEMPTION`].
+    Redemption(Redemption),
+    /// Kind [`Kind::TIME`].
+    Time(TimeFloor),
     /// A kind or a format that this version does not know: carried, not read.
     Unknown,
 }
@@ -96,10 +109,9 @@ impl Body {
     /// record is invalid.
     pub fn of(record: &Record) -> Result<Self, WireError> {
         let mut r = Reader::new(record.body());
-        let known = matches!(
-            record.kind(),
-            Kind::RELEASE | Kind::ISSUE | Kind::SHARE | Kind::RETRACTION
-        );
+        let known = [Kind::RELEASE, Kind::ISSUE, Kind::SHARE];
+        let known = known.contains(&record.kind())
+            || (Kind::RETRACTION..=Kind::TIME).contains(&record.kind());
         if !known
             || record
                 .body()
@@ -115,12 +127,27 @@ impl Body {
             Kind::SHARE => Self::Share(Share {
                 content: ContentRef::read(&mut r)?,
             }),
-            _ => Self::Retraction(Retraction::read(&mut r)?),
+            Kind::RETRACTION => Self::Retraction(Retraction::read(&mut r)?),
+            Kind::GRANT => Self::Grant(Grant::read(&mut r)?),
+            Kind::REVOCATION => Self::Revocation(Revocation::read(&mut r)?),
+            Kind::INVITE => Self::Invite(Invite::read(&mut r)?),
+            Kind::REDEMPTION => Self::Redemption(Redemption::read(&mut r)?),
+            _ => Self::Time(TimeFloor::read(&mut r)?),
         };
         r.finish()?;
+        let about_a_peer = record.key().len() == 32;
+        let lasts = |until| record.created() < until && until <= record.expires();
+        let forever = record.expires() == WallMs(limits::MAX_TIME_MS);
         let fits = match &body {
             Self::Release(release) => release.version.as_bytes() == record.key().as_ref(),
             Self::Retraction(retraction) => retraction.up_to < record.seq(),
+            Self::Grant(grant) => {
+                about_a_peer && lasts(grant.until) && (grant.role != Role::Admin || forever)
+            }
+            Self::Revocation(_) => about_a_peer && forever,
+            Self::Invite(invite) => about_a_peer && lasts(invite.until),
+            Self::Redemption(_) => about_a_peer,
+            Self::Time(time) => time.at <= record.created(),
             _ => true,
         };
         match fits {
@@ -128,6 +155,11 @@ impl Body {
             false => Err(WireError::Invalid { field: "body" }),
         }
     }
+}
+
+/// The subject, if the record's key is that of a peer.
+pub(crate) fn subject(key: &[u8]) -> Option<PeerId> {
+    key.try_into().ok().map(PeerId)
 }
 
 impl ContentRef {

@@ -1,0 +1,355 @@
+//! Giving rights and taking them, by this node's own hand.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use bytes::Bytes;
+use samara_wire::{PeerId, RecordId};
+
+use super::{Action, Draft, Graph, GraphError, Reject};
+use crate::{
+    Attributes, CharterChain, Invitation, Kind, NewRecord, Record, Role, SecretKey, SignedCharter,
+    WallMs,
+    body::{Grant, Invite, Redemption, Revocation, id_prefix},
+    limits,
+    member::Wait,
+};
+
+/// A role to give to an identity.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewGrant {
+    /// To whom.
+    pub subject: PeerId,
+    /// Which; below the own one.
+    pub role: Role,
+    /// Until when; cut to one's own right.
+    pub until: WallMs,
+    /// The only kinds that may be written by it; empty for all that the role may.
+    pub kinds: BTreeSet<Kind>,
+    /// Whether it is renewed before it ends.
+    pub renewable: bool,
+    /// Whether it takes the place of what the subject was granted before, so that a
+    /// role can be lowered.
+    pub replaces: bool,
+}
+
+/// An invitation to make.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewInvite {
+    /// What the bearer becomes; below the own role, and no admin.
+    pub role: Role,
+    /// For how many, 1 to [`limits::MAX_INVITE_USES`].
+    pub uses: u32,
+    /// Until when it may be redeemed, and what is redeemed lasts unless it is renewed;
+    /// cut to one's own right.
+    pub until: WallMs,
+    /// As in a [`NewGrant`].
+    pub kinds: BTreeSet<Kind>,
+    /// Whether what was redeemed is renewed before it ends.
+    pub renewable: bool,
+}
+
+/// What stays of a revoked identity's records.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Keep {
+    /// Nothing.
+    Nothing,
+    /// What is held here now, by name: nothing that the revoked makes up later. Of more
+    /// records than [`limits::MAX_KEPT`], or than fit into a record, those up to the
+    /// highest sequence, below which the revoked could still fill gaps.
+    Known,
+    /// Those up to this sequence.
+    UpTo(u64),
+}
+
+impl Graph {
+    /// Publishes a grant, as [`publish`](Self::publish) does.
+    ///
+    /// # Errors
+    /// [`GraphError::Outranked`] if `author` may not give that role away, and those of
+    /// `publish`.
+    pub fn grant(
+        &mut self,
+        now: WallMs,
+        author: &SecretKey,
+        new: NewGrant,
+        out: &mut Vec<Action>,
+    ) -> Result<Record, GraphError> {
+        let may = |own: Role| own.may_grant(new.role);
+        let (parent, until) = self.right(now, &author.peer_id(), Kind::GRANT, new.until, may)?;
+        let held = self.records.last_seq(&new.subject);
+        let grant = Grant {
+            role: new.role,
+            parent,
+            until,
+            kinds: new.kinds,
+            renewable: new.renewable,
+            replaces: new.replaces.then(|| held.unwrap_or(0)),
+        };
+        let draft = self.grant_draft(now, &new.subject, &grant);
+        self.publish(now, author, draft, out)
+    }
+
+    /// Publishes an invite whose one-time key is `one_time`, which must be fresh from a
+    /// cryptographic random source; the invitation belongs into a link.
+    ///
+    /// # Errors
+    /// [`GraphError::Outranked`] if `author` may not invite to that role, and those of
+    /// [`publish`](Self::publish).
+    pub fn invite(
+        &mut self,
+        now: WallMs,
+        author: &SecretKey,
+        new: NewInvite,
+        one_time: &SecretKey,
+        out: &mut Vec<Action>,
+    ) -> Result<Invitation, GraphError> {
+        let may = |own: Role| own.may_invite(new.role);
+        let (parent, until) = self.right(now, &author.peer_id(), Kind::INVITE, new.until, may)?;
+        let invite = Invite {
+            role: new.role,
+            parent,
+            uses: new.uses,
+            until,
+            kinds: new.kinds,
+            renewable: new.renewable,
+        };
+        let draft = Draft {
+            kind: Kind::INVITE,
+            key: Bytes::copy_from_slice(one_time.peer_id().as_bytes()),
+            attributes: Attributes::default(),
+            body: invite.encode().into(),
+            lifetime: self.lifetime_until(now, until),
+            priority: 0,
+        };
+        let record = self.publish(now, author, draft, out)?;
+        Ok(Invitation {
+            key: one_time.clone(),
+            invite: record.id(),
+            expires: record.expires(),
+        })
+    }
+
+    /// Redeems an invitation: signs the record that makes `joiner` a member once the
+    /// invite is here, and keeps it until then. It is what a joiner shows in its
+    /// [`Proof`](crate::Proof). Works before the charter is here.
+    ///
+    /// # Errors
+    /// [`GraphError::Refused`] with what is wrong with the invitation, as far as is
+    /// known here.
+    pub fn redeem(
+        &mut self,
+        now: WallMs,
+        joiner: &SecretKey,
+        invitation: &Invitation,
+        out: &mut Vec<Action>,
+    ) -> Result<Record, GraphError> {
+        let peer = joiner.peer_id();
+        let redemption = Redemption::sign(self.channel, invitation.invite, &peer, &invitation.key);
+        if invitation.expires <= now {
+            return Err(GraphError::Refused(Reject::InviteExpired));
+        }
+        let record = NewRecord {
+            channel: self.channel,
+            kind: Kind::REDEMPTION,
+            seq: self.next_seq(&peer, now),
+            created: now,
+            expires: invitation.expires,
+            priority: 0,
+            key: Bytes::copy_from_slice(invitation.key.peer_id().as_bytes()),
+            attributes: Attributes::default(),
+            body: redemption.encode().into(),
+        }
+        .sign(joiner)?;
+        self.last_seq.insert(peer, record.seq());
+        self.clock.0 = now;
+        match self.chain {
+            Some(_) => self
+                .admit(record.clone(), None, false, out)
+                .map_err(GraphError::Refused)?,
+            None => {
+                let wait = Wait::Record(invitation.invite);
+                self.deferred.insert(record.clone(), None, false, wait);
+            }
+        }
+        Ok(record)
+    }
+
+    /// Publishes a revocation, as [`publish`](Self::publish) does.
+    ///
+    /// # Errors
+    /// [`GraphError::Outranked`], and those of `publish`.
+    pub fn revoke(
+        &mut self,
+        now: WallMs,
+        author: &SecretKey,
+        subject: PeerId,
+        keep: Keep,
+        out: &mut Vec<Action>,
+    ) -> Result<Record, GraphError> {
+        let known: Vec<_> = self.records.of_author(&subject).collect();
+        let highest = known.iter().map(|h| h.seq).max().unwrap_or(0);
+        let room = self
+            .chain
+            .as_ref()
+            .map_or(0, |c| c.current().limits.record_bytes as usize);
+        let fits = (room / 2 / limits::ID_PREFIX_BYTES).min(limits::MAX_KEPT);
+        let (up_to, keep) = match keep {
+            Keep::Nothing => (0, BTreeSet::new()),
+            Keep::Known if known.len() <= fits => {
+                (0, known.iter().map(|h| id_prefix(&h.id)).collect())
+            }
+            Keep::Known => (highest, BTreeSet::new()),
+            Keep::UpTo(up_to) => (up_to, BTreeSet::new()),
+        };
+        let draft = Draft {
+            kind: Kind::REVOCATION,
+            key: Bytes::copy_from_slice(subject.as_bytes()),
+            attributes: Attributes::default(),
+            body: Revocation { up_to, keep }.encode().into(),
+            lifetime: Duration::MAX,
+            // Before everything else that somebody asks for.
+            priority: u8::MAX,
+        };
+        let published = self.publish(now, author, draft, out);
+        published.map_err(|e| match e {
+            GraphError::Refused(Reject::Outranked) => GraphError::Outranked(subject),
+            other => other,
+        })
+    }
+
+    /// What `who` should publish now so that nobody's role ends who is to keep it: the
+    /// grants and redemptions below it that are in the last quarter of their time. Who
+    /// gave them renews them then; anybody else who may, in the last eighth. At most
+    /// [`limits::MAX_RENEWALS`] at once.
+    pub fn renewals(&self, now: WallMs, who: &PeerId) -> Vec<Draft> {
+        let roster = self.records.roster();
+        let mut drafts = Vec::new();
+        for (id, entry) in roster.credentials() {
+            let (since, until) = (entry.authority.since, entry.authority.until);
+            let whole = until.since(since);
+            let share = if entry.author == *who || self.invited_by(id, who) {
+                4
+            } else {
+                8
+            };
+            let due = until.since(now) <= whole / share && now <= until;
+            let role = entry.authority.role;
+            let in_force = roster
+                .in_force(&entry.subject, now)
+                .any(|(held, _)| held == id);
+            let renewed = roster
+                .in_force(&entry.subject, now)
+                .any(|(_, other)| other.authority.role == role && other.authority.until > until);
+            if !entry.renewable || !due || !in_force || renewed || entry.subject == *who {
+                continue;
+            }
+            let length = match entry.kind {
+                Kind::REDEMPTION => whole.max(limits::RENEWED_FOR),
+                _ => whole,
+            };
+            let may = |own: Role| own.may_grant(role);
+            let Ok((parent, until)) = self.right(now, who, Kind::GRANT, now.after(length), may)
+            else {
+                continue;
+            };
+            // No longer than what is there: that would be the same again next time.
+            if until <= entry.authority.until {
+                continue;
+            }
+            let grant = Grant {
+                role,
+                parent,
+                until,
+                kinds: entry.authority.kinds.clone(),
+                renewable: true,
+                replaces: None,
+            };
+            drafts.push(self.grant_draft(now, &entry.subject, &grant));
+            if drafts.len() == limits::MAX_RENEWALS {
+                break;
+            }
+        }
+        drafts
+    }
+
+    /// Puts the next version of the charter in force that enough roots have signed.
+    ///
+    /// # Errors
+    /// [`GraphError::Charter`] if it does not follow or too few have signed it.
+    pub fn amend(
+        &mut self,
+        now: WallMs,
+        next: SignedCharter,
+        out: &mut Vec<Action>,
+    ) -> Result<(), GraphError> {
+        let mut chain = self.chain.clone().ok_or(GraphError::NoCharter)?;
+        chain.push(next)?;
+        self.clock.0 = now;
+        self.put_in_force(chain, out);
+        Ok(())
+    }
+
+    /// By which record `who` may give something, and until when at most.
+    fn right(
+        &self,
+        now: WallMs,
+        who: &PeerId,
+        kind: Kind,
+        until: WallMs,
+        may: impl Fn(Role) -> bool,
+    ) -> Result<(Option<RecordId>, WallMs), GraphError> {
+        let charter = self.chain.as_ref().map(CharterChain::current);
+        let charter = charter.ok_or(GraphError::NoCharter)?;
+        if self.is_revoked(who) {
+            return Err(GraphError::NotPublisher(*who));
+        }
+        if charter.named(who).iter().any(|a| may(a.role)) {
+            return Ok((None, WallMs(until.0.min(limits::MAX_TIME_MS))));
+        }
+        let held = self.records.roster().in_force(who, now);
+        let able = held.filter(|(_, e)| may(e.authority.role) && e.authority.allows(kind, charter));
+        let best = able.max_by_key(|(id, e)| (e.authority.until, *id));
+        match best {
+            Some((id, e)) => Ok((Some(*id), until.min(e.authority.until))),
+            None if self.role_of(who, now).is_some() => Err(GraphError::Outranked(*who)),
+            None => Err(GraphError::NotPublisher(*who)),
+        }
+    }
+
+    /// A grant to publish. It outlives its validity by what a record may live, so that
+    /// none that is made by it has to end early.
+    fn grant_draft(&self, now: WallMs, subject: &PeerId, grant: &Grant) -> Draft {
+        let lifetime = match grant.role {
+            Role::Admin => Duration::MAX,
+            _ => self.lifetime_until(now, grant.until),
+        };
+        Draft {
+            kind: Kind::GRANT,
+            key: Bytes::copy_from_slice(subject.as_bytes()),
+            attributes: Attributes::default(),
+            body: grant.encode().into(),
+            lifetime,
+            priority: 0,
+        }
+    }
+
+    fn lifetime_until(&self, now: WallMs, until: WallMs) -> Duration {
+        let charter = self.chain.as_ref().map(CharterChain::current);
+        let records = charter.map_or(0, |c| c.limits.lifetime_ms);
+        until
+            .since(now)
+            .saturating_add(Duration::from_millis(records))
+    }
+
+    /// Whether a credential is a redemption of an invitation by `who`.
+    fn invited_by(&self, credential: &RecordId, who: &PeerId) -> bool {
+        let roster = self.records.roster();
+        let entry = roster
+            .entry(credential)
+            .filter(|e| e.kind == Kind::REDEMPTION);
+        let invite = entry
+            .and_then(|e| e.parent)
+            .and_then(|id| roster.entry(&id));
+        invite.is_some_and(|invite| invite.author == *who)
+    }
+}

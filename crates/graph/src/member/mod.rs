@@ -1,0 +1,11 @@
+//! Who may do what: roles, and how they follow from the charter and from the records
+//! that are held.
+
+mod authority;
+mod control;
+mod role;
+mod roster;
+
+pub use control::Control;
+pub use role::{Role, UnknownRole};
+pub(crate) use roster::{Denied, Roster, Wait};

@@ -1,0 +1,539 @@
+use std::collections::{BTreeMap, BTreeSet};
+
+use samara_wire::{PeerId, RecordId, VARINT_MAX};
+
+use super::{
+    authority::{Authority, Claim},
+    control::Control,
+};
+use crate::{
+    Charter, HeaderRef, Kind, RecordHeader, Reject, Role, WallMs,
+    body::{Revocation, subject},
+    limits,
+};
+
+/// The grants, invites, redemptions and revocations that are held, and what follows
+/// from them.
+///
+/// Every answer is a function of the charter and the *set* of records held, never of
+/// the order in which they came. Parents are named by their hash, so that no circle
+/// of grants can be made; revocations are by owners over everybody but roots, by
+/// former owners over all below them, by admins over all below them, so that none
+/// revokes, directly or in a circle, whoever may revoke its author.
+#[derive(Debug, Default)]
+pub(crate) struct Roster {
+    entries: BTreeMap<RecordId, Entry>,
+    /// Grants and redemptions by whom they are for.
+    of: BTreeMap<PeerId, BTreeSet<RecordId>>,
+    /// Redemptions of an invite, by who joined.
+    joined: BTreeMap<RecordId, BTreeMap<PeerId, BTreeSet<RecordId>>>,
+    revocations: BTreeMap<PeerId, BTreeMap<RecordId, (PeerId, Revocation)>>,
+    times: BTreeMap<RecordId, WallMs>,
+    /// Whose rights may have changed since the last [`take_changed`](Self::take_changed).
+    changed: BTreeSet<PeerId>,
+}
+
+/// A grant, an invite or a redemption that stands.
+#[derive(Debug)]
+pub(crate) struct Entry {
+    pub(crate) author: PeerId,
+    /// Who may act by it; for an invite, its one-time key.
+    pub(crate) subject: PeerId,
+    pub(crate) parent: Option<RecordId>,
+    pub(crate) authority: Authority,
+    /// The rank of the author when it wrote this.
+    issuer: u8,
+    pub(crate) created: WallMs,
+    replaces: Option<u64>,
+    pub(crate) uses: u32,
+    pub(crate) renewable: bool,
+    pub(crate) kind: Kind,
+}
+
+/// Why a record is not admitted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Denied {
+    /// For a reason that more records do not change.
+    Reject(Reject),
+    /// What it stands by has not arrived.
+    Waits(Wait),
+}
+
+/// What a deferred record waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Wait {
+    /// A credential of this identity.
+    Author(PeerId),
+    /// This record.
+    Record(RecordId),
+}
+
+impl From<Reject> for Denied {
+    fn from(reject: Reject) -> Self {
+        Self::Reject(reject)
+    }
+}
+
+impl Roster {
+    /// Whether the record's author may have written it, by all that is held.
+    pub(crate) fn admits(&self, charter: &Charter, h: &HeaderRef<'_>) -> Result<(), Denied> {
+        let lifetime = h.expires.since(h.created);
+        let forever = h.expires.0 == limits::MAX_TIME_MS;
+        let unending = match h.control {
+            Some(Control::Grant(grant)) => grant.role == Role::Admin && forever,
+            Some(Control::Revocation(_)) => forever,
+            _ => false,
+        };
+        if h.len > charter.limits.record_bytes {
+            return Err(Reject::TooLarge.into());
+        }
+        if lifetime > charter.lifetime(h.kind) && !unending {
+            return Err(Reject::Lifetime.into());
+        }
+        // A redemption stays to keep its place taken: else its bearer, revoked, would
+        // redeem the same invitation again under another name.
+        if !self.lets_stand(h) && h.kind != Kind::REDEMPTION {
+            return Err(Reject::Revoked.into());
+        }
+        match h.control {
+            Some(Control::Grant(_) | Control::Invite(_) | Control::Redemption { .. }) => {
+                self.derive(charter, h, &BTreeMap::new()).map(drop)
+            }
+            Some(Control::Revocation(_)) => self.may_revoke(charter, h),
+            Some(Control::Time { .. }) if !charter.tells_time(&h.author) => {
+                Err(Reject::NotPublisher.into())
+            }
+            _ if h.kind == Kind::PRESENCE && charter.presence_ms.is_none() => {
+                Err(Reject::NotPublisher.into())
+            }
+            // What most records stand by, without looking further.
+            _ if charter.names_publisher(&h.author) => Ok(()),
+            _ => self.best(charter, h).map(drop),
+        }
+    }
+
+    /// The mightiest role by which the author may have written the record.
+    fn best(&self, charter: &Charter, h: &HeaderRef<'_>) -> Result<Role, Denied> {
+        let permitting = self.authorities(charter, &h.author, h.seq);
+        permitting
+            .filter(|a| a.allows(h.kind, charter) && a.covers(h.created) && h.expires <= a.expires)
+            .map(|a| a.role)
+            .min()
+            .ok_or(Denied::Waits(Wait::Author(h.author)))
+    }
+
+    /// Until when a record may live that `author` makes at `created`: as long as the
+    /// longest of the credentials that permit it.
+    pub(crate) fn lasts(
+        &self,
+        charter: &Charter,
+        author: &PeerId,
+        kind: Kind,
+        created: WallMs,
+    ) -> Option<WallMs> {
+        let all = self.authorities(charter, author, VARINT_MAX);
+        let permitting = all.filter(|a| a.allows(kind, charter) && a.covers(created));
+        permitting.map(|a| a.expires).max()
+    }
+
+    /// All that lets `author` write its record of sequence `seq`.
+    fn authorities(
+        &self,
+        charter: &Charter,
+        author: &PeerId,
+        seq: u64,
+    ) -> impl Iterator<Item = Authority> {
+        let held = self
+            .held_by(author)
+            .filter(move |(id, entry)| self.cut(id, entry).is_none_or(|up_to| seq <= up_to));
+        let held = held.map(|(_, entry)| entry.authority.clone());
+        charter.named_at(author, seq).into_iter().chain(held)
+    }
+
+    /// All credentials of `peer` that are held, whatever became of them.
+    pub(crate) fn held_by(&self, peer: &PeerId) -> impl Iterator<Item = (&RecordId, &Entry)> {
+        let ids = self.of.get(peer).into_iter().flatten();
+        ids.map(|id| (id, &self.entries[id]))
+    }
+
+    /// Up to which sequence records stand by a credential, if another one took its place.
+    fn cut(&self, id: &RecordId, entry: &Entry) -> Option<u64> {
+        let later = self.held_by(&entry.subject).filter(|(other, by)| {
+            by.issuer <= entry.issuer && (by.created, *other) > (entry.created, id)
+        });
+        later.filter_map(|(_, by)| by.replaces).min()
+    }
+
+    /// Whether the revocations of its author let a record stand.
+    fn lets_stand(&self, h: &HeaderRef<'_>) -> bool {
+        let all = self.revocations.get(&h.author).into_iter().flatten();
+        let mut all = all.map(|(_, (_, r))| r);
+        all.all(|r| r.lets_stand(h.seq, &h.id))
+    }
+
+    /// What a chain of records comes to that is shown and not held, the leaf first:
+    /// the leaf's entry. What is held here decides over what is shown.
+    pub(crate) fn weigh(&self, charter: &Charter, shown: &[RecordHeader]) -> Result<Entry, Denied> {
+        let mut entries = BTreeMap::new();
+        let mut leaf = Err(Denied::Reject(Reject::NoAuthority));
+        for h in shown.iter().rev().map(RecordHeader::view) {
+            let h = &h;
+            if !self.lets_stand(h) {
+                return Err(Reject::Revoked.into());
+            }
+            self.has_place(h)?;
+            let entry = self.derive(charter, h, &entries)?;
+            if self.cut(&h.id, &entry).is_some() {
+                return Err(Reject::OutOfTime.into());
+            }
+            entries.insert(h.id, entry);
+            leaf = Ok(h.id);
+        }
+        entries
+            .remove(&leaf?)
+            .ok_or(Denied::Reject(Reject::NoAuthority))
+    }
+
+    /// What a grant, an invite or a redemption comes to, by what is held and `shown`.
+    fn derive(
+        &self,
+        charter: &Charter,
+        h: &HeaderRef<'_>,
+        shown: &BTreeMap<RecordId, Entry>,
+    ) -> Result<Entry, Denied> {
+        let find = |id: &RecordId| self.entries.get(id).or_else(|| shown.get(id));
+        let (role, parent, until, kinds) = match h.control {
+            Some(Control::Grant(g)) => (g.role, g.parent, g.until, &g.kinds),
+            Some(Control::Invite(i)) => (i.role, i.parent, i.until, &i.kinds),
+            Some(Control::Redemption { invite }) => {
+                return match find(invite) {
+                    Some(entry) => redeem(h, *invite, entry),
+                    None => Err(Denied::Waits(Wait::Record(*invite))),
+                };
+            }
+            _ => return Err(Reject::BadBody.into()),
+        };
+        let claim = || Claim {
+            kind: h.kind,
+            role,
+            kinds,
+            created: h.created,
+            until,
+            expires: h.expires,
+        };
+        let (authority, issuer) = match parent {
+            None => {
+                let named = charter.named_at(&h.author, h.seq).into_iter();
+                named
+                    .map(|a| a.narrow(claim()).map(|child| (child, a.role.rank())))
+                    .reduce(Result::or)
+                    .unwrap_or(Err(Reject::NoAuthority))?
+            }
+            Some(parent) => {
+                let Some(entry) = find(&parent) else {
+                    return Err(Denied::Waits(Wait::Record(parent)));
+                };
+                if entry.subject != h.author || entry.kind == Kind::INVITE {
+                    return Err(Reject::NoAuthority.into());
+                }
+                if self.cut(&parent, entry).is_some_and(|up_to| h.seq > up_to) {
+                    return Err(Reject::NoAuthority.into());
+                }
+                let child = entry.authority.narrow(claim())?;
+                (child, entry.authority.role.rank())
+            }
+        };
+        let (replaces, uses, renewable) = match h.control {
+            Some(Control::Grant(g)) => (g.replaces, 0, g.renewable),
+            Some(Control::Invite(i)) => (None, i.uses, i.renewable),
+            _ => (None, 0, false),
+        };
+        Ok(Entry {
+            author: h.author,
+            subject: subject(h.key).ok_or(Reject::BadBody)?,
+            parent,
+            authority,
+            issuer,
+            created: h.created,
+            replaces,
+            uses,
+            renewable,
+            kind: h.kind,
+        })
+    }
+
+    fn may_revoke(&self, charter: &Charter, h: &HeaderRef<'_>) -> Result<(), Denied> {
+        let by = self.best(charter, h)?;
+        let whom = subject(h.key).ok_or(Reject::BadBody)?;
+        let owner = charter.threshold == 1 && charter.roots.contains(&h.author);
+        let outranks = match owner {
+            true => !charter.roots.contains(&whom),
+            false => by.rank() < self.command(charter, &whom),
+        };
+        match outranks {
+            true => Ok(()),
+            false => Err(Reject::Outranked.into()),
+        }
+    }
+
+    /// The rank of who can revoke, whether or not its time is over; of all others the
+    /// one below.
+    fn command(&self, charter: &Charter, peer: &PeerId) -> u8 {
+        let named = charter.named(peer).into_iter().map(|a| a.role);
+        let former = charter.former.get(peer).map(|f| f.role);
+        let held = self.held_by(peer).map(|(_, e)| e.authority.role);
+        let best = named.chain(former).chain(held).min();
+        let root = charter.roots.contains(peer).then_some(Role::Owner);
+        let best = root.or(best).unwrap_or(Role::Reader);
+        best.rank().min(Role::Admin.rank() + 1)
+    }
+
+    /// The rank by which an author's records give way when there are too many.
+    pub(crate) fn rank(&self, charter: &Charter, peer: &PeerId) -> u8 {
+        if self.is_revoked(peer) {
+            return Role::Reader.rank() + 1;
+        }
+        let named = charter.named(peer).into_iter().map(|a| a.role);
+        let former = charter.former.get(peer).map(|f| f.role);
+        let held = self.held_by(peer).map(|(_, e)| e.authority.role);
+        let best = named.chain(former).chain(held).min();
+        best.unwrap_or(Role::Reader).rank()
+    }
+
+    /// Whether a redemption would have its place: of more than an invitation has, those
+    /// of the revoked stand, and then those with the lowest ids.
+    pub(crate) fn has_place(&self, h: &HeaderRef<'_>) -> Result<(), Reject> {
+        let Some(Control::Redemption { invite }) = h.control else {
+            return Ok(());
+        };
+        let Some(entry) = self.entries.get(invite) else {
+            return Ok(());
+        };
+        let none = BTreeMap::new();
+        let joined = self.joined.get(invite).unwrap_or(&none);
+        if joined.contains_key(&h.author) || joined.len() < entry.uses as usize {
+            return Ok(());
+        }
+        let ours = (!self.is_revoked(&h.author), h.id);
+        let last = self.places(joined).max_by_key(|(place, _)| *place);
+        match last.is_some_and(|(last, _)| ours < last) {
+            true => Ok(()),
+            false => Err(Reject::InviteUsedUp),
+        }
+    }
+
+    /// The redemptions that lost their place to another one.
+    pub(crate) fn displaced(&self, invite: &RecordId) -> Vec<RecordId> {
+        let (Some(entry), Some(joined)) = (self.entries.get(invite), self.joined.get(invite))
+        else {
+            return Vec::new();
+        };
+        let mut places: Vec<_> = self.places(joined).collect();
+        places.sort_unstable();
+        let beyond = places.into_iter().skip(entry.uses as usize);
+        beyond
+            .flat_map(|(_, peer)| joined[&peer].iter().copied())
+            .collect()
+    }
+
+    /// The same of all invitations.
+    pub(crate) fn all_displaced(&self) -> Vec<RecordId> {
+        self.joined
+            .keys()
+            .flat_map(|invite| self.displaced(invite))
+            .collect()
+    }
+
+    /// How each of those who joined is ordered, by the lowest of its redemptions.
+    fn places<'a>(
+        &'a self,
+        joined: &'a BTreeMap<PeerId, BTreeSet<RecordId>>,
+    ) -> impl Iterator<Item = ((bool, RecordId), PeerId)> + 'a {
+        joined.iter().filter_map(|(peer, ids)| {
+            let lowest = ids.first()?;
+            Some(((!self.is_revoked(peer), *lowest), *peer))
+        })
+    }
+
+    /// Takes an admitted record in; says whose records have to be looked at again.
+    pub(crate) fn insert(&mut self, charter: &Charter, h: &HeaderRef<'_>) -> Vec<PeerId> {
+        let Some(control) = h.control else {
+            return Vec::new();
+        };
+        let mut shaken = Vec::new();
+        match control {
+            Control::Revocation(revocation) => {
+                let Some(whom) = subject(h.key) else {
+                    return shaken;
+                };
+                let of = self.revocations.entry(whom).or_default();
+                of.insert(h.id, (h.author, revocation.clone()));
+                self.changed.insert(whom);
+                shaken.push(whom);
+            }
+            Control::Time { at } => {
+                self.times.insert(h.id, *at);
+            }
+            Control::Grant(_) | Control::Invite(_) | Control::Redemption { .. } => {
+                let Ok(entry) = self.derive(charter, h, &BTreeMap::new()) else {
+                    return shaken;
+                };
+                if entry.replaces.is_some() {
+                    shaken.push(entry.subject);
+                }
+                if entry.authority.role == Role::Admin {
+                    // Who revoked it may not have outranked it.
+                    let by = self.revocations.get(&entry.subject).into_iter().flatten();
+                    shaken.extend(by.map(|(_, (author, _))| *author));
+                }
+                self.link(h, entry);
+            }
+            Control::Retraction(_) => {}
+        }
+        shaken
+    }
+
+    fn link(&mut self, h: &HeaderRef<'_>, entry: Entry) {
+        if let Some(Control::Redemption { invite }) = h.control {
+            let joined = self.joined.entry(*invite).or_default();
+            joined.entry(h.author).or_default().insert(h.id);
+        }
+        if entry.kind != Kind::INVITE {
+            self.of.entry(entry.subject).or_default().insert(h.id);
+            self.changed.insert(entry.subject);
+        }
+        self.entries.insert(h.id, entry);
+    }
+
+    /// Forgets a record; says whose records have to be looked at again.
+    pub(crate) fn remove(&mut self, h: &HeaderRef<'_>) -> Vec<PeerId> {
+        self.times.remove(&h.id);
+        if let (Some(Control::Revocation(_)), Some(whom)) = (h.control, subject(h.key)) {
+            if let Some(of) = self.revocations.get_mut(&whom) {
+                of.remove(&h.id);
+                if of.is_empty() {
+                    self.revocations.remove(&whom);
+                }
+            }
+            self.changed.insert(whom);
+        }
+        let Some(entry) = self.entries.remove(&h.id) else {
+            return Vec::new();
+        };
+        if let Some(Control::Redemption { invite }) = h.control
+            && let Some(joined) = self.joined.get_mut(invite)
+        {
+            if let Some(ids) = joined.get_mut(&h.author) {
+                ids.remove(&h.id);
+            }
+            joined.retain(|_, ids| !ids.is_empty());
+            if joined.is_empty() {
+                self.joined.remove(invite);
+            }
+        }
+        if entry.kind == Kind::INVITE {
+            let joined = self.joined.get(&h.id).into_iter();
+            return joined.flat_map(|j| j.keys().copied()).collect();
+        }
+        if let Some(ids) = self.of.get_mut(&entry.subject) {
+            ids.remove(&h.id);
+            if ids.is_empty() {
+                self.of.remove(&entry.subject);
+            }
+        }
+        self.changed.insert(entry.subject);
+        vec![entry.subject]
+    }
+
+    /// Whether a revocation of `peer` is held.
+    pub(crate) fn is_revoked(&self, peer: &PeerId) -> bool {
+        self.revocations.contains_key(peer)
+    }
+
+    /// The credentials by which `peer` acts at `now`.
+    pub(crate) fn in_force(
+        &self,
+        peer: &PeerId,
+        now: WallMs,
+    ) -> impl Iterator<Item = (&RecordId, &Entry)> {
+        let revoked = self.is_revoked(peer);
+        self.held_by(peer).filter(move |(id, entry)| {
+            !revoked && entry.authority.covers(now) && self.cut(id, entry).is_none()
+        })
+    }
+
+    /// When the credentials of `peer` that are in force change by time alone.
+    pub(crate) fn next_change(&self, peer: &PeerId, now: WallMs) -> Option<WallMs> {
+        let edges = self.held_by(peer).flat_map(|(_, e)| {
+            let begins = e.authority.since.before(limits::CLOCK_AHEAD);
+            [begins, WallMs(e.authority.until.0 + 1)]
+        });
+        let ahead = |at: &WallMs| *at > now && at.0 <= limits::MAX_TIME_MS;
+        edges.filter(ahead).min()
+    }
+
+    /// Everybody with a credential or a revocation.
+    pub(crate) fn peers(&self) -> BTreeSet<PeerId> {
+        self.of
+            .keys()
+            .chain(self.revocations.keys())
+            .copied()
+            .collect()
+    }
+
+    /// Every grant and redemption held.
+    pub(crate) fn credentials(&self) -> impl Iterator<Item = (&RecordId, &Entry)> {
+        self.entries.iter().filter(|(_, e)| e.kind != Kind::INVITE)
+    }
+
+    /// A grant, an invite or a redemption.
+    pub(crate) fn entry(&self, id: &RecordId) -> Option<&Entry> {
+        self.entries.get(id)
+    }
+
+    /// The latest time that an owner vouched for.
+    pub(crate) fn time_floor(&self) -> Option<WallMs> {
+        self.times.values().max().copied()
+    }
+
+    /// Notes that the rights of `peer` may have changed.
+    pub(crate) fn touch(&mut self, peer: PeerId) {
+        self.changed.insert(peer);
+    }
+
+    /// Whose rights may have changed since the last call.
+    pub(crate) fn take_changed(&mut self) -> BTreeSet<PeerId> {
+        std::mem::take(&mut self.changed)
+    }
+}
+
+/// The role of an invite, for who redeems it.
+fn redeem(h: &HeaderRef<'_>, invite: RecordId, entry: &Entry) -> Result<Entry, Denied> {
+    let of_it = entry.kind == Kind::INVITE
+        && *h.key == *entry.subject.as_bytes()
+        // Places that came free with time would be a second use.
+        && h.expires == entry.authority.expires;
+    if !of_it {
+        return Err(Reject::BadInvitation.into());
+    }
+    if !entry.authority.covers(h.created) {
+        return Err(Reject::InviteExpired.into());
+    }
+    let authority = Authority {
+        since: h.created,
+        depth: entry.authority.depth + 1,
+        ..entry.authority.clone()
+    };
+    Ok(Entry {
+        author: h.author,
+        subject: h.author,
+        parent: Some(invite),
+        authority,
+        issuer: entry.issuer,
+        created: h.created,
+        replaces: None,
+        uses: 0,
+        renewable: entry.renewable,
+        kind: h.kind,
+    })
+}
