@@ -22,6 +22,6 @@ enum Command {
 
 fn main() -> ExitCode {
     match Cli::parse().command {
-        Command::Swarm(args) => cli::swarm::run(&args),
+        Command::Swarm(args) => cli::swarm::run(&args).1,
     }
 }

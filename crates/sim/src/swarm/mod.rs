@@ -1,9 +1,14 @@
 //! Swarms. A [`Scenario`] is data: nodes with their links and behaviour, and faults.
 
-mod flow;
+mod fluid;
+mod neighbours;
 mod outcome;
+mod pipes;
+mod queue;
 mod scenario;
+mod streams;
 mod world;
 
 pub use outcome::Outcome;
-pub use scenario::{Behaviour, Fault, NodeSpec, Scenario, When};
+pub use pipes::SitePipes;
+pub use scenario::{Behaviour, Fault, NodeSpec, Scenario, Sharing, When};

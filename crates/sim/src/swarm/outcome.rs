@@ -11,6 +11,8 @@ pub struct Outcome {
     pub gone: Vec<bool>,
     /// Bytes of chunks that each node sent.
     pub sent: Vec<f64>,
+    /// Bytes of chunks that came into each site from outside.
+    pub crossed: Vec<f64>,
     /// Who banned whom, and what for.
     pub bans: Vec<(usize, usize, Offence)>,
     /// The fluid bound of the scenario.

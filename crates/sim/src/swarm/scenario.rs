@@ -1,6 +1,8 @@
 use std::time::Duration;
 
-use super::{Outcome, world::World};
+use samara_swarm::{Config, Role};
+
+use super::{Outcome, SitePipes, world::World};
 
 /// One node's links and manners.
 #[derive(Debug, Clone)]
@@ -13,6 +15,12 @@ pub struct NodeSpec {
     pub seeder: bool,
     /// How it behaves.
     pub behaviour: Behaviour,
+    /// Whether it serves.
+    pub role: Role,
+    /// Which of the scenario's sites it is in, if any.
+    pub site: Option<usize>,
+    /// When it comes.
+    pub start: Duration,
 }
 
 /// How a node behaves.
@@ -37,6 +45,18 @@ pub enum When {
     Sent(u64),
     /// When the node has stored this many chunks.
     Stored(u32),
+    /// When the node has all that it wants.
+    Complete,
+}
+
+/// How transfers share the pipes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sharing {
+    /// Max-min fairly at every moment. Exact, and costs as much as there are
+    /// transfers at each change of one.
+    Fluid,
+    /// Every pipe carries one chunk at a time: for crowds.
+    Queue,
 }
 
 /// A node disappears without a word; its connections are seen to end one
@@ -56,8 +76,18 @@ pub struct Scenario {
     pub chunks: u32,
     /// Bytes of every chunk.
     pub chunk_bytes: u32,
-    /// Round trip between any two nodes.
+    /// Round trip between two nodes that are not in one site.
     pub rtt: Duration,
+    /// Round trip within a site.
+    pub site_rtt: Duration,
+    /// The sites' ways out.
+    pub sites: Vec<SitePipes>,
+    /// How long receivers need to find each other. Seeders are known at once.
+    pub meet: Duration,
+    /// How transfers share the pipes.
+    pub sharing: Sharing,
+    /// How the nodes behave in their swarms.
+    pub config: Config,
     /// From a chunk's last byte to its being stored.
     pub store_delay: Duration,
     /// The nodes.
@@ -81,11 +111,19 @@ impl Scenario {
             down,
             seeder,
             behaviour: Behaviour::Honest,
+            role: Role::Member,
+            site: None,
+            start: Duration::ZERO,
         };
         Self {
             chunks,
             chunk_bytes,
             rtt: Duration::from_millis(2),
+            site_rtt: Duration::from_micros(300),
+            sites: Vec::new(),
+            meet: Duration::ZERO,
+            sharing: Sharing::Fluid,
+            config: Config::default(),
             store_delay: Duration::from_micros(500),
             nodes: (0..=peers).map(|i| node(i == 0)).collect(),
             faults: Vec::new(),
@@ -100,23 +138,36 @@ impl Scenario {
         f64::from(self.chunks) * f64::from(self.chunk_bytes)
     }
 
-    /// T*: the least time in which fluid could reach every receiver. The largest
+    /// T*: the least time in which fluid could reach every receiver, counted from
+    /// the start of the first. The largest
     /// of what the seeders need to send one copy, what the slowest receiver needs
-    /// to take one, and what all uplinks together need to send one to each (Kumar
-    /// and Ross, "Peer-assisted file distribution: the minimum distribution time", 2006).
+    /// to take one, what all uplinks together need to send one to each (Kumar
+    /// and Ross, "Peer-assisted file distribution: the minimum distribution time",
+    /// 2006), and what the narrowest way into a site without a seeder needs; and
+    /// what the last to come needs after that.
     pub fn fluid_bound(&self) -> Duration {
-        let seeders = self.nodes.iter().filter(|n| n.seeder);
+        let seeders = || self.nodes.iter().filter(|n| n.seeder);
         let receivers = || self.nodes.iter().filter(|n| !n.seeder);
-        let injected: f64 = seeders.map(|n| n.up).sum();
+        let injected: f64 = seeders().map(|n| n.up).sum();
         let slowest = receivers().map(|n| n.down).fold(f64::INFINITY, f64::min);
         let all: f64 = self.nodes.iter().map(|n| n.up).sum();
         let bytes = self.bytes();
         let copies = receivers().count() as f64;
-        Duration::from_secs_f64(
-            (bytes / injected)
-                .max(bytes / slowest)
-                .max(copies * bytes / all),
-        )
+        let seeded = |site: usize| seeders().any(|n| n.site == Some(site));
+        let ways_in = self.sites.iter().enumerate();
+        let narrowest = ways_in
+            .filter(|(i, _)| !seeded(*i))
+            .map(|(_, site)| site.back)
+            .fold(f64::INFINITY, f64::min);
+        let late = receivers()
+            .map(|n| n.start.as_secs_f64() + bytes / n.down)
+            .fold(0.0, f64::max);
+        let first = receivers().map(|n| n.start).min().unwrap_or_default();
+        let bound = (bytes / injected)
+            .max(bytes / slowest)
+            .max(copies * bytes / all)
+            .max(bytes / narrowest);
+        Duration::from_secs_f64((first.as_secs_f64() + bound).max(late))
     }
 
     /// Runs it until every receiver that stays is done, or until `give_up`.

@@ -2,7 +2,7 @@
 
 use std::{
     cmp::Reverse,
-    collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque},
+    collections::{BTreeSet, BinaryHeap},
     hash::{DefaultHasher, Hash, Hasher},
     sync::Arc,
     time::Duration,
@@ -11,14 +11,16 @@ use std::{
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use samara_content::ChunkSet;
-use samara_swarm::{
-    Action, Config, ContentKey, Event, Message, RequestId, Role, ServeId, Swarm, Tier,
-};
+use samara_swarm::{Action, ContentKey, Event, Message, Swarm, Tier};
 use samara_wire::PeerId;
 
 use super::{
-    Behaviour, Outcome, Scenario, When,
-    flow::{End, Links, Pair},
+    Behaviour, Outcome, Scenario, Sharing, When,
+    fluid::{End, Fluid},
+    neighbours,
+    pipes::{Pair, Pipes},
+    queue::Queue,
+    streams::{Streams, Ticket},
 };
 
 const KEY: ContentKey = ContentKey(0);
@@ -26,48 +28,86 @@ const KEY: ContentKey = ContentKey(0);
 /// What is to happen.
 #[derive(Debug)]
 enum Next {
+    /// A node takes part from now on.
+    Start {
+        node: usize,
+    },
+    /// Two nodes get to know each other.
+    Meet {
+        a: usize,
+        b: usize,
+    },
     /// A node's own event.
     Tell {
         node: usize,
         event: Event,
     },
+    /// News reach several nodes.
+    News {
+        from: usize,
+        to: Vec<usize>,
+        chunks: Vec<u32>,
+    },
     /// The last byte of the transfer at the head of a pair has left.
     Sent(End),
+    /// A queue's chunk has left; the rest of its way takes so long.
+    Passed {
+        pair: Pair,
+        rest: Duration,
+    },
     /// A request reaches whom it was sent to.
     Asked {
-        serve: ServeId,
+        ticket: Ticket,
     },
     /// A refusal, or the end of a stream, reaches who asked.
     Failed {
-        serve: ServeId,
+        ticket: Ticket,
     },
     /// The end of an answer is known to the one who sent it.
     Ended {
-        serve: ServeId,
+        ticket: Ticket,
     },
     /// A chunk is all here.
     Arrived {
-        serve: ServeId,
+        ticket: Ticket,
         chunk: u32,
     },
     /// A node does not want the rest of an answer.
     Stopped {
-        serve: ServeId,
+        ticket: Ticket,
     },
     Vanish {
         node: usize,
     },
 }
 
-/// A request on its way through the world.
-#[derive(Debug)]
-struct Stream {
-    from: usize,
-    to: usize,
-    request: RequestId,
-    chunks: Vec<u32>,
-    /// Chunks that have not left yet.
-    left: usize,
+/// Things to come, the earliest first, in the order they were planned.
+#[derive(Debug, Default)]
+struct Agenda {
+    heap: BinaryHeap<Reverse<(Duration, u64, u32)>>,
+    /// Places of past things are used again.
+    plans: Vec<Option<Next>>,
+    free: Vec<u32>,
+    sequence: u64,
+}
+
+impl Agenda {
+    fn plan(&mut self, at: Duration, next: Next) {
+        self.sequence += 1;
+        let place = self.free.pop().unwrap_or_else(|| {
+            self.plans.push(None);
+            (self.plans.len() - 1) as u32
+        });
+        self.plans[place as usize] = Some(next);
+        self.heap.push(Reverse((at, self.sequence, place)));
+    }
+
+    fn next(&mut self) -> Option<(Duration, Next)> {
+        let Reverse((at, _, place)) = self.heap.pop()?;
+        self.free.push(place);
+        let next = self.plans[place as usize].take();
+        Some((at, next.expect("planned together")))
+    }
 }
 
 struct Node {
@@ -75,24 +115,28 @@ struct Node {
     behaviour: Behaviour,
     tick_at: Option<Duration>,
     acked: u64,
+    started: bool,
     gone: bool,
+}
+
+/// How bytes flow.
+enum Links {
+    Fluid(Fluid),
+    Queue(Queue),
 }
 
 pub(crate) struct World<'a> {
     scenario: &'a Scenario,
     now: Duration,
-    queue: BinaryHeap<Reverse<(Duration, u64)>>,
-    due: BTreeMap<u64, Next>,
+    agenda: Agenda,
     nodes: Vec<Node>,
-    index: BTreeMap<PeerId, usize>,
-    neighbours: Vec<BTreeSet<usize>>,
+    neighbours: Vec<BTreeSet<u32>>,
+    sizes: Arc<[u32]>,
+    pipes: Pipes,
     links: Links,
-    /// What waits for its turn on a pair, the one being sent at the head.
-    lines: BTreeMap<Pair, VecDeque<(ServeId, u32)>>,
-    streams: BTreeMap<ServeId, Stream>,
-    by_request: BTreeMap<(usize, RequestId), ServeId>,
+    streams: Streams,
     unfinished: usize,
-    sequence: u64,
+    actions: Vec<Action>,
     trace: DefaultHasher,
     outcome: Outcome,
 }
@@ -103,37 +147,48 @@ fn peer_id(node: usize) -> PeerId {
     PeerId(id)
 }
 
+fn index(peer: &PeerId) -> usize {
+    let (head, _) = peer.0.split_first_chunk().expect("32 bytes");
+    u64::from_be_bytes(*head) as usize - 1
+}
+
 impl<'a> World<'a> {
     pub(crate) fn new(scenario: &'a Scenario) -> Self {
         let n = scenario.nodes.len();
         let mut rng = ChaCha8Rng::seed_from_u64(scenario.seed);
         let nodes: Vec<Node> = (scenario.nodes.iter().enumerate())
             .map(|(i, spec)| Node {
-                swarm: Swarm::new(Config::default(), peer_id(i), rng.next_u64()),
+                swarm: Swarm::new(scenario.config.clone(), peer_id(i), rng.next_u64()),
                 behaviour: spec.behaviour,
                 tick_at: None,
                 acked: 0,
+                started: false,
                 gone: false,
             })
             .collect();
+        let rates = scenario.nodes.iter().map(|s| (s.up, s.down, s.site));
+        let pipes = Pipes::new(rates, &scenario.sites);
+        let links = match scenario.sharing {
+            Sharing::Fluid => Links::Fluid(Fluid::new(&pipes)),
+            Sharing::Queue => Links::Queue(Queue::new(&pipes, n)),
+        };
         Self {
             scenario,
             now: Duration::ZERO,
-            queue: BinaryHeap::new(),
-            due: BTreeMap::new(),
-            index: (0..n).map(|i| (peer_id(i), i)).collect(),
-            neighbours: neighbours(n, scenario.neighbours, &mut rng),
-            links: Links::new(scenario.nodes.iter().map(|s| (s.up, s.down))),
-            lines: BTreeMap::new(),
-            streams: BTreeMap::new(),
-            by_request: BTreeMap::new(),
+            agenda: Agenda::default(),
+            neighbours: neighbours::choose(&scenario.nodes, scenario.neighbours, &mut rng),
+            sizes: vec![scenario.chunk_bytes; scenario.chunks as usize].into(),
+            pipes,
+            links,
+            streams: Streams::default(),
             unfinished: n,
-            sequence: 0,
+            actions: Vec::new(),
             trace: DefaultHasher::new(),
             outcome: Outcome {
                 finished: vec![None; n],
                 gone: vec![false; n],
                 sent: vec![0.0; n],
+                crossed: vec![0.0; scenario.sites.len()],
                 bans: Vec::new(),
                 bound: scenario.fluid_bound(),
                 bytes: scenario.bytes(),
@@ -147,76 +202,102 @@ impl<'a> World<'a> {
     }
 
     pub(crate) fn run(mut self) -> Outcome {
-        self.begin();
-        while self.unfinished > 0 {
-            let Some(Reverse((at, sequence))) = self.queue.pop() else {
-                break;
-            };
-            if at > self.scenario.give_up {
-                break;
-            }
-            self.now = at;
-            let next = self.due.remove(&sequence).expect("queued together");
-            self.step(next);
-        }
-        self.outcome.trace = self.trace.finish();
-        self.outcome
-    }
-
-    fn begin(&mut self) {
-        let chunks = self.scenario.chunks;
-        let sizes: Arc<[u32]> = vec![self.scenario.chunk_bytes; chunks as usize].into();
-        for (i, spec) in self.scenario.nodes.iter().enumerate() {
-            let have = match spec.seeder {
-                true => ChunkSet::full(chunks),
-                false => ChunkSet::new(chunks),
-            };
-            self.tell(
-                i,
-                Event::ContentAdded {
-                    key: KEY,
-                    chunk_sizes: sizes.clone(),
-                    have,
-                    wanted: None,
-                    role: Role::Member,
-                    priority: 0,
-                },
-            );
-        }
-        for i in 0..self.nodes.len() {
-            for j in self.neighbours[i].clone() {
-                let (key, peer, rtt) = (KEY, peer_id(j), self.scenario.rtt);
-                let tier = Tier::Elsewhere;
-                self.tell(i, Event::PeerJoined { key, peer, tier });
-                self.tell(i, Event::PathSample { peer, rtt });
-            }
+        for (node, spec) in self.scenario.nodes.iter().enumerate() {
+            self.after(spec.start, Next::Start { node });
         }
         for fault in &self.scenario.faults {
             if let When::At(at) = fault.when {
                 self.after(at, Next::Vanish { node: fault.node });
             }
         }
+        while self.unfinished > 0 {
+            let Some((at, next)) = self.agenda.next() else {
+                break;
+            };
+            if at > self.scenario.give_up {
+                break;
+            }
+            self.now = at;
+            self.step(next);
+        }
+        self.outcome.trace = self.trace.finish();
+        self.outcome
     }
 
-    fn half(&self) -> Duration {
-        self.scenario.rtt / 2
+    fn start(&mut self, node: usize) {
+        if self.nodes[node].gone {
+            return;
+        }
+        self.nodes[node].started = true;
+        let spec = &self.scenario.nodes[node];
+        let chunks = self.scenario.chunks;
+        let event = Event::ContentAdded {
+            key: KEY,
+            chunk_sizes: self.sizes.clone(),
+            have: match spec.seeder {
+                true => ChunkSet::full(chunks),
+                false => ChunkSet::new(chunks),
+            },
+            wanted: None,
+            role: spec.role,
+            priority: 0,
+        };
+        self.tell(node, event);
+        for other in self.neighbours[node].clone() {
+            let other = other as usize;
+            // Whoever is there later looks for the other.
+            if self.nodes[other].started {
+                let known = spec.seeder || self.scenario.nodes[other].seeder;
+                let delay = match known {
+                    true => Duration::ZERO,
+                    false => self.scenario.meet,
+                };
+                self.after(delay, Next::Meet { a: node, b: other });
+            }
+        }
+    }
+
+    fn meet(&mut self, a: usize, b: usize) {
+        if !self.neighbours[a].contains(&(b as u32)) {
+            return;
+        }
+        let tier = match self.pipes.crosses((a, b)) {
+            true => Tier::Elsewhere,
+            false => Tier::Site,
+        };
+        for (node, other) in [(a, b), (b, a)] {
+            let (key, peer, rtt) = (KEY, peer_id(other), self.rtt((a, b)));
+            self.tell(node, Event::PeerJoined { key, peer, tier });
+            self.tell(node, Event::PathSample { peer, rtt });
+        }
+    }
+
+    fn rtt(&self, pair: Pair) -> Duration {
+        match self.pipes.crosses(pair) {
+            true => self.scenario.rtt,
+            false => self.scenario.site_rtt,
+        }
+    }
+
+    fn half(&self, pair: Pair) -> Duration {
+        self.rtt(pair) / 2
     }
 
     fn after(&mut self, delay: Duration, next: Next) {
-        self.sequence += 1;
-        self.queue.push(Reverse((self.now + delay, self.sequence)));
-        self.due.insert(self.sequence, next);
+        self.agenda.plan(self.now + delay, next);
     }
 
     fn schedule(&mut self, ends: impl IntoIterator<Item = End>) {
         for end in ends {
             let at = Duration::from_secs_f64(end.at).max(self.now);
-            self.after(at - self.now, Next::Sent(end));
+            self.agenda.plan(at, Next::Sent(end));
         }
     }
 
     fn step(&mut self, next: Next) {
         match next {
+            Next::Start { node } => self.start(node),
+            Next::Meet { a, b } => self.meet(a, b),
             Next::Tell { node, event } => {
                 if matches!(event, Event::Tick) {
                     if self.nodes[node].tick_at != Some(self.now) {
@@ -226,26 +307,39 @@ impl<'a> World<'a> {
                 }
                 self.tell(node, event);
             }
-            Next::Sent(end) => {
-                if self.links.is_current(&end) {
-                    self.sent(end.pair);
+            Next::News { from, to, chunks } => {
+                for node in to {
+                    let event = Event::Message {
+                        peer: peer_id(from),
+                        key: KEY,
+                        msg: Message::HaveMore(chunks.clone()),
+                    };
+                    self.tell(node, event);
                 }
             }
-            Next::Asked { serve } => self.asked(serve),
-            Next::Failed { serve } => {
-                if let Some(stream) = self.streams.remove(&serve) {
-                    self.by_request.remove(&(stream.from, stream.request));
+            Next::Sent(end) => {
+                if matches!(&self.links, Links::Fluid(fluid) if fluid.is_current(&end)) {
+                    self.sent(end.pair, Duration::ZERO);
+                }
+            }
+            Next::Passed { pair, rest } => {
+                self.sent(pair, rest);
+                self.send_next(pair.0);
+            }
+            Next::Asked { ticket } => self.asked(ticket),
+            Next::Failed { ticket } => {
+                if let Some(stream) = self.streams.close(ticket) {
                     let event = Event::RequestFailed {
                         key: KEY,
-                        peer: peer_id(stream.to),
+                        peer: peer_id(ticket.pair.0),
                         request: stream.request,
                     };
-                    self.tell(stream.from, event);
+                    self.tell(ticket.pair.1, event);
                 }
             }
-            Next::Ended { serve } => self.ended(serve),
-            Next::Arrived { serve, chunk } => self.arrived(serve, chunk),
-            Next::Stopped { serve } => self.stopped(serve),
+            Next::Ended { ticket } => self.ended(ticket),
+            Next::Arrived { ticket, chunk } => self.arrived(ticket, chunk),
+            Next::Stopped { ticket } => self.stopped(ticket),
             Next::Vanish { node } => self.vanish(node),
         }
     }
@@ -258,18 +352,38 @@ impl<'a> World<'a> {
         self.outcome.events += 1;
         (self.now, node, std::mem::discriminant(&event)).hash(&mut self.trace);
         let stored = matches!(event, Event::ChunkStored { .. });
-        let mut actions = Vec::new();
+        let mut actions = std::mem::take(&mut self.actions);
         self.nodes[node].swarm.handle(self.now, event, &mut actions);
-        for action in actions {
+        let mut news: Option<(Duration, Vec<usize>, Vec<u32>)> = None;
+        for action in actions.drain(..) {
+            if let Action::Send { peer, msg, .. } = &action
+                && let Message::HaveMore(chunks) = msg
+            {
+                let other = index(peer);
+                if !self.count_message(node, other, msg) {
+                    continue;
+                }
+                let delay = self.half((node, other));
+                match &mut news {
+                    Some((d, to, c)) if *d == delay && c == chunks => to.push(other),
+                    _ => {
+                        let more = (delay, vec![other], chunks.clone());
+                        self.spread(node, news.replace(more));
+                    }
+                }
+                continue;
+            }
             self.act(node, action);
         }
+        self.spread(node, news);
+        self.actions = actions;
         let state = &mut self.nodes[node];
         let due = state.swarm.next_timeout();
         if let Some(at) = due.filter(|at| state.tick_at.is_none_or(|old| *at < old)) {
             let at = at.max(self.now);
             state.tick_at = Some(at);
             let event = Event::Tick;
-            self.after(at - self.now, Next::Tell { node, event });
+            self.agenda.plan(at, Next::Tell { node, event });
         }
         if stored {
             let progress = self.nodes[node].swarm.progress(KEY);
@@ -278,50 +392,52 @@ impl<'a> World<'a> {
         }
     }
 
+    fn spread(&mut self, from: usize, news: Option<(Duration, Vec<usize>, Vec<u32>)>) {
+        if let Some((delay, to, chunks)) = news {
+            self.after(delay, Next::News { from, to, chunks });
+        }
+    }
+
     fn act(&mut self, node: usize, action: Action) {
         match action {
-            Action::Send { peer, msg, .. } => self.send(node, self.index[&peer], msg),
+            Action::Send { peer, msg, .. } => self.send(node, index(&peer), msg),
             Action::Request {
                 peer,
                 request,
                 chunks,
                 ..
             } => {
-                self.sequence += 1;
-                let serve = ServeId(self.sequence);
-                let stream = Stream {
-                    from: node,
-                    to: self.index[&peer],
-                    request,
-                    left: chunks.len(),
-                    chunks,
-                };
-                self.streams.insert(serve, stream);
-                self.by_request.insert((node, request), serve);
-                self.after(self.half(), Next::Asked { serve });
+                let pair = (index(&peer), node);
+                let ticket = self.streams.open(pair, request, chunks);
+                self.after(self.half(pair), Next::Asked { ticket });
             }
-            Action::Cancel { request, .. } => {
-                if let Some(serve) = self.by_request.remove(&(node, request)) {
-                    self.after(self.half(), Next::Stopped { serve });
+            Action::Cancel { peer, request, .. } => {
+                let pair = (index(&peer), node);
+                if let Some(ticket) = self.streams.ticket(pair, request) {
+                    self.after(self.half(pair), Next::Stopped { ticket });
                 }
             }
-            Action::Serve { serve, chunks, .. } => {
+            Action::Serve {
+                peer,
+                serve,
+                chunks,
+                ..
+            } => {
                 if self.nodes[node].behaviour == Behaviour::Mute {
                     return;
                 }
-                let pair = (node, self.streams[&serve].from);
-                let line = self.lines.entry(pair).or_default();
-                let idle = line.is_empty();
-                line.extend(chunks.iter().map(|chunk| (serve, *chunk)));
-                if idle {
-                    let bytes = f64::from(self.scenario.chunk_bytes);
-                    let ends = self.links.start(self.now.as_secs_f64(), pair, bytes);
-                    self.schedule(ends);
+                let pair = (node, index(&peer));
+                if self.streams.line_up(Ticket { pair, serve }, &chunks) {
+                    self.start_pair(pair);
                 }
             }
-            Action::Refuse { serve, .. } => self.after(self.half(), Next::Failed { serve }),
+            Action::Refuse { peer, serve, .. } => {
+                let pair = (node, index(&peer));
+                let ticket = Ticket { pair, serve };
+                self.after(self.half(pair), Next::Failed { ticket });
+            }
             Action::Punish { peer, offence } => {
-                let other = self.index[&peer];
+                let other = index(&peer);
                 self.outcome.bans.push((node, other, offence));
                 self.disconnect(node, other);
             }
@@ -329,20 +445,27 @@ impl<'a> World<'a> {
                 if self.outcome.finished[node].is_none() {
                     self.outcome.finished[node] = Some(self.now);
                     self.unfinished -= 1;
+                    self.check_faults(node, |when| matches!(when, When::Complete));
                 }
             }
             Action::Recheck { .. } | Action::NoSource { .. } => {}
         }
     }
 
-    fn send(&mut self, node: usize, other: usize, msg: Message) {
-        if !self.neighbours[node].contains(&other) {
-            return;
+    /// Whether the message gets anywhere.
+    fn count_message(&mut self, node: usize, other: usize, msg: &Message) -> bool {
+        if !self.neighbours[node].contains(&(other as u32)) {
+            return false;
         }
         self.outcome.messages += 1;
         self.outcome.message_bytes += msg.encode().len() as u64;
+        true
+    }
+
+    fn send(&mut self, node: usize, other: usize, msg: Message) {
         let idler = self.nodes[other].behaviour == Behaviour::Idler;
-        if idler && matches!(msg, Message::Grant { .. }) {
+        let ignored = idler && matches!(msg, Message::Grant { .. });
+        if !self.count_message(node, other, &msg) || ignored {
             return;
         }
         let event = Event::Message {
@@ -350,51 +473,96 @@ impl<'a> World<'a> {
             key: KEY,
             msg,
         };
-        let node = other;
-        self.after(self.half(), Next::Tell { node, event });
+        let delay = self.half((node, other));
+        self.after(delay, Next::Tell { node: other, event });
     }
 
-    fn asked(&mut self, serve: ServeId) {
-        let Some(stream) = self.streams.get(&serve) else {
+    fn asked(&mut self, ticket: Ticket) {
+        let Some(stream) = self.streams.get(ticket) else {
             return;
         };
-        let (to, event) = (
-            stream.to,
-            Event::Incoming {
-                key: KEY,
-                peer: peer_id(stream.from),
-                serve,
-                chunks: stream.chunks.clone(),
-            },
-        );
-        if self.neighbours[to].contains(&stream.from) {
-            self.tell(to, event);
+        let event = Event::Incoming {
+            key: KEY,
+            peer: peer_id(ticket.pair.1),
+            serve: ticket.serve,
+            chunks: stream.chunks.clone(),
+        };
+        self.tell(ticket.pair.0, event);
+    }
+
+    /// A pair that had nothing to send has something.
+    fn start_pair(&mut self, pair: Pair) {
+        let bytes = f64::from(self.scenario.chunk_bytes);
+        match &mut self.links {
+            Links::Fluid(fluid) => {
+                let ends = fluid.start(&self.pipes, self.now.as_secs_f64(), pair, bytes);
+                self.schedule(ends);
+            }
+            Links::Queue(queue) => {
+                if queue.join(pair) {
+                    self.send_next(pair.0);
+                }
+            }
+        }
+    }
+
+    /// Goes on with a pair's line, or ends it.
+    fn go_on(&mut self, pair: Pair, more: bool) {
+        let bytes = f64::from(self.scenario.chunk_bytes);
+        let now = self.now.as_secs_f64();
+        let ends = match &mut self.links {
+            Links::Fluid(fluid) if more => vec![fluid.go_on(now, pair, bytes)],
+            Links::Fluid(fluid) => fluid.stop(&self.pipes, now, pair),
+            Links::Queue(queue) => {
+                if more {
+                    queue.join(pair);
+                }
+                return;
+            }
+        };
+        self.schedule(ends);
+    }
+
+    /// An uplink that carries one chunk at a time takes the next one.
+    fn send_next(&mut self, node: usize) {
+        let bytes = f64::from(self.scenario.chunk_bytes);
+        let Links::Queue(queue) = &mut self.links else {
+            return;
+        };
+        if let Some(other) = queue.next(node) {
+            let pair = (node, other);
+            let passage = queue.pass(&self.pipes, self.now.as_secs_f64(), pair, bytes);
+            let rest = Duration::from_secs_f64(passage.there - passage.left);
+            let at = Duration::from_secs_f64(passage.left).max(self.now);
+            self.agenda.plan(at, Next::Passed { pair, rest });
         }
     }
 
     /// The chunk at the head of a pair's line has left; the next one starts.
-    fn sent(&mut self, pair: Pair) {
-        let line = self
-            .lines
-            .get_mut(&pair)
-            .expect("a pair that sends has a line");
-        let (serve, chunk) = line.pop_front().expect("its head is what was sent");
-        let bytes = self.scenario.chunk_bytes;
-        let now = self.now.as_secs_f64();
-        let ends = match line.is_empty() {
-            true => self.links.stop(now, pair),
-            false => vec![self.links.go_on(now, pair, f64::from(bytes))],
+    fn sent(&mut self, pair: Pair, rest: Duration) {
+        let Some(((serve, chunk), more)) = self.streams.advance(pair) else {
+            return;
         };
-        self.schedule(ends);
+        self.go_on(pair, more);
+        let bytes = self.scenario.chunk_bytes;
         self.outcome.sent[pair.0] += f64::from(bytes);
-        self.after(self.half(), Next::Arrived { serve, chunk });
-        let stream = self
-            .streams
-            .get_mut(&serve)
-            .expect("it ends after its last chunk");
-        stream.left -= 1;
-        if stream.left == 0 {
-            self.after(self.scenario.rtt, Next::Ended { serve });
+        if self.pipes.crosses(pair)
+            && let Some(site) = self.scenario.nodes[pair.1].site
+        {
+            self.outcome.crossed[site] += f64::from(bytes);
+        }
+        let ticket = Ticket { pair, serve };
+        let way = rest + self.half(pair);
+        self.after(way, Next::Arrived { ticket, chunk });
+        let ended = match self.streams.get(ticket) {
+            Some(stream) => {
+                stream.left -= 1;
+                stream.left == 0
+            }
+            None => false,
+        };
+        if ended {
+            self.after(way + self.half(pair), Next::Ended { ticket });
         }
         let event = Event::Served {
             key: KEY,
@@ -406,42 +574,38 @@ impl<'a> World<'a> {
         self.tell(pair.0, event);
     }
 
-    fn ended(&mut self, serve: ServeId) {
-        let Some(stream) = self.streams.remove(&serve) else {
+    fn ended(&mut self, ticket: Ticket) {
+        let Some(stream) = self.streams.close(ticket) else {
             return;
         };
-        self.by_request.remove(&(stream.from, stream.request));
-        let node = &mut self.nodes[stream.to];
+        let (uploader, asker) = ticket.pair;
+        let node = &mut self.nodes[uploader];
         node.acked += (stream.chunks.len() - stream.left) as u64;
         let acked = node.acked;
         let event = Event::ServeEnded {
             key: KEY,
-            peer: peer_id(stream.from),
-            serve,
+            peer: peer_id(asker),
+            serve: ticket.serve,
         };
-        self.tell(stream.to, event);
-        self.check_faults(
-            stream.to,
-            |when| matches!(when, When::Sent(n) if n <= acked),
-        );
+        self.tell(uploader, event);
+        self.check_faults(uploader, |when| matches!(when, When::Sent(n) if n <= acked));
     }
 
-    fn arrived(&mut self, serve: ServeId, chunk: u32) {
-        let Some(stream) = self.streams.get(&serve) else {
+    fn arrived(&mut self, ticket: Ticket, chunk: u32) {
+        if self.streams.get(ticket).is_none() {
             return;
-        };
-        let (node, peer) = (stream.from, peer_id(stream.to));
-        let garbage = self.nodes[stream.to].behaviour == Behaviour::Garbage;
+        }
+        let (uploader, node) = ticket.pair;
+        let peer = peer_id(uploader);
+        let garbage = self.nodes[uploader].behaviour == Behaviour::Garbage;
         let (key, bytes) = (KEY, self.scenario.chunk_bytes);
-        self.tell(
-            node,
-            Event::ChunkArrived {
-                key,
-                chunk,
-                peer,
-                bytes,
-            },
-        );
+        let event = Event::ChunkArrived {
+            key,
+            chunk,
+            peer,
+            bytes,
+        };
+        self.tell(node, event);
         let delay = self.scenario.store_delay;
         if garbage {
             let event = Event::ChunkRejected { key, chunk, peer };
@@ -455,27 +619,23 @@ impl<'a> World<'a> {
     }
 
     /// What a stopped answer has not sent yet is not sent.
-    fn stopped(&mut self, serve: ServeId) {
-        let Some(stream) = self.streams.get(&serve) else {
-            return;
-        };
-        let pair = (stream.to, stream.from);
-        if stream.left == 0 {
+    fn stopped(&mut self, ticket: Ticket) {
+        if self.streams.get(ticket).is_none_or(|s| s.left == 0) {
             return;
         }
-        let now = self.now.as_secs_f64();
-        if let Some(line) = self.lines.get_mut(&pair) {
-            let head = line.front().is_some_and(|(s, _)| *s == serve);
-            line.retain(|(s, _)| *s != serve);
-            let bytes = f64::from(self.scenario.chunk_bytes);
-            let ends = match (head, line.is_empty()) {
-                (true, true) => self.links.stop(now, pair),
-                (true, false) => vec![self.links.go_on(now, pair, bytes)],
-                (false, _) => Vec::new(),
-            };
-            self.schedule(ends);
+        let queued = matches!(self.links, Links::Queue(_));
+        let (head, more) = self.streams.strike(ticket, queued);
+        match &mut self.links {
+            Links::Queue(queue) => {
+                // What is being sent is: the pair goes on after it, if at all.
+                if !more {
+                    queue.leave(ticket.pair);
+                }
+            }
+            Links::Fluid(_) if head => self.go_on(ticket.pair, more),
+            Links::Fluid(_) => {}
         }
-        self.ended(serve);
+        self.ended(ticket);
     }
 
     fn check_faults(&mut self, node: usize, strikes: impl Fn(When) -> bool) {
@@ -494,49 +654,32 @@ impl<'a> World<'a> {
             self.unfinished -= 1;
         }
         for other in self.neighbours[node].clone() {
-            self.disconnect(node, other);
+            self.disconnect(node, other as usize);
         }
     }
 
     /// Ends everything between two nodes; each hears of it a round trip later.
     fn disconnect(&mut self, a: usize, b: usize) {
-        if !self.neighbours[a].remove(&b) {
+        if !self.neighbours[a].remove(&(b as u32)) {
             return;
         }
-        self.neighbours[b].remove(&a);
+        self.neighbours[b].remove(&(a as u32));
         let now = self.now.as_secs_f64();
         for pair in [(a, b), (b, a)] {
-            self.lines.remove(&pair);
-            let ends = self.links.stop(now, pair);
-            self.schedule(ends);
+            self.streams.drop_pair(pair);
+            match &mut self.links {
+                Links::Fluid(fluid) => {
+                    let ends = fluid.stop(&self.pipes, now, pair);
+                    self.schedule(ends);
+                }
+                Links::Queue(queue) => queue.leave(pair),
+            }
         }
-        let between = |s: &Stream| (s.from, s.to) == (a, b) || (s.from, s.to) == (b, a);
-        self.streams.retain(|_, stream| !between(stream));
         for (node, peer) in [(a, b), (b, a)] {
             let peer = peer_id(peer);
             let event = Event::Disconnected { peer };
-            self.after(self.scenario.rtt, Next::Tell { node, event });
+            let rtt = self.rtt((a, b));
+            self.after(rtt, Next::Tell { node, event });
         }
     }
-}
-
-/// Who knows whom: everybody, or a random graph in which everybody looks for half
-/// of their neighbours and is found by about as many.
-fn neighbours(n: usize, wanted: usize, rng: &mut ChaCha8Rng) -> Vec<BTreeSet<usize>> {
-    let mut sets = vec![BTreeSet::new(); n];
-    for i in 0..n {
-        if n <= wanted + 1 {
-            sets[i] = (0..n).filter(|j| *j != i).collect();
-            continue;
-        }
-        let mut looked_for = 0;
-        while looked_for < wanted / 2 {
-            let j = (rng.next_u64() % n as u64) as usize;
-            if j != i && sets[i].insert(j) {
-                sets[j].insert(i);
-                looked_for += 1;
-            }
-        }
-    }
-    sets
 }
