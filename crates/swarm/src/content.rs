@@ -7,7 +7,10 @@ use std::{
 use samara_content::ChunkSet;
 use samara_wire::PeerId;
 
-use crate::{RequestId, Role, Tier, link::Link, pace::Mark, rarity::Rarity};
+use crate::{
+    Action, ContentKey, Message, Policy, RequestId, Role, SiteId, Tier, link::Link, pace::Mark,
+    rarity::Rarity, site::Share, spread::Spread,
+};
 
 /// A request of ours that has not ended.
 #[derive(Debug)]
@@ -34,6 +37,7 @@ pub(crate) struct Content {
     pub(crate) wanted: ChunkSet,
     pub(crate) role: Role,
     pub(crate) priority: u8,
+    pub(crate) policy: Policy,
     /// Bytes of chunks wanted, stored or not.
     pub(crate) wanted_bytes: u64,
     /// Chunks and bytes wanted and not stored.
@@ -56,6 +60,13 @@ pub(crate) struct Content {
     pub(crate) news: BTreeSet<u32>,
     /// Wanted again since links were last told.
     pub(crate) again: Vec<u32>,
+    /// What became of the chunks that were handed out, for a seeder.
+    pub(crate) spread: Spread,
+    /// Peers that are not elsewhere.
+    pub(crate) near: usize,
+    pub(crate) share: Share,
+    /// It gave credit back for the sake of a more urgent content.
+    pub(crate) yielded: bool,
     pub(crate) told_complete: bool,
     pub(crate) told_no_source: bool,
 }
@@ -67,6 +78,7 @@ impl Content {
         wanted: Option<ChunkSet>,
         role: Role,
         priority: u8,
+        policy: Policy,
     ) -> Self {
         let chunks = sizes.len() as u32;
         let mut content = Self {
@@ -74,6 +86,7 @@ impl Content {
             wanted: wanted.unwrap_or_else(|| ChunkSet::full(chunks)),
             role,
             priority,
+            policy,
             wanted_bytes: 0,
             missing: 0,
             missing_bytes: 0,
@@ -86,6 +99,10 @@ impl Content {
             arrived: BTreeSet::new(),
             news: BTreeSet::new(),
             again: Vec::new(),
+            spread: Spread::default(),
+            near: 0,
+            share: Share::default(),
+            yielded: false,
             told_complete: false,
             told_no_source: false,
             sizes,
@@ -175,7 +192,6 @@ impl Content {
                 link.offers -= u32::from(was_missing);
             } else if !link.sent.contains(chunk) {
                 link.useful += 1;
-                link.declined = false;
             }
         }
         if was_missing {
@@ -221,6 +237,50 @@ impl Content {
         true
     }
 
+    /// Whether `chunk` is wanted and nobody was asked for it.
+    pub(crate) fn is_open(&self, chunk: u32) -> bool {
+        !self.seeding && self.rarity.contains(chunk)
+    }
+
+    /// Whether we gave credit back to the peer and have not asked for more since.
+    pub(crate) fn released(&self, peer: &PeerId) -> bool {
+        self.links.get(peer).is_some_and(|link| link.released)
+    }
+
+    /// Whether one of these chunks is the first copy near us.
+    pub(crate) fn brings(&self, peer: &PeerId, chunks: &[u32]) -> bool {
+        let is_near = |link: &Link| link.tier != Tier::Elsewhere;
+        if !self.links.get(peer).is_some_and(is_near) {
+            return false;
+        }
+        let near = || self.links.values().filter(|link| is_near(link));
+        let new =
+            |c: &&u32| !self.have.contains(**c) && !near().any(|link| link.theirs.contains(**c));
+        chunks.iter().any(|c| new(&c))
+    }
+
+    /// Has a peer know that had given up on us, and now has something that we need.
+    pub(crate) fn ask_credit(
+        &mut self,
+        peer: &PeerId,
+        key: ContentKey,
+        now: Duration,
+        out: &mut Vec<Action>,
+    ) {
+        let Some(link) = self.links.get_mut(peer) else {
+            return;
+        };
+        if link.released && link.shunned.is_over(now) {
+            link.released = false;
+            let msg = Message::Want(self.missing_bytes);
+            out.push(Action::Send {
+                peer: *peer,
+                key,
+                msg,
+            });
+        }
+    }
+
     /// A chunk that is no longer on its way is to be asked for again.
     pub(crate) fn requeue(&mut self, chunk: u32) {
         if !self.seeding && self.is_member(chunk) {
@@ -229,14 +289,29 @@ impl Content {
         }
     }
 
-    pub(crate) fn join(&mut self, now: Duration, peer: PeerId, tier: Tier) {
-        self.links.insert(peer, Link::new(now, tier, &self.have));
+    pub(crate) fn join(
+        &mut self,
+        now: Duration,
+        peer: PeerId,
+        tier: Tier,
+        site: Option<SiteId>,
+        rtt: Duration,
+    ) {
+        self.near += usize::from(tier != Tier::Elsewhere);
+        self.links
+            .insert(peer, Link::new(now, tier, site, rtt, &self.have));
     }
 
     /// Takes the peer out, with what only it was expected to bring.
     pub(crate) fn leave(&mut self, peer: &PeerId) -> Option<Link> {
         let link = self.links.remove(peer)?;
         let seeding = self.seeding;
+        self.near -= usize::from(link.tier != Tier::Elsewhere);
+        self.spread.forget(peer);
+        // What only it had is to be handed out again.
+        for other in self.links.values_mut() {
+            other.held_until = Duration::ZERO;
+        }
         if !link.whole {
             let held = link.theirs.iter();
             let assumed = link.sent.iter_difference(&link.theirs);
@@ -269,6 +344,16 @@ impl Content {
 
     /// The peer announced a chunk.
     pub(crate) fn peer_has(&mut self, peer: &PeerId, chunk: u32) {
+        if self.seeding
+            && self
+                .links
+                .get(peer)
+                .is_some_and(|link| !link.sent.contains(chunk))
+            && let Some(keeper) = self.spread.pass_on(chunk)
+            && let Some(link) = self.links.get_mut(&keeper)
+        {
+            link.kept -= 1;
+        }
         let (mine, missing) = (self.have.contains(chunk), self.is_missing(chunk));
         self.adjust(peer, chunk, |link| {
             if link.theirs.insert(chunk) {
@@ -332,6 +417,14 @@ impl Content {
 
     /// The chunk is being sent to the peer.
     pub(crate) fn send(&mut self, peer: &PeerId, chunk: u32) {
+        if self.seeding
+            && self.rarity.copies(chunk) <= 1
+            && let Some(link) = self.links.get_mut(peer)
+            && !link.theirs.contains(chunk)
+            && self.spread.keep(chunk, *peer)
+        {
+            link.kept += 1;
+        }
         self.adjust(peer, chunk, |link| {
             if link.send(chunk) && !link.theirs.contains(chunk) {
                 link.known += 1;
@@ -353,7 +446,10 @@ impl Content {
         });
     }
 
-    pub(crate) fn suggest(&mut self, peer: &PeerId, chunk: u32) {
+    pub(crate) fn suggest(&mut self, now: Duration, peer: &PeerId, chunk: u32) {
+        if self.rarity.copies(chunk) == 0 {
+            self.spread.hand_out(now, chunk, self.sizes.len());
+        }
         self.adjust(peer, chunk, |link| {
             link.suggested.insert(chunk);
         });
@@ -532,12 +628,12 @@ mod tests {
                 set
             };
             let sizes = (1..=CHUNKS).collect::<Vec<_>>().into();
-            let mut content = Content::new(sizes, bits(have), Some(bits(wanted)), Role::Member, 0);
+            let mut content = Content::new(sizes, bits(have), Some(bits(wanted)), Role::Member, 0, Policy::LastPeer);
             for (id, (step, who, chunk)) in (0..).zip(steps) {
                 let who = peer(who);
                 match step {
                     0 if !content.links.contains_key(&who) => {
-                        content.join(Duration::ZERO, who, Tier::Site);
+                        content.join(Duration::ZERO, who, Tier::Site, None, Duration::ZERO);
                     }
                     1 => {
                         content.leave(&who);
@@ -548,7 +644,7 @@ mod tests {
                     6 => content.peer_has_only(&who, bits(chunk * 7)),
                     7 if content.have.contains(chunk) => content.send(&who, chunk),
                     8 => content.unsend(&who, chunk),
-                    9 => content.suggest(&who, chunk),
+                    9 => content.suggest(Duration::ZERO, &who, chunk),
                     10 => content.forget_suggestions(&who),
                     11 => {
                         content.arrive(chunk);

@@ -5,9 +5,11 @@ use std::time::Duration;
 use samara_wire::PeerId;
 
 use crate::{
-    Action, ContentKey, Message, Offence, RequestId, Tier,
+    Action, ContentKey, Message, Offence, Policy, RequestId, Tier,
     content::{Asked, Content},
     limits::{MAX_BAD_CHUNKS, MAX_IN_FLIGHT, MAX_REQUEST_CHUNKS},
+    link::Link,
+    site::{Near, weight},
     swarm::Swarm,
 };
 
@@ -24,15 +26,8 @@ const LATE: Duration = Duration::from_millis(50);
 /// A request without progress is given up after this many times what it should take.
 const GIVE_UP: u32 = 8;
 
-/// How much longer a byte from further away may take and still be as good: nearer
-/// peers are preferred, because what they send costs no shared way out.
-fn weight(tier: Tier) -> f64 {
-    match tier {
-        Tier::Subnet => 1.0,
-        Tier::Site => 1.5,
-        Tier::Elsewhere => 4.0,
-    }
-}
+/// How often chunks that are left to others of the site are looked at again.
+const LOOK_ELSEWHERE: Duration = Duration::from_millis(500);
 
 impl Swarm {
     /// Spends a grant at once, and gives back what is left of it.
@@ -44,18 +39,27 @@ impl Swarm {
         suggested: &[u32],
         out: &mut Vec<Action>,
     ) {
-        let mut left = bytes as i64;
         let content = self.contents.get_mut(&key).expect("looked up by hear");
+        let mut left = bytes as i64 - content.links[&peer].debt as i64;
+        // A suggestion announces what it names.
+        let count = content.have.len();
+        for chunk in suggested.iter().filter(|c| **c < count) {
+            content.peer_has(&peer, *chunk);
+        }
         let shunned = !content.links[&peer].shunned.is_over(self.now);
-        if !shunned && content.asked < MAX_IN_FLIGHT {
+        if self.is_preempted(key) {
+            let content = self.contents.get_mut(&key).expect("looked up by hear");
+            content.yielded = true;
+        } else if !shunned && self.contents[&key].asked < MAX_IN_FLIGHT {
             left = self.request(key, peer, left, suggested, out);
             if left > 0 {
                 left = self.duplicate(key, peer, left, out);
             }
         }
+        let content = self.contents.get_mut(&key).expect("looked up by hear");
+        let link = content.links.get_mut(&peer).expect("looked up by hear");
+        link.debt = left.min(0).unsigned_abs();
         if left > 0 {
-            let content = self.contents.get_mut(&key).expect("looked up by hear");
-            let link = content.links.get_mut(&peer).expect("looked up by hear");
             link.released = true;
             let msg = Message::Release(left as u64);
             out.push(Action::Send { peer, key, msg });
@@ -71,7 +75,7 @@ impl Swarm {
         suggested: &[u32],
         out: &mut Vec<Action>,
     ) -> i64 {
-        let piece = (credit as u64 / 4).min(REQUEST_BYTES);
+        let piece = (credit.max(0) as u64 / 4).min(REQUEST_BYTES);
         let mut left = credit;
         let mut suggested = suggested.iter().copied();
         while left > 0 {
@@ -81,12 +85,19 @@ impl Swarm {
                 && (chunks.is_empty() || bytes < piece)
                 && (bytes as i64) < left
             {
+                let near = Near::of(content, &self.our_id, &peer, self.now);
                 let theirs = &content.links[&peer].theirs;
-                let fits = |c: u32| theirs.contains(c) && content.rarity.contains(c);
-                let next = suggested
-                    .by_ref()
-                    .find(|c| fits(*c))
-                    .or_else(|| rarest(content, &peer, &mut self.rng));
+                let open = |c: u32| theirs.contains(c) && content.rarity.contains(c);
+                // Whoever suggests it has seen to it that nobody else in the site gets it.
+                let free = |c: u32| open(c) && near.as_ref().is_none_or(|n| !n.has(c));
+                let ours = |c: u32| open(c) && near.as_ref().is_none_or(|n| n.leaves_us(c));
+                let next = match content.policy {
+                    Policy::Stream => earliest(content, ours),
+                    _ => suggested
+                        .by_ref()
+                        .find(|c| free(*c))
+                        .or_else(|| rarest(content, &peer, &mut self.rng, ours)),
+                };
                 let Some(chunk) = next else { break };
                 bytes += content.size(chunk);
                 content.rarity.remove(chunk);
@@ -98,7 +109,68 @@ impl Swarm {
             left -= bytes as i64;
             self.ask(key, peer, chunks, bytes, out);
         }
+        self.note_share(key, &peer, left < credit);
         left
+    }
+
+    /// Notes whether there was anything to fetch for the site.
+    fn note_share(&mut self, key: ContentKey, peer: &PeerId, asked: bool) {
+        let content = self.contents.get_mut(&key).expect("looked up by hear");
+        let link = &content.links[peer];
+        if link.tier != Tier::Elsewhere || content.near == 0 {
+            return;
+        }
+        if asked {
+            content.share.done = None;
+        } else if link.offers > 0 && !content.rarity.is_empty() {
+            content.share.done.get_or_insert(self.now);
+            content
+                .share
+                .retry_at
+                .get_or_insert(self.now + LOOK_ELSEWHERE);
+        }
+    }
+
+    /// Whether something more urgent is on its way.
+    fn is_preempted(&self, key: ContentKey) -> bool {
+        let priority = self.contents[&key].priority;
+        self.fetching.iter().any(|other| {
+            let content = self.contents.get(other);
+            content.is_some_and(|c| c.priority > priority && c.asked > 0)
+        })
+    }
+
+    /// Whether any content waits for others, nearer or more urgent, to be done.
+    pub(crate) fn is_sharing(&self) -> bool {
+        let waits = |c: &Content| c.yielded || c.share.retry_at.is_some();
+        self.fetching
+            .iter()
+            .any(|key| self.contents.get(key).is_some_and(waits))
+    }
+
+    /// Asks again where credit was given back for others' sake, now that they may be done.
+    pub(crate) fn look_elsewhere(&mut self, out: &mut Vec<Action>) {
+        for key in self.fetching.clone() {
+            let preempted = self.contents.contains_key(&key) && self.is_preempted(key);
+            let Some(content) = self.contents.get_mut(&key) else {
+                continue;
+            };
+            let due = content.share.retry_at.is_some_and(|at| at <= self.now);
+            if due {
+                content.share.retry_at = None;
+            }
+            let resumes = content.yielded && !preempted;
+            if resumes {
+                content.yielded = false;
+            }
+            if due || resumes {
+                let offers = |(peer, link): (&PeerId, &Link)| (link.offers > 0).then_some(*peer);
+                let peers: Vec<_> = content.links.iter().filter_map(offers).collect();
+                for peer in peers {
+                    content.ask_credit(&peer, key, self.now, out);
+                }
+            }
+        }
     }
 
     /// Endgame: everything that the peer could send was asked of others. What
@@ -338,6 +410,10 @@ impl Swarm {
             .is_some_and(|a| a.peer == peer)
         {
             content.forget_request(request);
+            // A refusal uses up all credit, and with it what was owed.
+            if let Some(link) = content.links.get_mut(&peer) {
+                link.debt = 0;
+            }
             self.shun(key, peer);
         }
     }
@@ -443,19 +519,32 @@ impl Swarm {
     }
 }
 
-/// The rarest chunk that is needed and that the peer has.
-fn rarest(content: &Content, peer: &PeerId, rng: &mut rand_chacha::ChaCha8Rng) -> Option<u32> {
+/// The rarest chunk that `fits`; all that fit are open and the peer's.
+fn rarest(
+    content: &Content,
+    peer: &PeerId,
+    rng: &mut rand_chacha::ChaCha8Rng,
+    fits: impl Fn(u32) -> bool,
+) -> Option<u32> {
     let link = &content.links[peer];
     if link.offers == 0 {
         return None;
     }
     let rarity = &content.rarity;
-    rarity.choose(rng, |c| link.theirs.contains(c)).or_else(|| {
+    rarity.choose(rng, &fits).or_else(|| {
         // A peer with few of very many chunks: start from what it has.
         let theirs = || link.theirs.iter_difference(&content.have);
         rarity
             .is_long()
-            .then(|| theirs().filter(|c| rarity.contains(*c)))?
+            .then(|| theirs().filter(|c| fits(*c)))?
             .min_by_key(|c| rarity.copies(*c))
     })
+}
+
+/// The first chunk in the content's order that `fits`.
+fn earliest(content: &Content, fits: impl Fn(u32) -> bool) -> Option<u32> {
+    content
+        .wanted
+        .iter_difference(&content.have)
+        .find(|c| fits(*c))
 }

@@ -30,6 +30,24 @@ pub enum Tier {
     Elsewhere,
 }
 
+/// A site, by a number that stands for its label or network: the same for two peers
+/// exactly if they are in the same one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SiteId(pub u64);
+
+/// What is to be early in a swarm.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Policy {
+    /// The last peer: whoever has least is served first.
+    #[default]
+    LastPeer,
+    /// Peers on average: whoever has most is served first, and then another.
+    Average,
+    /// This node's first bytes: chunks are asked for in their order, for content
+    /// that is used while it arrives. The node serves as with `LastPeer`.
+    Stream,
+}
+
 /// What a node does for others in a swarm.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
@@ -58,8 +76,11 @@ pub enum Event {
         wanted: Option<ChunkSet>,
         /// What this node does for the others.
         role: Role,
-        /// Contents of higher priority are served first.
+        /// Contents of higher priority are served first, and fetched first: while
+        /// anything of one is on its way, nothing is asked of those below it.
         priority: u8,
+        /// What is to be early.
+        policy: Policy,
     },
     /// More chunks of a content are to be fetched.
     WantMore {
@@ -81,6 +102,9 @@ pub enum Event {
         peer: PeerId,
         /// How near it is.
         tier: Tier,
+        /// Where it is, if that is known. Of those in one site elsewhere, a seeder
+        /// suggests each chunk to one.
+        site: Option<SiteId>,
     },
     /// The peer left this content's swarm and stays connected.
     PeerLeft {

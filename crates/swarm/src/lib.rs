@@ -21,11 +21,13 @@ mod link;
 mod message;
 mod pace;
 mod rarity;
+mod site;
+mod spread;
 mod swarm;
 mod upload;
 
 pub use action::{Action, Offence};
 pub use config::Config;
-pub use event::{ContentKey, Event, RequestId, Role, ServeId, Tier};
+pub use event::{ContentKey, Event, Policy, RequestId, Role, ServeId, SiteId, Tier};
 pub use message::Message;
 pub use swarm::{LinkStatus, Progress, Swarm};

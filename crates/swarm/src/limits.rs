@@ -16,8 +16,9 @@ pub const MAX_LIST: usize = 8192;
 pub const MAX_SUGGESTED: usize = 1024;
 
 /// Bytes of credit that one peer may have outstanding, used or not: fills
-/// 1 Gbit/s over 130 ms.
-pub const MAX_CREDIT: u64 = 16 << 20;
+/// 1 Gbit/s over 130 ms, from the grant to the acknowledgement of what came of it,
+/// and leaves room to find a faster rate.
+pub const MAX_CREDIT: u64 = 64 << 20;
 
 /// Requests of one peer that are answered at once, over all contents.
 pub const MAX_SERVES_PER_PEER: usize = 128;
@@ -46,4 +47,4 @@ pub const MAX_BANNED: usize = 1024;
 
 /// Bytes requested and not yet here, over all peers of one content; grants
 /// beyond it are given back.
-pub const MAX_IN_FLIGHT: u64 = 64 << 20;
+pub const MAX_IN_FLIGHT: u64 = 128 << 20;

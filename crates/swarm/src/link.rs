@@ -2,12 +2,17 @@ use std::{collections::BTreeSet, time::Duration};
 
 use samara_content::ChunkSet;
 
-use crate::{RequestId, Tier, limits::MAX_SENDS_PER_CHUNK, pace::DeliveryRate};
+use crate::{
+    RequestId, SiteId, Tier, limits::MAX_SENDS_PER_CHUNK, pace::DeliveryRate, site::Pulse,
+};
 
 /// One peer in one content's swarm: what it has, what we owe it, what it owes us.
 #[derive(Debug)]
 pub(crate) struct Link {
     pub(crate) tier: Tier,
+    pub(crate) site: Option<SiteId>,
+    /// Round trip, as far as it is known.
+    pub(crate) rtt: Duration,
     /// What it announced.
     pub(crate) theirs: ChunkSet,
     /// It announced everything at once. Such a peer adds a copy to every chunk,
@@ -32,12 +37,20 @@ pub(crate) struct Link {
     pub(crate) declined: bool,
     /// Credit granted and not used, in bytes.
     pub(crate) credit: u64,
+    /// Bytes by which its last request went over: the next grant pays for them.
+    pub(crate) overdrawn: u64,
     /// When it last used credit, or got some while it had none.
     pub(crate) credit_at: Duration,
     /// Bytes requested by it and not acknowledged.
     pub(crate) owed: u64,
     /// When it last took something off our hands.
     pub(crate) progress_at: Duration,
+    /// Until when all that it lacks is likely to come from others.
+    pub(crate) held_until: Duration,
+    /// Chunks that only it got from us, and nobody from it.
+    pub(crate) kept: u32,
+    /// Its news, if it is near.
+    pub(crate) pulse: Pulse,
     /// While it is no good at using credit.
     pub(crate) held_off: HoldOff,
     /// What it acknowledges.
@@ -48,6 +61,8 @@ pub(crate) struct Link {
     pub(crate) requests: Vec<RequestId>,
     /// Bytes requested from it and not here.
     pub(crate) asked: u64,
+    /// Bytes by which requests went over their grants: the next grant pays for them.
+    pub(crate) debt: u64,
     /// We gave credit back and have not asked for more since.
     pub(crate) released: bool,
     /// While it is no good at answering.
@@ -57,9 +72,20 @@ pub(crate) struct Link {
 }
 
 impl Link {
-    pub(crate) fn new(now: Duration, tier: Tier, have: &ChunkSet) -> Self {
+    pub(crate) fn new(
+        now: Duration,
+        tier: Tier,
+        site: Option<SiteId>,
+        rtt: Duration,
+        have: &ChunkSet,
+    ) -> Self {
         Self {
             tier,
+            site,
+            rtt,
+            held_until: Duration::ZERO,
+            kept: 0,
+            pulse: Pulse::new(now),
             theirs: ChunkSet::new(have.len()),
             whole: false,
             sent: ChunkSet::new(have.len()),
@@ -71,6 +97,7 @@ impl Link {
             wants: 0,
             declined: false,
             credit: 0,
+            overdrawn: 0,
             credit_at: now,
             owed: 0,
             progress_at: now,
@@ -79,6 +106,7 @@ impl Link {
             sent_bytes: 0,
             requests: Vec::new(),
             asked: 0,
+            debt: 0,
             released: false,
             shunned: HoldOff::default(),
             rate: DeliveryRate::default(),

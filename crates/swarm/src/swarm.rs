@@ -9,21 +9,28 @@ use samara_content::ChunkSet;
 use samara_wire::PeerId;
 
 use crate::{
-    Action, Config, ContentKey, Event, Message, Offence, Tier,
+    Action, Config, ContentKey, Event, Message, Offence, SiteId, Tier,
     content::Content,
     limits::{MAX_BANNED, MAX_LINKS, MAX_LIST, SNAPSHOT_BURST, SNAPSHOT_RATE},
     pace::PathDelay,
+    site::Near,
     upload::Uplink,
 };
 
 /// How often open requests and unused credit are looked over, while there are any.
 const LOOK_OVER: Duration = Duration::from_millis(100);
 
+/// Announcements wait for their whole delay with so many peers or more, and with
+/// fewer for less: the messages a second stay the same.
+const WHOLE_CROWD: f64 = 32.0;
+/// Least part of the delay.
+const SHORTEST_DELAY: f64 = 0.1;
+
 /// All swarms that a node takes part in.
 #[derive(Debug)]
 pub struct Swarm {
     pub(crate) config: Config,
-    our_id: PeerId,
+    pub(crate) our_id: PeerId,
     pub(crate) rng: ChaCha8Rng,
     pub(crate) now: Duration,
     pub(crate) contents: BTreeMap<ContentKey, Content>,
@@ -38,6 +45,8 @@ pub struct Swarm {
     announce_at: Option<Duration>,
     unannounced: BTreeSet<ContentKey>,
     look_over_at: Option<Duration>,
+    /// When a link that is held back may be served.
+    pub(crate) held_at: Option<Duration>,
     /// Links that are held off or shunned.
     pub(crate) paused: BTreeSet<(ContentKey, PeerId)>,
 }
@@ -120,6 +129,7 @@ impl Swarm {
             announce_at: None,
             unannounced: BTreeSet::new(),
             look_over_at: None,
+            held_at: None,
             paused: BTreeSet::new(),
         }
     }
@@ -140,20 +150,31 @@ impl Swarm {
                 wanted,
                 role,
                 priority,
+                policy,
             } => {
-                let content = Content::new(chunk_sizes, have, wanted, role, priority);
+                let content = Content::new(chunk_sizes, have, wanted, role, priority, policy);
                 self.contents.insert(key, content);
                 self.fetching.insert(key);
                 self.check_complete(key, out);
             }
             Event::WantMore { key, wanted } => self.want_more(key, &wanted, out),
             Event::ContentRemoved { key } => self.remove_content(key, out),
-            Event::PeerJoined { key, peer, tier } => self.join(key, peer, tier, out),
+            Event::PeerJoined {
+                key,
+                peer,
+                tier,
+                site,
+            } => self.join(key, peer, tier, site, out),
             Event::PeerLeft { key, peer } => self.leave(key, peer, out),
             Event::Disconnected { peer } => self.disconnect(peer, out),
             Event::PathSample { peer, rtt } => {
                 if let Some(state) = self.peers.get_mut(&peer) {
                     state.delay.sample(self.now, rtt);
+                    let rtt = state.delay.get();
+                    let contents = self.contents.values_mut();
+                    for link in contents.filter_map(|c| c.links.get_mut(&peer)) {
+                        link.rtt = rtt;
+                    }
                 }
             }
             Event::Message { peer, key, msg } => self.hear(key, peer, msg, out),
@@ -194,7 +215,7 @@ impl Swarm {
 
     /// When [`Event::Tick`] is due at the latest; `None`: nothing is pending.
     pub fn next_timeout(&self) -> Option<Duration> {
-        let due = [self.announce_at, self.look_over_at];
+        let due = [self.announce_at, self.look_over_at, self.held_at];
         due.into_iter().flatten().min()
     }
 
@@ -246,6 +267,11 @@ impl Swarm {
             self.look_over_requests(out);
             self.look_over_credit();
             self.end_pauses(out);
+            self.look_elsewhere(out);
+            frees = true;
+        }
+        if self.held_at.is_some_and(|at| at <= self.now) {
+            self.held_at = None;
             frees = true;
         }
         self.ask_again(out);
@@ -255,13 +281,23 @@ impl Swarm {
         if self.announce_at.is_some_and(|at| at <= self.now) {
             self.announce(out);
         }
-        let pending = self.uplink.is_busy() || !self.paused.is_empty() || self.is_waiting();
+        let pending = self.uplink.is_busy()
+            || !self.paused.is_empty()
+            || self.is_waiting()
+            || self.is_sharing();
         if pending && self.look_over_at.is_none() {
             self.look_over_at = Some(self.now + LOOK_OVER);
         }
     }
 
-    fn join(&mut self, key: ContentKey, peer: PeerId, tier: Tier, out: &mut Vec<Action>) {
+    fn join(
+        &mut self,
+        key: ContentKey,
+        peer: PeerId,
+        tier: Tier,
+        site: Option<SiteId>,
+        out: &mut Vec<Action>,
+    ) {
         if let Some((_, offence)) = self.banned.iter().find(|(banned, _)| *banned == peer) {
             let offence = *offence;
             out.push(Action::Punish { peer, offence });
@@ -277,8 +313,11 @@ impl Swarm {
         {
             return;
         }
-        content.join(self.now, peer, tier);
-        self.peers.entry(peer).or_default();
+        let rtt = self.peers.entry(peer).or_default().delay.get();
+        content.join(self.now, peer, tier, site, rtt);
+        if content.missing > 0 {
+            content.share.since.get_or_insert(self.now);
+        }
         if !content.have.is_empty() {
             let msg = Message::Have(content.have.clone());
             out.push(Action::Send { peer, key, msg });
@@ -383,8 +422,20 @@ impl Swarm {
                 }
             }
             Message::HaveMore(chunks) => {
-                for chunk in chunks.into_iter().filter(|c| *c < count) {
-                    content.peer_has(&peer, chunk);
+                let chunks: Vec<u32> = chunks.into_iter().filter(|c| *c < count).collect();
+                let brought = content.brings(&peer, &chunks);
+                for chunk in &chunks {
+                    content.peer_has(&peer, *chunk);
+                }
+                if brought && let Some(link) = content.links.get_mut(&peer) {
+                    link.pulse.beat(self.now);
+                }
+                if content.released(&peer) {
+                    let near = Near::of(content, &self.our_id, &peer, self.now);
+                    let ours = |c: u32| near.as_ref().is_none_or(|n| n.leaves_us(c));
+                    if chunks.iter().any(|c| content.is_open(*c) && ours(*c)) {
+                        content.ask_credit(&peer, key, self.now, out);
+                    }
                 }
                 self.check_source(key, out);
             }
@@ -415,7 +466,9 @@ impl Swarm {
     /// Has `key`'s news announced soon.
     pub(crate) fn announce_soon(&mut self, key: ContentKey) {
         self.unannounced.insert(key);
-        let at = self.now + self.config.announce_delay;
+        let links = self.contents.get(&key).map_or(0, |c| c.links.len());
+        let share = (links as f64 / WHOLE_CROWD).clamp(SHORTEST_DELAY, 1.0);
+        let at = self.now + self.config.announce_delay.mul_f64(share);
         self.announce_at.get_or_insert(at);
     }
 
@@ -485,5 +538,9 @@ fn may_free_credit(event: &Event) -> bool {
             | Event::RequestFailed { .. }
             | Event::PathSample { .. }
             | Event::Served { .. }
+            | Event::Message {
+                msg: Message::HaveMore(_) | Message::Grant { .. } | Message::BadChunk(_),
+                ..
+            }
     )
 }

@@ -9,11 +9,12 @@ use rand::Rng;
 use samara_wire::PeerId;
 
 use crate::{
-    Action, ContentKey, Message, Offence, Role, ServeId, Tier,
+    Action, ContentKey, Message, Offence, Policy, Role, ServeId, Tier,
     content::Content,
     limits::{MAX_CREDIT, MAX_REFUSALS, MAX_REQUEST_CHUNKS, MAX_SERVES_PER_PEER, MAX_SUGGESTED},
     link::Link,
     pace::Mark,
+    site, spread,
     swarm::Swarm,
 };
 
@@ -28,9 +29,33 @@ const TURN_EVERY: u64 = 5;
 /// A peer that has taken nothing for this long holds no place among those served.
 const STUCK: Duration = Duration::from_secs(3);
 
-/// Who is served first, the smallest: by how much the content matters, what the peer
-/// has, how near it is, and chance.
-type Rank = (u8, u64, Tier, u32);
+/// Places for peers that have nothing yet, and how many chunks more of each make one
+/// place more.
+const FIRST_SLOTS: usize = 8;
+const SLOT_RAMP: u64 = 4;
+
+/// A peer that nobody else wants anything beside gets so much of what it wants at
+/// once on a path that is not measured yet, as bytes a second of the round trip: on a
+/// long one its rate would take many round trips to find. Not more than one part in
+/// so many of what it wants, in case that others come.
+const FIRST_RATE: f64 = 50e6;
+const FIRST_PART: u64 = 16;
+
+/// Who is served first, the smallest: by how much the content matters, whether the peer
+/// hoards, what it has, how near it is, and chance.
+type Rank = (u8, bool, u64, Tier, u32);
+
+/// How many peers want something besides the one that is looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Company {
+    None,
+    Some,
+    /// So many that the link is busy while one of them waits for its next grant.
+    Crowd,
+}
+
+/// From so many on it is a crowd.
+const CROWD: usize = 12;
 
 /// An answer on its way out.
 #[derive(Debug)]
@@ -88,11 +113,15 @@ impl Swarm {
         }
     }
 
-    /// Whether not more than one peer wants anything.
-    fn is_alone(&self) -> bool {
+    /// How many want something besides.
+    fn company(&self) -> Company {
         let wanting = |key| self.contents.get(key).map(|content| content.links.values());
         let links = self.uplink.demand.iter().filter_map(wanting).flatten();
-        links.filter(|link| link.wants > 0).nth(1).is_none()
+        match links.filter(|link| link.wants > 0).take(CROWD).count() {
+            0 | 1 => Company::None,
+            CROWD => Company::Crowd,
+            _ => Company::Some,
+        }
     }
 
     /// Links that hold a place among those served.
@@ -104,16 +133,37 @@ impl Swarm {
         self.uplink.busy.iter().filter(holds).count()
     }
 
+    /// Places for peers to be served in. Few while they have little: their links are
+    /// idle, and a chunk that leaves at full rate can be passed on soonest. More as
+    /// they have more, and so are busy with each other.
+    fn slots(&self) -> usize {
+        let (mut known, mut links) = (0u64, 0);
+        let contents = self
+            .uplink
+            .demand
+            .iter()
+            .filter_map(|k| self.contents.get(k));
+        for link in contents
+            .flat_map(|c| c.links.values())
+            .filter(|l| l.wants > 0)
+        {
+            known += u64::from(link.known);
+            links += 1;
+        }
+        let more = known / links.max(1) / SLOT_RAMP;
+        self.config.upload_slots.min(FIRST_SLOTS + more as usize)
+    }
+
     /// The link that gets the next grant: of the contents that matter most, the
     /// one that has least, the nearest of several, any of those; or whose turn it is.
     fn next_to_serve(&mut self) -> Option<(ContentKey, PeerId)> {
         if self.uplink.demand.is_empty() {
             return None;
         }
-        let may_open = self.served_now() < self.config.upload_slots;
+        let may_open = self.served_now() < self.slots();
         let by_turns = self.uplink.grants % TURN_EVERY == TURN_EVERY - 1;
         let turn = self.uplink.turn;
-        let alone = self.is_alone();
+        let company = self.company();
         let mut best: Option<(Rank, (ContentKey, PeerId))> = None;
         let mut in_turn: Option<(bool, (ContentKey, PeerId))> = None;
         let mut idle = Vec::new();
@@ -123,18 +173,26 @@ impl Swarm {
                 continue;
             };
             let mut wanted = false;
+            let wanting = content.links.values().filter(|l| l.wants > 0);
+            let (kept, peers) = wanting.fold((0, 0), |(kept, n), l| (kept + l.kept, n + 1));
             for (peer, link) in &content.links {
                 wanted |= link.wants > 0;
-                if content.role == Role::Leech
+                if link.held_until > self.now
+                    || content.role == Role::Leech
                     || !link.is_interested(self.now)
                     || link.outstanding() == 0 && !may_open
-                    || self.room(content, peer, link, alone).is_none()
+                    || Self::room(content, link, company).is_none()
                 {
                     continue;
                 }
                 let has = u64::from(link.known) + link.credit.div_ceil(content.average());
                 let important = u8::MAX - content.priority;
-                let rank = (important, has, link.tier, self.rng.next_u32());
+                let has = match content.policy {
+                    Policy::Average => u64::MAX - has,
+                    Policy::LastPeer | Policy::Stream => has,
+                };
+                let hoards = spread::hoards(link.kept, kept - link.kept, peers - 1);
+                let rank = (important, hoards, has, link.tier, self.rng.next_u32());
                 let at = (*key, *peer);
                 if best.as_ref().is_none_or(|(least, _)| rank < *least) {
                     best = Some((rank, at));
@@ -166,15 +224,25 @@ impl Swarm {
     /// chunks from waiting in a slow peer's queue while others lack them.
     /// For one that is alone the pipe is twice that: there is nobody to delay, and it
     /// finds the rate of a fast path in half the time.
-    fn room(&self, content: &Content, peer: &PeerId, link: &Link, alone: bool) -> Option<u64> {
-        let rtt = self
-            .peers
-            .get(peer)
-            .map_or(Duration::ZERO, |p| p.delay.get());
-        let time = (3 * rtt + TURNAROUND) * if alone { 2 } else { 1 };
+    fn room(content: &Content, link: &Link, company: Company) -> Option<u64> {
+        let rtt = link.rtt;
+        let time = (3 * rtt + TURNAROUND) * if company == Company::None { 2 } else { 1 };
         let taken = (link.taken.get() as f64 * time.as_secs_f64()) as u64;
         let average = content.average();
-        let pipe = taken.max(2 * average).min(MAX_CREDIT);
+        let slow = link.taken.time_for(average).is_some_and(|t| t > 2 * time);
+        let chunks = if slow && company == Company::Crowd {
+            1
+        } else {
+            2
+        };
+        let unknown = company == Company::None && link.taken.get() == 0;
+        let first = if unknown {
+            let fills = (link.rtt.as_secs_f64() * FIRST_RATE) as u64;
+            (link.wants / FIRST_PART).min(fills)
+        } else {
+            0
+        };
+        let pipe = taken.max(chunks * average).max(first).min(MAX_CREDIT);
         // A quarter of the pipe at least, or long paths would drown in grants.
         let quantum = (pipe / 4).max(average).min(pipe);
         let free = pipe.saturating_sub(link.outstanding());
@@ -183,13 +251,16 @@ impl Swarm {
     }
 
     fn grant_to(&mut self, key: ContentKey, peer: PeerId, out: &mut Vec<Action>) {
-        let content = &self.contents[&key];
-        let link = &content.links[&peer];
-        let Some(bytes) = self.room(content, &peer, link, self.is_alone()) else {
+        let company = self.company();
+        let content = self.contents.get_mut(&key).expect("chosen above");
+        let Some(room) = Self::room(content, &content.links[&peer], company) else {
             return;
         };
-        let content = self.contents.get_mut(&key).expect("indexed above");
-        let link = content.links.get_mut(&peer).expect("indexed above");
+        let Some((bytes, suggested)) = self.suggest(key, &peer, room) else {
+            return;
+        };
+        let content = self.contents.get_mut(&key).expect("chosen above");
+        let link = content.links.get_mut(&peer).expect("chosen above");
         if link.outstanding() == 0 {
             link.progress_at = self.now;
         }
@@ -197,34 +268,86 @@ impl Swarm {
             link.credit_at = self.now;
         }
         link.credit += bytes;
+        let bytes = (bytes + std::mem::take(&mut link.overdrawn)).min(MAX_CREDIT);
         self.uplink.grants += 1;
         self.uplink.busy.insert((key, peer));
-        let suggested = self.suggest(key, &peer, bytes);
         let msg = Message::Grant { bytes, suggested };
         out.push(Action::Send { peer, key, msg });
     }
 
-    /// What a seeder wants handed on with a grant: the chunks of which there are
-    /// the fewest copies, those that it handed out counted as copies already.
-    fn suggest(&mut self, key: ContentKey, peer: &PeerId, bytes: u64) -> Vec<u32> {
+    /// How many of `room` bytes to grant, and what to suggest with them; `None`: the link
+    /// is held back for now.
+    fn suggest(&mut self, key: ContentKey, peer: &PeerId, room: u64) -> Option<(u64, Vec<u32>)> {
         let content = self.contents.get_mut(&key).expect("chosen above");
-        let mut suggested = Vec::new();
-        let mut left = bytes as i64;
-        while content.is_complete() && left > 0 && suggested.len() < MAX_SUGGESTED {
+        if content.is_complete() {
+            return self.inject(key, peer, room);
+        }
+        // What is not announced yet, or the credit would come back for want of use.
+        let link = &content.links[peer];
+        let lacks = |chunk: &u32| !link.theirs.contains(*chunk) && !link.sent.contains(*chunk);
+        let news = content.news.iter().copied().filter(lacks);
+        Some((room, news.take(MAX_SUGGESTED).collect()))
+    }
+
+    /// What a seeder wants handed on with a grant: the chunks of which there are
+    /// the fewest copies, those that it handed out counted as copies already; in
+    /// every site once. A chunk whose first copy is likely to spread by itself is not
+    /// handed out again; where there is nothing else, the peer gets nothing for now.
+    fn inject(&mut self, key: ContentKey, peer: &PeerId, room: u64) -> Option<(u64, Vec<u32>)> {
+        let content = self.contents.get_mut(&key).expect("chosen above");
+        let link = &content.links[peer];
+        let elsewhere = link.site.filter(|_| link.tier == Tier::Elsewhere);
+        let others = content.links.iter().filter(|(other, _)| *other != peer);
+        let mates: Vec<PeerId> = others
+            .clone()
+            .filter(|(_, other)| elsewhere.is_some() && other.site == elsewhere)
+            .map(|(mate, _)| *mate)
+            .collect();
+        let (kept, peers) = others
+            .filter(|(_, other)| other.wants > 0)
+            .fold((0, 0), |(kept, n), (_, other)| (kept + other.kept, n + 1));
+        let hoards = spread::hoards(link.kept, kept, peers);
+        let (mut suggested, mut bytes) = (Vec::new(), 0);
+        let mut young: Option<Duration> = None;
+        while bytes < room && suggested.len() < MAX_SUGGESTED {
             let link = &content.links[peer];
-            let lacks = |chunk: u32| {
-                !link.theirs.contains(chunk)
-                    && !link.sent.contains(chunk)
-                    && !link.suggested.contains(&chunk)
+            let fits = |chunk: u32| {
+                let copies = content.rarity.copies(chunk);
+                let got = |link: &Link| link.theirs.contains(chunk) || link.counts(chunk, true);
+                let rival = |mate: &PeerId| {
+                    let mate_link = &content.links[mate];
+                    got(mate_link)
+                        || mate_link.wants > 0 && site::pull(mate, chunk) > site::pull(peer, chunk)
+                };
+                if got(link) || hoards && copies == 0 || mates.iter().any(rival) {
+                    return false;
+                }
+                let until = match copies {
+                    0 => None,
+                    _ => content.spread.young_until(self.now, chunk),
+                };
+                if let Some(until) = until {
+                    young = Some(young.map_or(until, |first| first.min(until)));
+                }
+                until.is_none()
             };
-            let Some(chunk) = content.rarity.choose(&mut self.rng, lacks) else {
+            let Some(chunk) = content.rarity.choose(&mut self.rng, fits) else {
                 break;
             };
-            content.suggest(peer, chunk);
+            content.suggest(self.now, peer, chunk);
             suggested.push(chunk);
-            left -= content.size(chunk) as i64;
+            bytes += content.size(chunk);
         }
-        suggested
+        match young {
+            None => Some((room, suggested)),
+            Some(_) if !suggested.is_empty() => Some((room.min(bytes), suggested)),
+            Some(until) => {
+                let link = content.links.get_mut(peer).expect("chosen above");
+                link.held_until = until;
+                self.held_at = Some(self.held_at.map_or(until, |at| at.min(until)));
+                None
+            }
+        }
     }
 
     /// A peer gives credit back.
@@ -268,6 +391,7 @@ impl Swarm {
             content.send(&peer, *chunk);
         }
         let link = content.links.get_mut(&peer).expect("accepted");
+        link.overdrawn = bytes.saturating_sub(link.credit);
         link.credit = link.credit.saturating_sub(bytes);
         link.credit_at = self.now;
         link.owed += bytes;
@@ -329,6 +453,7 @@ impl Swarm {
             && let Some(link) = content.links.get_mut(&peer)
         {
             link.credit = 0;
+            link.overdrawn = 0;
             content.forget_suggestions(&peer);
             self.rest(key, peer);
         }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use quinn::SendStream;
 use samara_store::Content;
-use samara_swarm::{Event, Message, RequestId, ServeId, Tier};
+use samara_swarm::{Event, Message, RequestId, ServeId, SiteId, Tier};
 use samara_wire::{ChannelId, ContentId, PeerId};
 use tokio_util::sync::CancellationToken;
 
@@ -83,8 +83,14 @@ impl Core {
             return;
         };
         let tier = self.tier_of(link);
+        let site = link.site.as_deref().map(site_id);
         let rtt = link.session.rtt();
-        self.swarm_event(Event::PeerJoined { key, peer, tier });
+        self.swarm_event(Event::PeerJoined {
+            key,
+            peer,
+            tier,
+            site,
+        });
         self.swarm_event(Event::PathSample { peer, rtt });
     }
 
@@ -342,4 +348,11 @@ impl Core {
         ));
         true
     }
+}
+
+/// The swarm's number for a site's label.
+fn site_id(label: &str) -> SiteId {
+    let hash = blake3::hash(label.as_bytes());
+    let (head, _) = hash.as_bytes().split_first_chunk().expect("32 bytes");
+    SiteId(u64::from_le_bytes(*head))
 }

@@ -8,7 +8,7 @@ use std::{
 };
 
 use samara_store::{Content, ReadError, SyncError, WriteError};
-use samara_swarm::{Action, Event, RequestId, Role, ServeId};
+use samara_swarm::{Action, Event, Policy, RequestId, Role, ServeId};
 use samara_wire::{ChannelId, ContentId, PeerId};
 use tokio::task;
 
@@ -110,6 +110,7 @@ impl Core {
             wanted: Some(content.wanted().clone()),
             role: Role::Member,
             priority: 0,
+            policy: Policy::LastPeer,
         };
         self.transfer_by_content.insert(*content.id(), key);
         self.transfers.insert(

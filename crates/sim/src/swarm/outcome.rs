@@ -7,6 +7,8 @@ use samara_swarm::Offence;
 pub struct Outcome {
     /// When each node was complete; `None`: not, or gone.
     pub finished: Vec<Option<Duration>>,
+    /// Which nodes keep the rules.
+    pub honest: Vec<bool>,
     /// Which nodes disappeared.
     pub gone: Vec<bool>,
     /// Bytes of chunks that each node sent.
@@ -30,15 +32,16 @@ pub struct Outcome {
 }
 
 impl Outcome {
-    /// Whether every node that stayed is complete.
+    /// Whether every honest node that stayed is complete.
     pub fn is_complete(&self) -> bool {
+        let left_out = |i: usize| self.gone[i] || !self.honest[i];
         self.finished
             .iter()
-            .zip(&self.gone)
-            .all(|(finished, gone)| *gone || finished.is_some())
+            .enumerate()
+            .all(|(i, finished)| left_out(i) || finished.is_some())
     }
 
-    /// When the last receiver was done, over the fluid bound. Infinite when one is not.
+    /// When the last honest receiver was done, over the fluid bound. Infinite when one is not.
     pub fn last(&self) -> f64 {
         if !self.is_complete() {
             return f64::INFINITY;
@@ -59,14 +62,13 @@ impl Outcome {
         self.sent[node] / self.bytes
     }
 
-    /// Completion times of those that started without everything, ascending.
+    /// Completion times of the honest that started without everything, ascending.
     fn times(&self) -> Vec<Duration> {
         let mut times: Vec<_> = self
             .finished
             .iter()
-            .flatten()
-            .copied()
-            .filter(|t| !t.is_zero())
+            .zip(&self.honest)
+            .filter_map(|(finished, honest)| finished.filter(|t| *honest && !t.is_zero()))
             .collect();
         times.sort();
         times

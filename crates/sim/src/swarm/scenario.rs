@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use samara_swarm::{Config, Role};
+use samara_swarm::{Config, Policy, Role};
 
 use super::{Outcome, SitePipes, world::World};
 
@@ -17,6 +17,8 @@ pub struct NodeSpec {
     pub behaviour: Behaviour,
     /// Whether it serves.
     pub role: Role,
+    /// What is to be early for it.
+    pub policy: Policy,
     /// Which of the scenario's sites it is in, if any.
     pub site: Option<usize>,
     /// When it comes.
@@ -112,6 +114,7 @@ impl Scenario {
             seeder,
             behaviour: Behaviour::Honest,
             role: Role::Member,
+            policy: Policy::LastPeer,
             site: None,
             start: Duration::ZERO,
         };

@@ -11,7 +11,7 @@ use std::{
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use samara_content::ChunkSet;
-use samara_swarm::{Action, ContentKey, Event, Message, Swarm, Tier};
+use samara_swarm::{Action, ContentKey, Event, Message, SiteId, Swarm, Tier};
 use samara_wire::PeerId;
 
 use super::{
@@ -186,6 +186,9 @@ impl<'a> World<'a> {
             trace: DefaultHasher::new(),
             outcome: Outcome {
                 finished: vec![None; n],
+                honest: (scenario.nodes.iter())
+                    .map(|spec| spec.behaviour == Behaviour::Honest)
+                    .collect(),
                 gone: vec![false; n],
                 sent: vec![0.0; n],
                 crossed: vec![0.0; scenario.sites.len()],
@@ -241,6 +244,7 @@ impl<'a> World<'a> {
             wanted: None,
             role: spec.role,
             priority: 0,
+            policy: spec.policy,
         };
         self.tell(node, event);
         for other in self.neighbours[node].clone() {
@@ -267,7 +271,16 @@ impl<'a> World<'a> {
         };
         for (node, other) in [(a, b), (b, a)] {
             let (key, peer, rtt) = (KEY, peer_id(other), self.rtt((a, b)));
-            self.tell(node, Event::PeerJoined { key, peer, tier });
+            let site = self.scenario.nodes[other]
+                .site
+                .map(|site| SiteId(site as u64));
+            let event = Event::PeerJoined {
+                key,
+                peer,
+                tier,
+                site,
+            };
+            self.tell(node, event);
             self.tell(node, Event::PathSample { peer, rtt });
         }
     }

@@ -2,5 +2,7 @@
 
 mod download;
 mod node;
+mod site;
+mod spread;
 mod swarm;
 mod upload;

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use samara_content::ChunkSet;
 use samara_swarm::{
-    Action, Config, ContentKey, Event, Message, RequestId, Role, ServeId, Swarm, Tier,
+    Action, Config, ContentKey, Event, Message, Policy, RequestId, Role, ServeId, Swarm, Tier,
 };
 use samara_wire::PeerId;
 
@@ -78,6 +78,7 @@ impl Node {
             wanted: given.wanted,
             role: given.role,
             priority: given.priority,
+            policy: Policy::LastPeer,
         })
     }
 
@@ -100,8 +101,13 @@ impl Node {
     }
 
     pub(crate) fn join(&mut self, peer: PeerId) -> Vec<Action> {
-        let (key, tier) = (KEY, Tier::Site);
-        let out = self.tell(Event::PeerJoined { key, peer, tier });
+        let (key, tier, site) = (KEY, Tier::Site, None);
+        let out = self.tell(Event::PeerJoined {
+            key,
+            peer,
+            tier,
+            site,
+        });
         let rtt = Duration::from_millis(1);
         self.tell(Event::PathSample { peer, rtt });
         out

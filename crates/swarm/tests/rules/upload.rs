@@ -194,8 +194,13 @@ fn the_more_important_content_is_served_first() {
         ..Given::new(8, ChunkSet::full(8))
     });
     for (key, peer) in [(KEY, A), (KEY, B), (urgent, C)] {
-        let tier = Tier::Site;
-        node.tell(Event::PeerJoined { key, peer, tier });
+        let (tier, site) = (Tier::Site, None);
+        node.tell(Event::PeerJoined {
+            key,
+            peer,
+            tier,
+            site,
+        });
     }
     assert_eq!(grants(&node.hear(A, Message::Want(8000)))[0].0, A);
     node.hear(B, Message::Want(8000));

@@ -1,0 +1,216 @@
+//! One copy for all members of a site, urgent contents, and orders.
+
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
+
+use samara_content::ChunkSet;
+use samara_swarm::{Action, ContentKey, Event, Message, Policy, Role, SiteId, Tier};
+use samara_wire::PeerId;
+
+use crate::node::*;
+
+const CHUNKS: u32 = 64;
+
+fn join(node: &mut Node, peer: PeerId, tier: Tier, site: Option<SiteId>) {
+    node.tell(Event::PeerJoined {
+        key: KEY,
+        peer,
+        tier,
+        site,
+    });
+}
+
+/// A receiver with A elsewhere, which has everything, and B and C in the site.
+fn member() -> Node {
+    let mut node = Node::receiver(CHUNKS);
+    join(&mut node, A, Tier::Elsewhere, None);
+    for mate in [B, C] {
+        join(&mut node, mate, Tier::Site, None);
+        node.hear(mate, Message::Want(64_000));
+    }
+    node.hear(A, Message::Have(ChunkSet::full(CHUNKS)));
+    node
+}
+
+/// All chunks that it asks A for, given all the credit it wants.
+fn asked(node: &mut Node) -> BTreeSet<u32> {
+    let out = node.hear(A, grant(CHUNKS));
+    requests(&out).into_iter().map(|r| r.2).collect()
+}
+
+#[test]
+fn a_member_fetches_its_share_and_waits_for_the_others() {
+    let mut node = member();
+    let share = asked(&mut node);
+    assert!((10..=32).contains(&share.len()), "{share:?}");
+    for chunk in &share {
+        node.arrive(A, *chunk);
+        node.store(*chunk);
+    }
+    assert!(asked(&mut node).is_empty(), "the rest is the others'");
+    // One of them goes: its share is divided.
+    node.leave(B);
+    let more = asked(&mut node);
+    assert!(!more.is_empty() && more.len() < CHUNKS as usize - share.len());
+    node.leave(C);
+    assert_eq!(
+        more.len() + share.len() + asked(&mut node).len(),
+        CHUNKS as usize
+    );
+}
+
+#[test]
+fn what_the_others_do_not_fetch_in_twice_the_time_is_fetched_all_the_same() {
+    let mut node = member();
+    let share = asked(&mut node);
+    node.now += Duration::from_secs(2);
+    for chunk in &share {
+        node.arrive(A, *chunk);
+        node.store(*chunk);
+    }
+    assert!(asked(&mut node).is_empty());
+    let out = node.wait(Duration::from_secs(6));
+    assert!(
+        messages(&out)
+            .iter()
+            .any(|(peer, msg)| *peer == A && matches!(msg, Message::Want(_)))
+    );
+    assert_eq!(asked(&mut node).len() + share.len(), CHUNKS as usize);
+}
+
+#[test]
+fn what_a_member_has_is_not_fetched_from_elsewhere() {
+    let mut node = member();
+    let mut whole = Node::receiver(CHUNKS);
+    join(&mut whole, A, Tier::Elsewhere, None);
+    node.hear(B, Message::Have(ChunkSet::full(CHUNKS)));
+    assert!(asked(&mut node).is_empty());
+    let suggested = Message::Grant {
+        bytes: 1000,
+        suggested: vec![5],
+    };
+    assert!(requests(&node.hear(A, suggested)).is_empty());
+    assert_eq!(
+        requests(&node.hear(B, grant(CHUNKS))).len(),
+        CHUNKS as usize
+    );
+}
+
+#[test]
+fn a_seeder_suggests_each_chunk_to_one_member_of_a_site() {
+    let mut node = Node::seeder(CHUNKS);
+    for peer in [A, B, C] {
+        join(&mut node, peer, Tier::Elsewhere, Some(SiteId(1)));
+    }
+    let mut seen = BTreeSet::new();
+    let mut out: Vec<Action> = Vec::new();
+    for peer in [A, B, C] {
+        out.extend(node.hear(peer, Message::Want(64_000)));
+    }
+    for _ in 0..100 {
+        let mut then = Vec::new();
+        for (peer, msg) in messages(&out) {
+            let Message::Grant { suggested, .. } = msg else {
+                continue;
+            };
+            for chunk in &suggested {
+                assert!(seen.insert(*chunk), "{chunk} twice into the site");
+            }
+            if !suggested.is_empty() {
+                node.ask(peer, &suggested);
+                then.extend(node.deliver(peer, &suggested, Duration::from_millis(1)));
+            }
+        }
+        out = then;
+    }
+    assert_eq!(seen.len(), CHUNKS as usize);
+}
+
+fn add(node: &mut Node, key: ContentKey, priority: u8, policy: Policy) {
+    node.tell(Event::ContentAdded {
+        key,
+        chunk_sizes: Arc::from(vec![CHUNK; CHUNKS as usize]),
+        have: ChunkSet::new(CHUNKS),
+        wanted: None,
+        role: Role::Member,
+        priority,
+        policy,
+    });
+    node.tell(Event::PeerJoined {
+        key,
+        peer: A,
+        tier: Tier::Site,
+        site: None,
+    });
+    let msg = Message::Have(ChunkSet::full(CHUNKS));
+    node.tell(Event::Message { peer: A, key, msg });
+}
+
+#[test]
+fn an_urgent_content_overtakes_and_then_lets_pass() {
+    let (bulk, urgent) = (ContentKey(7), ContentKey(8));
+    let mut node = Node::receiver(1);
+    add(&mut node, bulk, 0, Policy::LastPeer);
+    add(&mut node, urgent, 9, Policy::LastPeer);
+    let granted = |node: &mut Node, key| {
+        let out = node.tell(Event::Message {
+            peer: A,
+            key,
+            msg: grant(1),
+        });
+        requests(&out)
+    };
+    assert_eq!(
+        granted(&mut node, bulk).len(),
+        1,
+        "nothing urgent is on its way"
+    );
+    let chunk = granted(&mut node, urgent)[0].2;
+    assert!(granted(&mut node, bulk).is_empty());
+    node.tell(Event::ChunkArrived {
+        key: urgent,
+        chunk,
+        peer: A,
+        bytes: CHUNK,
+    });
+    let out = node.wait(Duration::from_millis(200));
+    let wants = |action: &Action| matches!(action, Action::Send { key, msg: Message::Want(_), .. } if *key == bulk);
+    assert!(out.iter().any(wants));
+    assert_eq!(granted(&mut node, bulk).len(), 1);
+}
+
+#[test]
+fn content_that_is_used_at_once_comes_in_order() {
+    let key = ContentKey(7);
+    let mut node = Node::receiver(1);
+    add(&mut node, key, 0, Policy::Stream);
+    let out = node.tell(Event::Message {
+        peer: A,
+        key,
+        msg: grant(5),
+    });
+    let chunks: Vec<u32> = requests(&out).into_iter().map(|r| r.2).collect();
+    assert_eq!(chunks, [0, 1, 2, 3, 4]);
+}
+
+#[test]
+fn a_thousand_contents_at_rest_want_no_time() {
+    let mut node = Node::seeder(4);
+    for key in 100..1100 {
+        node.tell(Event::ContentAdded {
+            key: ContentKey(key),
+            chunk_sizes: Arc::from([CHUNK; 4]),
+            have: ChunkSet::full(4),
+            wanted: None,
+            role: Role::Member,
+            priority: 0,
+            policy: Policy::LastPeer,
+        });
+        node.tell(Event::PeerJoined {
+            key: ContentKey(key),
+            peer: A,
+            tier: Tier::Site,
+            site: None,
+        });
+    }
+    assert_eq!(node.swarm.next_timeout(), None);
+}
