@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, builder::RangedU64ValueParser};
+use clap::{Args, Parser, ValueEnum, builder::RangedU64ValueParser};
 
 /// Measures Samara side by side with other tools, in network namespaces of this machine.
 ///
@@ -21,6 +21,10 @@ pub(crate) enum Bench {
     Origin(Origin),
     /// Many receivers at once on shaped links: how long the last one takes.
     Swarm(Swarm),
+    /// Sites behind narrow ways out: how often the content crosses into each, and how long the last receiver takes.
+    Sites(Sites),
+    /// Several seeders for one receiver, and one seeder for several receivers.
+    Seeders(Seeders),
 }
 
 #[derive(Debug, Args)]
@@ -80,6 +84,15 @@ pub(crate) struct Pair {
     /// Piece length of the BitTorrent tools.
     #[arg(long, default_value_t = 1024)]
     pub(crate) piece_kib: usize,
+    /// A long path instead of the veth: a relay with a rate, a delay and a queue of one round trip.
+    #[arg(long)]
+    pub(crate) relay: bool,
+    /// The relay's rate each way, in Mbit/s.
+    #[arg(long, default_value_t = 1000.0, requires = "relay", value_parser = rate)]
+    pub(crate) relay_rate: f64,
+    /// The relay's delay each way.
+    #[arg(long, default_value_t = 10, requires = "relay", value_parser = RangedU64ValueParser::<u64>::new().range(0..=10_000))]
+    pub(crate) relay_delay_ms: u64,
 }
 
 #[derive(Debug, Args)]
@@ -114,10 +127,10 @@ pub(crate) struct Links {
     #[arg(long, default_value_t = 64)]
     pub(crate) size_mib: u64,
     /// Rate of every link both ways, in Mbit/s.
-    #[arg(long, default_value_t = 40.0)]
+    #[arg(long, default_value_t = 40.0, value_parser = rate)]
     pub(crate) rate: f64,
     /// The origin's rate up, if another.
-    #[arg(long)]
+    #[arg(long, value_parser = rate)]
     pub(crate) origin_rate: Option<f64>,
     /// MTU of the links.
     #[arg(long, default_value_t = 1500)]
@@ -140,9 +153,84 @@ pub(crate) struct Origin {
 pub(crate) struct Swarm {
     #[command(flatten)]
     pub(crate) links: Links,
+    /// What the receivers' uplinks are.
+    #[arg(long, value_enum, default_value_t = Uplinks::Equal)]
+    pub(crate) uplinks: Uplinks,
     /// Numbers of receivers, each a swarm of its own.
     #[arg(long, default_value = "8,16", value_delimiter = ',', value_parser = RangedU64ValueParser::<usize>::new().range(1..=200))]
     pub(crate) n: Vec<usize>,
+}
+
+/// The uplinks of a swarm's receivers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Uplinks {
+    /// All at the rate of the links.
+    Equal,
+    /// Half of them at a quarter of it, a fifth at three times.
+    Mixed,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Sites {
+    #[command(flatten)]
+    common: Common,
+    /// Size of the file.
+    #[arg(long, default_value_t = 64)]
+    pub(crate) size_mib: u64,
+    /// How many sites.
+    #[arg(long, default_value_t = 3, value_parser = RangedU64ValueParser::<usize>::new().range(1..=50))]
+    pub(crate) sites: usize,
+    /// How many receivers in each.
+    #[arg(long, default_value_t = 8, value_parser = RangedU64ValueParser::<usize>::new().range(1..=200))]
+    pub(crate) per_site: usize,
+    /// Rate of each receiver's link inside its site, in Mbit/s.
+    #[arg(long, default_value_t = 200.0, value_parser = rate)]
+    pub(crate) lan: f64,
+    /// Rate of each site's way out, in Mbit/s.
+    #[arg(long, default_value_t = 20.0, value_parser = rate)]
+    pub(crate) way_out: f64,
+    /// Rate of the publisher's link, in Mbit/s.
+    #[arg(long, default_value_t = 200.0, value_parser = rate)]
+    pub(crate) publisher: f64,
+    /// MTU of the links.
+    #[arg(long, default_value_t = 1500)]
+    pub(crate) mtu: u32,
+    /// Piece length of the BitTorrent tools.
+    #[arg(long, default_value_t = 256)]
+    pub(crate) piece_kib: usize,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Seeders {
+    #[command(flatten)]
+    common: Common,
+    /// Size of the file.
+    #[arg(long, default_value_t = 512)]
+    pub(crate) size_mib: u64,
+    /// Numbers of seeders that one receiver has.
+    #[arg(long, default_value = "1,2,4", value_delimiter = ',', value_parser = RangedU64ValueParser::<usize>::new().range(1..=100))]
+    pub(crate) seeders: Vec<usize>,
+    /// Numbers of receivers that one seeder has; they cannot reach each other.
+    #[arg(long, default_value = "2,4", value_delimiter = ',', value_parser = RangedU64ValueParser::<usize>::new().range(1..=100))]
+    pub(crate) receivers: Vec<usize>,
+    /// Rate up of each seeder, in Mbit/s; without this, links are not shaped.
+    #[arg(long, value_parser = rate)]
+    pub(crate) rate: Option<f64>,
+    /// MTU of the links.
+    #[arg(long, default_value_t = 1500)]
+    pub(crate) mtu: u32,
+    /// Piece length of the BitTorrent tools.
+    #[arg(long, default_value_t = 1024)]
+    pub(crate) piece_kib: usize,
+}
+
+/// A rate in Mbit/s that a link can have.
+fn rate(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(rate) if (0.1..=1e6).contains(&rate) => Ok(rate),
+        Ok(_) => Err("a rate is from 0.1 to 1,000,000 Mbit/s".into()),
+        Err(error) => Err(error.to_string()),
+    }
 }
 
 impl Bench {
@@ -153,6 +241,8 @@ impl Bench {
             Self::Import(args) => &args.common,
             Self::Origin(args) => &args.links.common,
             Self::Swarm(args) => &args.links.common,
+            Self::Sites(args) => &args.common,
+            Self::Seeders(args) => &args.common,
         }
     }
 
@@ -171,9 +261,10 @@ impl Bench {
             ],
             Self::Import(_) => &["samara", "sendme", "libtorrent"],
             // One server for all: their numbers are N copies in N times T*, known without measuring.
-            Self::Origin(_) | Self::Swarm(_) => {
+            Self::Origin(_) | Self::Swarm(_) | Self::Sites(_) => {
                 &["samara", "rqbit", "aria2", "libtorrent", "transmission"]
             }
+            Self::Seeders(_) => &["samara", "rqbit", "aria2", "libtorrent", "https"],
         }
     }
 }
@@ -196,6 +287,13 @@ mod tests {
         ]);
         assert_eq!(bench.common().tools(&[]), ["aria2", "rqbit"]);
         assert!(matches!(bench, Bench::Swarm(swarm) if swarm.n == [2, 4]));
-        assert!(Bench::try_parse_from(["samara-bench", "origin", "--receivers", "0"]).is_err());
+        let refused = |line: &str| {
+            let args = line.split(' ');
+            Bench::try_parse_from(["samara-bench"].into_iter().chain(args)).is_err()
+        };
+        assert!(refused("origin --receivers 0"));
+        assert!(refused("sites --way-out 0"));
+        assert!(refused("sites --way-out nan"));
+        assert!(refused("pair --relay-rate 10"));
     }
 }

@@ -6,8 +6,10 @@ use std::time::Duration;
 pub(crate) const PREFIX: &str = "10.78";
 /// Port of the BitTorrent tracker that the bench runs for the tools that need one.
 pub(crate) const TRACKER_PORT: u16 = 6969;
-/// Token bucket of a shaped link: small enough that a burst is not seen, large enough for 40 Mbit/s at HZ=250.
-pub(crate) const TBF_BURST: &str = "32kb";
+/// Least token bucket of a shaped link, in bytes: two datagrams of segments that are cut later.
+const TBF_BURST: u64 = 32 << 10;
+/// Time between two looks of a kernel with HZ=250 at its token buckets, in microseconds.
+const TBF_TICK: f64 = 4_000.0;
 /// Longest queue in front of a shaped link, as time.
 pub(crate) const TBF_LATENCY: &str = "50ms";
 /// Carrier and IPv6 duplicate address detection of fresh interfaces.
@@ -36,3 +38,17 @@ pub(crate) const KILL_TIMEOUT: Duration = Duration::from_secs(5);
 pub(crate) const HELPER_TIMEOUT: Duration = Duration::from_secs(30);
 /// Foreign work below this share of one core counts as quiet.
 pub(crate) const QUIET_SHARE: f64 = 0.08;
+/// Largest packet that the kernel gives a TUN device, with its header.
+pub(crate) const RELAY_BUFFER: usize = tun_rs::VIRTIO_NET_HDR_LEN + 65_535;
+/// Packets that the relay takes in one direction before it looks at the other.
+pub(crate) const RELAY_ROUND: usize = 64;
+/// Time for which the relay's link saves up tokens, in case its thread was not run.
+pub(crate) const RELAY_BURST: Duration = Duration::from_millis(2);
+/// Packets that wait in a TUN device for the relay: not the path's queue, so longer than it.
+pub(crate) const RELAY_DEVICE_QUEUE: usize = 10_000;
+
+/// Token bucket in bytes of a link of `mbit` Mbit/s: small enough that a burst is not seen, large enough that the
+/// rate is reached.
+pub(crate) fn tbf_burst(mbit: f64) -> u64 {
+    TBF_BURST.max((mbit * TBF_TICK / 8.0) as u64)
+}

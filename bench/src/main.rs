@@ -11,6 +11,7 @@ mod measure;
 mod metainfo;
 mod net;
 mod process;
+mod relay;
 mod report;
 mod scratch;
 mod summary;
@@ -37,6 +38,7 @@ fn main() -> ExitCode {
     let outcome = match args.get(1).and_then(|first| first.to_str()) {
         Some(process::ENTER) => Err(process::enter(&args[2..])),
         Some(tracker::TRACKER) => tracker::serve(),
+        Some(relay::RELAY) => relay::serve(&args[2..]),
         _ => run(&Bench::parse()),
     };
     match outcome {

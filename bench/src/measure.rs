@@ -14,7 +14,7 @@ use crate::{
     error::{Context, Error, Result},
     interrupt, limits,
     machine::Snapshot,
-    net::Topology,
+    net::{Sent, Topology},
     process::{Cpu, Launch, Process, stop_all},
     scratch::Scratch,
     tools::{Job, Node, Sign, Tool},
@@ -28,6 +28,8 @@ const RUN: &str = "run";
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Run {
     pub(crate) tool: &'static str,
+    /// Nodes that have the content before the clock starts.
+    pub(crate) seeders: usize,
     pub(crate) receivers: usize,
     pub(crate) bytes: u64,
     /// From the sender's start until it says that it is ready: hashing, listening, announcing.
@@ -51,6 +53,14 @@ pub(crate) struct Run {
     pub(crate) sender_sent: u64,
     /// By the sender's shaper, headers of offloaded segments counted; 0 without one.
     pub(crate) sender_shaped: u64,
+    /// By the interface counter of every seeder, the sender's first.
+    pub(crate) seeders_sent: Vec<u64>,
+    /// What crossed into each site, by the interface counter of its way in.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) crossed: Vec<u64>,
+    /// The same by the shaper of its way in.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) crossed_shaped: Vec<u64>,
     /// By the receivers' interface counters, together.
     pub(crate) receivers_sent: u64,
     /// What the tool says about itself, a value for each receiver.
@@ -61,6 +71,8 @@ pub(crate) struct Run {
 /// Where and how long.
 pub(crate) struct Setting<'a> {
     pub(crate) topology: &'a Topology,
+    /// The sender, and the places after it that fetch the content before the clock starts.
+    pub(crate) seeders: usize,
     pub(crate) scratch: &'a Scratch,
     /// Where output of the tools stays, if anywhere.
     pub(crate) logs: Option<&'a Path>,
@@ -111,10 +123,11 @@ impl Setting<'_> {
         fs::create_dir_all(&dir).on("creating", &dir)?;
         let out = dir.join("out");
         fs::create_dir(&out).on("creating", &out)?;
-        let place = |i: usize| self.topology.places[i].address.clone();
+        let places = &self.topology.places;
         Ok(Node {
-            address: place(i),
-            sender: place(0),
+            address: places[i].address.clone(),
+            site: places[i].site.clone(),
+            sender: places[0].address.clone(),
             dir,
             out,
         })
@@ -166,9 +179,10 @@ impl Setting<'_> {
     }
 }
 
-/// Sends `job`'s content from node 0 to all others at once, and compares every result with the original.
+/// Sends `job`'s content from the seeders to all others at once, and compares every result with the original.
 pub(crate) fn transfer(tool: &dyn Tool, job: &Job<'_>, setting: &Setting<'_>) -> Result<Run> {
-    let receivers = setting.topology.places.len() - 1;
+    let places = setting.topology.places.len();
+    let (seeders, receivers) = (setting.seeders, places - setting.seeders);
     // What the run before left behind, also if it failed.
     setting.scratch.folder(RUN)?;
     let tracker = tool
@@ -180,10 +194,11 @@ pub(crate) fn transfer(tool: &dyn Tool, job: &Job<'_>, setting: &Setting<'_>) ->
     let mut sender = setting.start(tool, 0, &node, tool.send(job, &node)?)?;
     let ready_seconds = setting.until_done(&mut sender, "the sender", limits::POLL_SWARM)?;
     let link = tool.link(sender.process.output()?);
+    let helpers = further_seeders(tool, job, setting, link.as_deref())?;
     interrupt::sleep(limits::SENDER_SETTLE)?;
 
     let mut waiting = Vec::new();
-    for i in 1..=receivers {
+    for i in seeders..places {
         let node = setting.node(tool, i)?;
         let what = tool.receive(job, &node, link.as_deref())?;
         waiting.push((i, node, what));
@@ -191,16 +206,13 @@ pub(crate) fn transfer(tool: &dyn Tool, job: &Job<'_>, setting: &Setting<'_>) ->
     warm_memory(setting.scratch.path(), job.content.bytes * receivers as u64)?;
 
     let sent = |i: usize| setting.topology.sent(i);
-    let sent_before = (0..=receivers).map(sent).collect::<Result<Vec<_>>>()?;
-    let shaped_before = setting.topology.shaped(0)?;
+    let sent_before = (0..places).map(sent).collect::<Result<Vec<_>>>()?;
+    let crossed_before = setting.topology.crossed()?;
     let ours = |running: &[Running], sender: &Running| -> Vec<i32> {
         let mut pids = sender.process.pids();
-        pids.extend(
-            running
-                .iter()
-                .chain(&tracker)
-                .flat_map(|r| r.process.pids()),
-        );
+        pids.extend(setting.topology.pids());
+        let others = running.iter().chain(&helpers).chain(&tracker);
+        pids.extend(others.flat_map(|r| r.process.pids()));
         pids
     };
     let before = Snapshot::take(ours(&[], &sender));
@@ -216,8 +228,8 @@ pub(crate) fn transfer(tool: &dyn Tool, job: &Job<'_>, setting: &Setting<'_>) ->
 
     let sender_cpu = sender.process.cpu().since(cpu_before);
     let after = Snapshot::take(ours(&running, &sender));
-    let sent_after = (0..=receivers).map(sent).collect::<Result<Vec<_>>>()?;
-    let sender_shaped = setting.topology.shaped(0)? - shaped_before;
+    let sent_after = (0..places).map(sent).collect::<Result<Vec<_>>>()?;
+    let crossed_after = setting.topology.crossed()?;
     for node in &nodes {
         job.content.verify(&node.out.join(&job.content.name))?;
     }
@@ -227,11 +239,9 @@ pub(crate) fn transfer(tool: &dyn Tool, job: &Job<'_>, setting: &Setting<'_>) ->
     }
 
     let used = before.until(&after);
-    let sent: Vec<u64> = sent_after
-        .iter()
-        .zip(&sent_before)
-        .map(|(a, b)| a - b)
-        .collect();
+    let sent = difference(&sent_after, &sent_before);
+    let crossed = difference(&crossed_after, &crossed_before);
+    let counted = |sent: &[Sent]| sent.iter().map(|s| s.counted).collect::<Vec<_>>();
     let mut each_seconds: Vec<f64> = done.iter().map(|d| d.seconds).collect();
     each_seconds.sort_by(f64::total_cmp);
     let mean = |of: fn(Cpu) -> f64| done.iter().map(|d| of(d.cpu)).sum::<f64>() / receivers as f64;
@@ -242,6 +252,7 @@ pub(crate) fn transfer(tool: &dyn Tool, job: &Job<'_>, setting: &Setting<'_>) ->
         .unwrap_or(0);
     let run = Run {
         tool: tool.name(),
+        seeders,
         receivers,
         bytes: job.content.bytes,
         ready_seconds,
@@ -258,14 +269,45 @@ pub(crate) fn transfer(tool: &dyn Tool, job: &Job<'_>, setting: &Setting<'_>) ->
         stolen_cpu: used.steal,
         sender_anon_mib: sender.process.peak_anon_kib as f64 / 1024.0,
         receiver_anon_mib: peak as f64 / 1024.0,
-        sender_sent: sent[0],
-        sender_shaped,
-        receivers_sent: sent[1..].iter().sum(),
+        sender_sent: sent[0].counted,
+        sender_shaped: sent[0].shaped,
+        seeders_sent: counted(&sent[..seeders]),
+        crossed: counted(&crossed),
+        crossed_shaped: crossed.iter().map(|s| s.shaped).collect(),
+        receivers_sent: counted(&sent[seeders..]).iter().sum(),
         reports,
     };
-    let all = running.into_iter().chain([sender]).chain(tracker);
-    stop_all(all.map(|r| r.process).collect());
+    let all = running.into_iter().chain([sender]).chain(helpers);
+    stop_all(all.chain(tracker).map(|r| r.process).collect());
     Ok(run)
+}
+
+/// Receivers that get the content before the clock starts, and stay.
+fn further_seeders(
+    tool: &dyn Tool,
+    job: &Job<'_>,
+    setting: &Setting<'_>,
+    link: Option<&str>,
+) -> Result<Vec<Running>> {
+    let job = Job {
+        keep_serving: true,
+        ..job.clone()
+    };
+    let mut seeders = Vec::new();
+    for i in 1..setting.seeders {
+        let node = setting.node(tool, i)?;
+        let what = tool.receive(&job, &node, link)?;
+        seeders.push(setting.start(tool, i, &node, what)?);
+    }
+    for (i, seeder) in seeders.iter_mut().enumerate() {
+        setting.until_done(seeder, &format!("seeder {}", i + 2), limits::POLL_SWARM)?;
+    }
+    Ok(seeders)
+}
+
+fn difference(after: &[Sent], before: &[Sent]) -> Vec<Sent> {
+    let pairs = after.iter().zip(before);
+    pairs.map(|(after, before)| after.since(*before)).collect()
 }
 
 /// A receiver's moment.

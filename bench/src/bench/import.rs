@@ -51,6 +51,7 @@ impl Session<'_> {
         };
         let setting = Setting {
             topology: &topology,
+            seeders: 1,
             scratch: &scratch,
             logs: logs.as_deref(),
             timeout,

@@ -2,7 +2,9 @@
 
 mod import;
 mod pair;
+mod seeders;
 mod shaped;
+mod sites;
 
 use std::{
     fs,
@@ -14,7 +16,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::{
-    args::{Bench, Common},
+    args::{Bench, Common, Uplinks},
     content::Content,
     error::{Context, Error, Result},
     interrupt, limits,
@@ -38,6 +40,19 @@ struct Session<'a> {
     failures: Vec<Failure>,
 }
 
+/// What is transferred where.
+struct Transfers<'a> {
+    topology: &'a Topology,
+    /// The first so many places have the content before the clock starts.
+    seeders: usize,
+    /// Piece length of the BitTorrent tools, in bytes.
+    piece: usize,
+    /// Receivers stay when they are done.
+    keep_serving: bool,
+    /// Longest run of a tool that does not hang, in seconds, unless the command line says otherwise.
+    timeout: f64,
+}
+
 /// Runs a bench to its end. The error of a measured tool is in the table; Samara's own is returned at the end.
 pub(crate) fn run(bench: &Bench, samara: impl FnOnce(&Common) -> Result<PathBuf>) -> Result<()> {
     let common = bench.common();
@@ -53,8 +68,12 @@ pub(crate) fn run(bench: &Bench, samara: impl FnOnce(&Common) -> Result<PathBuf>
         Bench::Pair(args) => session.pair(args)?,
         Bench::Small(args) => session.small(args)?,
         Bench::Import(args) => session.import(args)?,
-        Bench::Origin(args) => session.shaped("origin", &args.links, &[args.receivers])?,
-        Bench::Swarm(args) => session.shaped("swarm", &args.links, &args.n)?,
+        Bench::Origin(args) => {
+            session.shaped("origin", &args.links, Uplinks::Equal, &[args.receivers])?;
+        }
+        Bench::Swarm(args) => session.shaped("swarm", &args.links, args.uplinks, &args.n)?,
+        Bench::Sites(args) => session.sites(args)?,
+        Bench::Seeders(args) => session.seeders(args)?,
     }
     match session
         .failures
@@ -113,15 +132,14 @@ impl Session<'_> {
         Duration::from_secs_f64(self.common.timeout.unwrap_or(default))
     }
 
+    /// Every tool in turn over `plan`'s topology.
     fn transfers(
         &mut self,
         scratch: &Scratch,
         content: &Content,
-        topology: &Topology,
-        piece: usize,
-        keep_serving: bool,
-        timeout: Duration,
+        plan: &Transfers<'_>,
     ) -> Result<Vec<Run>> {
+        let (topology, seeders) = (plan.topology, plan.seeders);
         let shared = scratch.folder("shared")?;
         let logs = self.common.logs.clone();
         let job = Job {
@@ -132,29 +150,39 @@ impl Session<'_> {
                 topology.tracker.address,
                 limits::TRACKER_PORT
             ),
-            keep_serving,
-            piece,
+            keep_serving: plan.keep_serving,
+            piece: plan.piece,
         };
         let setting = Setting {
             topology,
+            seeders,
             scratch,
             logs: logs.as_deref(),
-            timeout,
+            timeout: self.timeout(plan.timeout),
         };
         let attempt = |tool: &dyn Tool| {
+            if seeders > 1 && !tool.is_swarm() {
+                return Ok(None);
+            }
             content.warm()?;
             measure::transfer(tool, &job, &setting).map(Some)
         };
         let line = |run: &Run| {
+            let copies = |sent: u64| format!("{:.3}", sent as f64 / run.bytes as f64);
+            let crossed: Vec<String> = run.crossed.iter().map(|&sent| copies(sent)).collect();
+            let crossed = match crossed.is_empty() {
+                true => String::new(),
+                false => format!("  into sites {}", crossed.join(" ")),
+            };
             format!(
-                "{:>6.2} s  {:>5.0} MB/s  sent {:.3}  foreign {:.2} s",
+                "{:>6.2} s  {:>5.0} MB/s  sent {}{crossed}  foreign {:.2} s",
                 run.seconds,
-                run.bytes as f64 / run.seconds / 1e6,
-                run.sender_sent as f64 / run.bytes as f64,
+                (run.bytes * run.receivers as u64) as f64 / run.seconds / 1e6,
+                copies(run.sender_sent),
                 run.foreign_cpu
             )
         };
-        self.interleave(topology.places.len() - 1, attempt, line)
+        self.interleave(topology.places.len() - seeders, attempt, line)
     }
 
     fn chart(&self, title: &str, unit: &str, bars: &[Bar]) -> String {

@@ -1,14 +1,17 @@
 //! One sender and one receiver on an unshaped veth: a large file, or many small ones.
 
+use std::time::Duration;
+
 use serde_json::json;
 
-use super::{KIB, MIB, Session, bar, ratio};
+use super::{KIB, MIB, Session, Transfers, bar, ratio};
 use crate::{
     args::{Pair, Small},
     content::Content,
     error::Result,
     limits,
     net::Topology,
+    relay::Path,
     report::{Column, each, render},
     scratch::Scratch,
     summary::{Summary, summarise},
@@ -20,6 +23,8 @@ struct Plan {
     title: String,
     mtu: u32,
     piece: usize,
+    /// The relay's; without it, a veth.
+    path: Option<Path>,
 }
 
 /// Piece length that the BitTorrent tools get for many small files.
@@ -37,6 +42,10 @@ impl Session<'_> {
             title: format!("{} MiB to one receiver", args.size_mib),
             mtu: args.mtu,
             piece: args.piece_kib * KIB,
+            path: args.relay.then(|| Path {
+                rate: args.relay_rate,
+                delay: Duration::from_millis(args.relay_delay_ms),
+            }),
         };
         self.one_to_one(&scratch, &content, &plan)
     }
@@ -53,29 +62,37 @@ impl Session<'_> {
             ),
             mtu: args.mtu,
             piece: SMALL_PIECE,
+            path: None,
         };
         self.one_to_one(&scratch, &content, &plan)
     }
 
     fn one_to_one(&mut self, scratch: &Scratch, content: &Content, plan: &Plan) -> Result<()> {
-        let topology = Topology::pair(plan.mtu, &self.common.cc)?;
-        let timeout = self.timeout(TIMEOUT);
-        let runs = self.transfers(scratch, content, &topology, plan.piece, false, timeout)?;
+        let cc = &self.common.cc;
+        let topology = match &plan.path {
+            Some(path) => Topology::relayed(path, plan.mtu, cc, scratch)?,
+            None => Topology::pair(plan.mtu, cc)?,
+        };
+        let transfers = Transfers {
+            topology: &topology,
+            seeders: 1,
+            piece: plan.piece,
+            keep_serving: false,
+            timeout: TIMEOUT,
+        };
+        let runs = self.transfers(scratch, content, &transfers)?;
         let rows = summarise(&self.tools, &runs, |_| None);
         let files = content.files.len();
-        let rate = |r: &Summary| {
-            if content.is_tree {
-                (files as f64 / r.seconds, "files/s")
-            } else {
-                (r.mb_per_second, "MB/s")
-            }
+        let (unit, per_second) = match (content.is_tree, &plan.path) {
+            (true, _) => ("files/s", files as f64),
+            (false, Some(_)) => ("Mbit/s", content.bytes as f64 * 8.0 / 1e6),
+            (false, None) => ("MB/s", content.bytes as f64 / 1e6),
         };
+        let rate = |r: &Summary| per_second / r.seconds;
         let columns: [Column<'_, Summary>; 13] = [
             ("tool", &|r| r.tool.into()),
             ("s", &|r| format!("{:.2}", r.seconds)),
-            (if content.is_tree { "files/s" } else { "MB/s" }, &|r| {
-                format!("{:.0}", rate(r).0)
-            }),
+            (unit, &|r| format!("{:.0}", rate(r))),
             ("× best other", &|r| ratio(r.speed_over_best_other)),
             ("ready s", &|r| format!("{:.2}", r.ready_seconds)),
             ("send CPU s/GB", &|r| {
@@ -94,23 +111,31 @@ impl Session<'_> {
             ("each s", &|r| each(&r.each_seconds)),
         ];
         println!(
-            "\n{}, MTU {}, median of {}",
-            plan.title, plan.mtu, self.common.repeat
+            "\n{}, MTU {}{}, median of {}",
+            plan.title,
+            plan.mtu,
+            plan.path
+                .map(|path| format!(", {path}"))
+                .unwrap_or_default(),
+            self.common.repeat
         );
         print!("{}", render(&columns, &rows));
         let bars: Vec<_> = rows
             .iter()
             .map(|r| {
-                let (value, unit) = rate(r);
-                let text = format!("{value:.0} {unit}, {}", ratio(r.speed_over_best_other));
-                bar(r.tool.to_owned(), value, text, r.kind)
+                let text = format!("{:.0} {unit}, {}", rate(r), ratio(r.speed_over_best_other));
+                bar(r.tool.to_owned(), rate(r), text, r.kind)
             })
             .collect();
-        let unit = "longer is better; the factor is to the fastest swarm tool other than samara";
-        let parameters =
-            json!({"bytes": content.bytes, "files": files, "mtu": plan.mtu, "piece": plan.piece});
+        let meaning = "longer is better; the factor is to the fastest swarm tool other than samara";
+        let parameters = json!({
+            "bytes": content.bytes, "files": files, "mtu": plan.mtu, "piece": plan.piece,
+            "relay": plan.path.map(|path| json!({
+                "rate_mbit": path.rate, "delay_ms": path.delay.as_millis() as u64, "queue_ms": path.queue().as_millis() as u64,
+            })),
+        });
         self.write(plan.bench, parameters, &runs, json!(rows), || {
-            self.chart(&plan.title, unit, &bars)
+            self.chart(&plan.title, meaning, &bars)
         })
     }
 }

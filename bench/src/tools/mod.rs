@@ -37,6 +37,7 @@ pub(crate) enum Sign {
 }
 
 /// What every tool of one run is given.
+#[derive(Clone)]
 pub(crate) struct Job<'a> {
     pub(crate) content: &'a Content,
     /// For files that a tool needs, shared by all runs of one bench.
@@ -52,6 +53,8 @@ pub(crate) struct Job<'a> {
 /// One sender or receiver of one run.
 pub(crate) struct Node {
     pub(crate) address: String,
+    /// The label of its site, where there are sites.
+    pub(crate) site: Option<String>,
     pub(crate) sender: String,
     /// Its home, empty at the start.
     pub(crate) dir: PathBuf,
@@ -76,6 +79,10 @@ pub(crate) trait Tool {
     fn kind(&self) -> Kind;
     /// As the tool itself says it.
     fn version(&self) -> &str;
+    /// Whether receivers serve each other, and a receiver takes from several seeders.
+    fn is_swarm(&self) -> bool {
+        true
+    }
     /// Whether a tracker has to run.
     fn wants_tracker(&self) -> bool {
         false

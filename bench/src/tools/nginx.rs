@@ -88,6 +88,10 @@ impl Tool for Nginx {
         &self.version
     }
 
+    fn is_swarm(&self) -> bool {
+        false
+    }
+
     fn send(&self, job: &Job<'_>, node: &Node) -> Result<(Launch, Sign)> {
         let (dir, tls) = (node.dir.display(), self.certificate(node)?);
         let root = job

@@ -27,6 +27,7 @@ impl Samara {
             .arg("--listen")
             .arg(format!("{}:{PORT}", node.address))
             .args(["--http", "off", "--json"])
+            .args(node.site.iter().flat_map(|site| ["--site", site.as_str()]))
     }
 }
 

@@ -31,6 +31,10 @@ impl Tool for Sendme {
         &self.version
     }
 
+    fn is_swarm(&self) -> bool {
+        false
+    }
+
     fn send(&self, job: &Job<'_>, _: &Node) -> Result<(Launch, Sign)> {
         let launch = Launch::new([&self.binary])
             .args([
