@@ -44,6 +44,8 @@ pub(crate) const RELAY_BUFFER: usize = tun_rs::VIRTIO_NET_HDR_LEN + 65_535;
 pub(crate) const RELAY_ROUND: usize = 64;
 /// Time for which the relay's link saves up tokens, in case its thread was not run.
 pub(crate) const RELAY_BURST: Duration = Duration::from_millis(2);
+/// How much more readily than the tools the relay is run.
+pub(crate) const RELAY_NICE: i32 = -10;
 /// Packets that wait in a TUN device for the relay: not the path's queue, so longer than it.
 pub(crate) const RELAY_DEVICE_QUEUE: usize = 10_000;
 

@@ -62,7 +62,7 @@ impl Channel {
         let held = self.records.iter().enumerate().filter(|(i, _)| !lacks(i));
         let headers = held.map(|(_, record)| record.header().expect("a sound record"));
         let config = Config::new(PeerId([name; 32]), u64::from(name));
-        Graph::restore(self.chain.clone(), headers, config).expect("an open channel")
+        Graph::restore(self.chain.clone(), headers, config)
     }
 
     /// Everything that the two say to each other until both have nothing to say.
