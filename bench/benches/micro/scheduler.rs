@@ -4,7 +4,9 @@ use std::{sync::Arc, time::Duration};
 
 use criterion::{BatchSize, Criterion, Throughput};
 use samara_content::ChunkSet;
-use samara_swarm::{Action, Config, ContentKey, Event, Message, Role, ServeId, Swarm, Tier};
+use samara_swarm::{
+    Action, Config, ContentKey, Event, Message, Policy, Role, ServeId, Swarm, Tier,
+};
 use samara_wire::PeerId;
 
 const KEY: ContentKey = ContentKey(0);
@@ -40,6 +42,7 @@ impl Node {
             wanted: None,
             role: Role::Member,
             priority: 0,
+            policy: Policy::default(),
         });
         for peer in peers() {
             node.event(Event::PathSample {
@@ -50,6 +53,7 @@ impl Node {
                 key: KEY,
                 peer,
                 tier: Tier::Elsewhere,
+                site: None,
             });
             node.say(peer, Message::Have(theirs.clone()));
             let wants = CHUNKS - theirs.count();

@@ -110,7 +110,7 @@ impl Liar {
         let id = chain.channel();
         let channel = Channel {
             charter: chain.reference(),
-            graph: Graph::restore(chain, [], Config::new(self.key.peer_id(), 1)).unwrap(),
+            graph: Graph::restore(chain, [], Config::new(self.key.peer_id(), 1)),
             records: HashMap::new(),
             pushed: Vec::new(),
         };
