@@ -7,8 +7,8 @@ use samara_wire::{PeerId, RecordId};
 
 use super::{Action, Draft, Graph, GraphError, Reject};
 use crate::{
-    Attributes, CharterChain, Invitation, Kind, NewRecord, Record, Role, SecretKey, SignedCharter,
-    WallMs,
+    Attributes, CharterChain, HeaderRef, Invitation, Kind, NewRecord, Record, Role, SecretKey,
+    SignedCharter, WallMs,
     body::{Grant, Invite, Redemption, Revocation, id_prefix},
     limits,
     member::Wait,
@@ -48,7 +48,8 @@ pub struct NewInvite {
     pub renewable: bool,
 }
 
-/// What stays of a revoked identity's records.
+/// What stays of a revoked identity's records. Its redemptions always do: else the
+/// places that they took would be free for the same bearer under another name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Keep {
     /// Nothing.
@@ -187,19 +188,20 @@ impl Graph {
         out: &mut Vec<Action>,
     ) -> Result<Record, GraphError> {
         let known: Vec<_> = self.records.of_author(&subject).collect();
+        let charter = self.chain.as_ref().map(CharterChain::current);
+        let room = charter.map_or(0, |c| c.limits.record_bytes as usize) / 2;
+        let fits = (room / limits::ID_PREFIX_BYTES).min(limits::MAX_KEPT);
+        let listed = |all: bool| {
+            let kept = |h: &&HeaderRef<'_>| all || h.kind == Kind::REDEMPTION;
+            let kept = known.iter().filter(kept).take(fits);
+            kept.map(|h| id_prefix(&h.id)).collect()
+        };
         let highest = known.iter().map(|h| h.seq).max().unwrap_or(0);
-        let room = self
-            .chain
-            .as_ref()
-            .map_or(0, |c| c.current().limits.record_bytes as usize);
-        let fits = (room / 2 / limits::ID_PREFIX_BYTES).min(limits::MAX_KEPT);
         let (up_to, keep) = match keep {
-            Keep::Nothing => (0, BTreeSet::new()),
-            Keep::Known if known.len() <= fits => {
-                (0, known.iter().map(|h| id_prefix(&h.id)).collect())
-            }
-            Keep::Known => (highest, BTreeSet::new()),
-            Keep::UpTo(up_to) => (up_to, BTreeSet::new()),
+            Keep::Nothing => (0, listed(false)),
+            Keep::Known if known.len() <= fits => (0, listed(true)),
+            Keep::Known => (highest, listed(false)),
+            Keep::UpTo(up_to) => (up_to, listed(false)),
         };
         let draft = Draft {
             kind: Kind::REVOCATION,

@@ -51,6 +51,9 @@ pub enum Reject {
     /// Too many grants lie between it and the charter.
     #[error("more than {max} grants lie between it and the charter", max = crate::limits::MAX_CHAIN)]
     ChainTooLong,
+    /// It gives something to who gave it, directly or through others.
+    #[error("it gives something to somebody by whom it was given")]
+    Circular,
     /// Its author was revoked, and the revocation does not let it stand.
     #[error("its author was revoked")]
     Revoked,
@@ -101,6 +104,7 @@ impl Reject {
             Self::Widens => "widens",
             Self::OutOfTime => "out_of_time",
             Self::ChainTooLong => "chain_too_long",
+            Self::Circular => "circular",
             Self::Revoked => "revoked",
             Self::Outranked => "outranked",
             Self::BadInvitation => "bad_invitation",

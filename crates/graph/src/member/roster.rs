@@ -17,7 +17,9 @@ use crate::{
 ///
 /// Every answer is a function of the charter and the *set* of records held, never of
 /// the order in which they came. Parents are named by their hash, so that no circle
-/// of grants can be made; revocations are by owners over everybody but roots, by
+/// of grants can be made, and nobody gets anything by a chain that it is part of: else
+/// its record of the same sequence could displace the one that it stands by, and
+/// copies would never agree. Revocations are by owners over everybody but roots, by
 /// former owners over all below them, by admins over all below them, so that none
 /// revokes, directly or in a circle, whoever may revoke its author.
 #[derive(Debug, Default)]
@@ -90,9 +92,7 @@ impl Roster {
         if lifetime > charter.lifetime(h.kind) && !unending {
             return Err(Reject::Lifetime.into());
         }
-        // A redemption stays to keep its place taken: else its bearer, revoked, would
-        // redeem the same invitation again under another name.
-        if !self.lets_stand(h) && h.kind != Kind::REDEMPTION {
+        if !self.lets_stand(h) {
             return Err(Reject::Revoked.into());
         }
         match h.control {
@@ -207,6 +207,7 @@ impl Roster {
             Some(Control::Invite(i)) => (i.role, i.parent, i.until, &i.kinds),
             Some(Control::Redemption { invite }) => {
                 return match find(invite) {
+                    Some(_) if gave(find, Some(*invite), &h.author) => Err(Reject::Circular.into()),
                     Some(entry) => redeem(h, *invite, entry),
                     None => Err(Denied::Waits(Wait::Record(*invite))),
                 };
@@ -248,9 +249,13 @@ impl Roster {
             Some(Control::Invite(i)) => (None, i.uses, i.renewable),
             _ => (None, 0, false),
         };
+        let whom = subject(h.key).ok_or(Reject::BadBody)?;
+        if whom == h.author || gave(find, parent, &whom) {
+            return Err(Reject::Circular.into());
+        }
         Ok(Entry {
             author: h.author,
-            subject: subject(h.key).ok_or(Reject::BadBody)?,
+            subject: whom,
             parent,
             authority,
             issuer,
@@ -300,8 +305,10 @@ impl Roster {
         best.unwrap_or(Role::Reader).rank()
     }
 
-    /// Whether a redemption would have its place: of more than an invitation has, those
-    /// of the revoked stand, and then those with the lowest ids.
+    /// Whether a redemption would have its place. Of more than an invitation has stand
+    /// those that a revocation of their author lets stand, and then those with the
+    /// lowest ids: else a bearer, revoked, would make room for itself under another
+    /// name.
     pub(crate) fn has_place(&self, h: &HeaderRef<'_>) -> Result<(), Reject> {
         let Some(Control::Redemption { invite }) = h.control else {
             return Ok(());
@@ -505,6 +512,22 @@ impl Roster {
     pub(crate) fn take_changed(&mut self) -> BTreeSet<PeerId> {
         std::mem::take(&mut self.changed)
     }
+}
+
+/// Whether `peer` wrote something in the chain that ends with `last`.
+fn gave<'a>(
+    find: impl Fn(&RecordId) -> Option<&'a Entry>,
+    mut last: Option<RecordId>,
+    peer: &PeerId,
+) -> bool {
+    // As deep as a chain can be, and every record of it is held.
+    while let Some(entry) = last.and_then(|id| find(&id)) {
+        if entry.author == *peer {
+            return true;
+        }
+        last = entry.parent;
+    }
+    false
 }
 
 /// The role of an invite, for who redeems it.

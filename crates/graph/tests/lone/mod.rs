@@ -31,6 +31,11 @@ impl Lone {
         let mut charter = Charter::open("lone", key(1).peer_id(), NOW, [0; 16]);
         charter.publishers = Publishers::Named((1..=3).map(|n| key(n).peer_id()).collect());
         charter.limits = limits;
+        Self::of(&charter)
+    }
+
+    /// A channel of that charter, which key 1 signs, with two neighbours.
+    pub(crate) fn of(charter: &Charter) -> Self {
         let chain = CharterChain::new(charter.sign(&[&key(1)]).unwrap()).unwrap();
         let config = Config::new(key(100).peer_id(), 1);
         let mut lone = Self {
@@ -72,8 +77,14 @@ impl Lone {
     pub(crate) fn event(&mut self, event: Event) -> &[Action] {
         self.out.clear();
         self.graph.handle(self.now, self.mono, event, &mut self.out);
-        let stores = self.out.clone();
-        for action in stores {
+        self.acknowledge()
+    }
+
+    /// The disk says that it has what it was given, and what that brought about.
+    pub(crate) fn acknowledge(&mut self) -> &[Action] {
+        let mut done = 0;
+        while let Some(action) = self.out.get(done) {
+            done += 1;
             if let Action::Store { header, .. } = action {
                 let id = header.id;
                 let stored = Event::Stored { id };

@@ -1,0 +1,12 @@
+//! Membership: who may do what, who comes in and who goes, and that all copies agree.
+
+mod charters;
+mod club;
+mod gate;
+mod invitations;
+#[path = "../lone/mod.rs"]
+mod lone;
+mod merge;
+mod model;
+mod revocations;
+mod roles;
