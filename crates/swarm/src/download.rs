@@ -88,8 +88,14 @@ impl Swarm {
                 let near = Near::of(content, &self.our_id, &peer, self.now);
                 let theirs = &content.links[&peer].theirs;
                 let open = |c: u32| theirs.contains(c) && content.rarity.contains(c);
-                // Whoever suggests it has seen to it that nobody else in the site gets it.
-                let free = |c: u32| open(c) && near.as_ref().is_none_or(|n| !n.has(c));
+                // A seeder sees to it that nobody else in the site gets what it suggests.
+                let seeds = theirs.is_full();
+                let free = |c: u32| {
+                    open(c)
+                        && near
+                            .as_ref()
+                            .is_none_or(|n| !n.has(c) && (seeds || n.elects_us(c)))
+                };
                 let ours = |c: u32| open(c) && near.as_ref().is_none_or(|n| n.leaves_us(c));
                 let next = match content.policy {
                     Policy::Stream => earliest(content, ours),
@@ -123,7 +129,16 @@ impl Swarm {
         if asked {
             content.share.done = None;
         } else if link.offers > 0 && !content.rarity.is_empty() {
-            content.share.done.get_or_insert(self.now);
+            let near = Near::of(content, &self.our_id, peer, self.now);
+            let ours = |c: u32| near.as_ref().is_some_and(|n| n.leaves_us(c));
+            let open = |c: &u32| content.is_open(*c) && ours(*c);
+            if !content
+                .wanted
+                .iter_difference(&content.have)
+                .any(|c| open(&c))
+            {
+                content.share.done.get_or_insert(self.now);
+            }
             content
                 .share
                 .retry_at

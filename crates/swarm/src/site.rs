@@ -15,6 +15,9 @@ use crate::{Tier, content::Content, link::Link};
 /// enough for the slowest way that is worth waiting for.
 const UNKNOWN_PAUSE: Duration = Duration::from_secs(5);
 
+/// A pause that is nothing unusual: what was asked for arrives in bursts.
+const LEAST_PAUSE: Duration = Duration::from_secs(2);
+
 /// Others' chunks are left to them until twice the time that our own took, and this
 /// much longer.
 const GRACE: Duration = Duration::from_secs(1);
@@ -61,13 +64,13 @@ impl Pulse {
 
     pub(crate) fn beat(&mut self, now: Duration) {
         let pause = now.saturating_sub(self.last);
-        self.pause = pause.max(self.pause * 7 / 8);
+        self.pause = pause.max(self.pause * 31 / 32);
         self.last = now;
     }
 
     /// Whether news are overdue by twice what they take.
     fn is_silent(&self, now: Duration) -> bool {
-        self.last + 2 * self.pause.max(GRACE / 4) < now
+        self.last + 2 * self.pause.max(LEAST_PAUSE) < now
     }
 }
 
@@ -92,13 +95,11 @@ impl Share {
     }
 }
 
-/// Whom a chunk from elsewhere has to be weighed against.
+/// Those near us, whom a chunk from elsewhere is rather had from.
 pub(crate) struct Near<'a> {
     now: Duration,
     ours: &'a PeerId,
     links: Vec<(&'a PeerId, &'a Link)>,
-    /// Weighted rate of the peer elsewhere.
-    rate: f64,
     over: bool,
 }
 
@@ -119,19 +120,15 @@ impl<'a> Near<'a> {
             now,
             ours,
             links: content.links.iter().filter(near).collect(),
-            rate: link.rate.get() as f64 / weight(link.tier),
             over: content.share.is_over(now),
         })
     }
 
-    /// Whether somebody near has the chunk, and is good enough to be asked for it.
+    /// Whether somebody near has the chunk who is good at answering.
     pub(crate) fn has(&self, chunk: u32) -> bool {
-        self.links.iter().any(|(_, link)| {
-            let rate = link.rate.get();
-            link.theirs.contains(chunk)
-                && link.shunned.is_over(self.now)
-                && (rate == 0 || rate as f64 / weight(link.tier) >= self.rate)
-        })
+        self.links
+            .iter()
+            .any(|(_, link)| link.theirs.contains(chunk) && link.shunned.is_over(self.now))
     }
 
     /// Whether the chunk is ours to fetch from there.
@@ -139,7 +136,8 @@ impl<'a> Near<'a> {
         !self.has(chunk) && self.elects_us(chunk)
     }
 
-    fn elects_us(&self, chunk: u32) -> bool {
+    /// Whether the chunk is ours to fetch, should nobody near have it.
+    pub(crate) fn elects_us(&self, chunk: u32) -> bool {
         let ours = pull(self.ours, chunk);
         self.over
             || !self.links.iter().any(|(peer, link)| {
@@ -185,8 +183,8 @@ mod tests {
         for beat in 1..=40 {
             pulse.beat(ms(1000 * beat));
         }
-        assert!(!pulse.is_silent(ms(42_000)));
-        assert!(pulse.is_silent(ms(42_001)));
+        assert!(!pulse.is_silent(ms(44_000)));
+        assert!(pulse.is_silent(ms(44_001)));
     }
 
     #[test]

@@ -25,6 +25,8 @@ const TURNAROUND: Duration = Duration::from_millis(5);
 /// Every fifth grant goes by turns instead of to whoever has least, so that
 /// nobody is starved by those who claim to have nothing.
 const TURN_EVERY: u64 = 5;
+/// And every so many of them to one that passes nothing on, while others want something.
+const RARELY: u64 = TURN_EVERY * TURN_EVERY;
 
 /// A peer that has taken nothing for this long holds no place among those served.
 const STUCK: Duration = Duration::from_secs(3);
@@ -41,9 +43,9 @@ const SLOT_RAMP: u64 = 4;
 const FIRST_RATE: f64 = 50e6;
 const FIRST_PART: u64 = 16;
 
-/// Who is served first, the smallest: by how much the content matters, whether the peer
-/// hoards, what it has, how near it is, and chance.
-type Rank = (u8, bool, u64, Tier, u32);
+/// Who is served first, the smallest: by how much the content matters, what the peer
+/// has, how near it is, and chance.
+type Rank = (u8, u64, Tier, u32);
 
 /// How many peers want something besides the one that is looked at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -192,12 +194,14 @@ impl Swarm {
                     Policy::LastPeer | Policy::Stream => has,
                 };
                 let hoards = spread::hoards(link.kept, kept - link.kept, peers - 1);
-                let rank = (important, hoards, has, link.tier, self.rng.next_u32());
+                let rank = (important, has, link.tier, self.rng.next_u32());
                 let at = (*key, *peer);
-                if best.as_ref().is_none_or(|(least, _)| rank < *least) {
+                if !hoards && best.as_ref().is_none_or(|(least, _)| rank < *least) {
                     best = Some((rank, at));
                 }
                 let place = (turn.is_some_and(|turn| at <= turn), at);
+                // The others may have all they can use, so that every turn would be its.
+                let by_turns = by_turns && (!hoards || self.uplink.grants % RARELY == RARELY - 1);
                 if by_turns && in_turn.is_none_or(|first| place < first) {
                     in_turn = Some(place);
                 }
