@@ -52,6 +52,10 @@ impl Graph {
                 false => refusal,
             }
         })?;
+        let few = self.pending.len() + proof.records.len() <= limits::MAX_PENDING;
+        if !few || self.pending_bytes > limits::MAX_PENDING_BYTES {
+            return Err(Refusal::Record(Reject::Busy));
+        }
         // From the charter down, so that none has to wait for the one before.
         for record in proof.records.iter().rev() {
             let id = record.id();

@@ -313,6 +313,36 @@ fn a_forged_redemption_does_not_pass_for_the_key_it_names() {
 }
 
 #[test]
+fn proofs_wait_while_the_disk_has_too_much_to_do() {
+    let mut l = house();
+    let c = l.channel();
+    let m = granted(c, 1, 1, 6, &new_grant(Role::Member));
+    l.event(Event::NeighbourUp { peer: id(1) });
+    // Nothing is acknowledged; what is sent unasked is never so much at once.
+    let mut out = Vec::new();
+    for seq in 0..limits::MAX_PENDING as u64 {
+        l.mono += Duration::from_millis(20);
+        let message = Message::Record(note(c, 1, 10 + seq).bytes().clone());
+        let event = Event::Message {
+            peer: id(1),
+            message,
+        };
+        if seq + 1 == limits::MAX_PENDING as u64 {
+            let last = proof(&l, &[&m]);
+            let mut tried = Vec::new();
+            let access = l.graph.check_proof(NOW, &id(6), &last, &mut tried);
+            assert!(access.is_ok(), "one more has room");
+            l.graph
+                .handle(NOW, l.mono, Event::StoreFailed { id: m.id() }, &mut tried);
+        }
+        l.graph.handle(NOW, l.mono, event, &mut out);
+    }
+    let shown = proof(&l, &[&m]);
+    let refused = l.graph.check_proof(NOW, &id(6), &shown, &mut out);
+    assert_eq!(refused, Err(Refusal::Record(Reject::Busy)));
+}
+
+#[test]
 fn without_a_charter_proofs_are_judged_once_it_is_there() {
     let mut l = house();
     let c = l.channel();
