@@ -45,6 +45,17 @@ pub(crate) fn subnets() -> Vec<Subnet> {
         .collect()
 }
 
+/// A node's addresses, best first: those of its interfaces, then the ones from
+/// outside, for which room is kept.
+pub(crate) fn with_external(mut own: Vec<SocketAddr>, external: &[SocketAddr]) -> Vec<SocketAddr> {
+    let outside: Vec<_> = external.iter().filter(|addr| !own.contains(addr)).collect();
+    let room = samara_graph::limits::MAX_ADDRESSES.saturating_sub(outside.len());
+    own.truncate(room);
+    own.extend(outside);
+    own.truncate(samara_graph::limits::MAX_ADDRESSES);
+    own
+}
+
 /// Addresses under which a socket bound to `bound` can be reached: itself, or
 /// every interface's address if it is bound to all; loopback only where there is
 /// nothing else; link-local IPv6, which needs a zone, never.
@@ -89,6 +100,20 @@ mod tests {
             prefix: 0,
         };
         assert!(all.contains("192.168.0.1".parse().unwrap()));
+    }
+
+    #[test]
+    fn addresses_from_outside_find_room_after_ours() {
+        let max = samara_graph::limits::MAX_ADDRESSES;
+        let own: Vec<SocketAddr> = (0..max as u8)
+            .map(|i| ([10, 0, 0, i], 7421).into())
+            .collect();
+        let external = [([192, 0, 2, 1], 4242).into(), own[0]];
+        let all = with_external(own.clone(), &external);
+        assert_eq!(all.len(), max);
+        assert_eq!(all[..max - 1], own[..max - 1]);
+        assert_eq!(all[max - 1], external[0]);
+        assert_eq!(with_external(vec![], &external), external);
     }
 
     #[test]

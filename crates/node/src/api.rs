@@ -135,8 +135,59 @@ pub enum Request {
         /// Channel name or id, or content id; prefixes allowed.
         what: String,
     },
+    /// Finds who answers to a name: members of a channel, nearest first, or a peer.
+    Resolve {
+        /// A link; a channel's name, id or id prefix; or a peer's id.
+        what: String,
+        /// How far away it may be.
+        #[serde(default)]
+        scope: Scope,
+        /// How many, at least 1; default: 1.
+        #[serde(default = "one")]
+        count: u32,
+    },
     /// Who this node is.
     Id,
+}
+
+fn one() -> u32 {
+    1
+}
+
+/// How far away a peer is. Each contains the ones before.
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum Scope {
+    /// On a network that this machine is on, or this machine itself.
+    Lan,
+    /// At a private address, or of the same site by its label.
+    Site,
+    /// Anywhere.
+    #[default]
+    Global,
+}
+
+impl Scope {
+    /// As it is written.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Lan => "lan",
+            Self::Site => "site",
+            Self::Global => "global",
+        }
+    }
+}
+
+impl std::str::FromStr for Scope {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        [Self::Lan, Self::Site, Self::Global]
+            .into_iter()
+            .find(|scope| scope.name() == text)
+            .ok_or_else(|| "neither `lan`, `site` nor `global`".to_owned())
+    }
 }
 
 /// What happened. One JSON object a line with `--json`.
@@ -356,6 +407,20 @@ pub enum Event {
     Status(Box<Status>),
     /// One connected peer.
     Peer(PeerStatus),
+    /// Somebody who answered, and proved to be who was looked for.
+    Resolved {
+        /// Its public key, base32.
+        peer_id: String,
+        /// The channel that it is in, if one was asked for.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        channel: Option<String>,
+        /// Where it answered.
+        addr: String,
+        /// How far away that is.
+        scope: Scope,
+        /// Round-trip time in milliseconds.
+        rtt_ms: f64,
+    },
     /// Space given back.
     Freed {
         /// Bytes.

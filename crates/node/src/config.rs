@@ -30,6 +30,53 @@ pub struct NodeConfig {
     pub wan_upload: Option<u64>,
     /// Threads that hash; 0: one a core.
     pub threads: usize,
+    /// How others are found, and find this node.
+    pub discovery: DiscoveryConfig,
+    /// Addresses under which this node is reachable from outside, beside those of
+    /// its interfaces: what a gateway with fixed forwarding has.
+    pub external: Vec<SocketAddr>,
+}
+
+/// How a node finds others beyond links and the overlay, and lets itself be found.
+/// Nothing of it is on unless asked for; `samara` asks for
+/// [`standard`](Self::standard). A node that listens on loopback alone uses none of
+/// it, but a DHT of one's own.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct DiscoveryConfig {
+    /// The local network: mDNS/DNS-SD.
+    pub mdns: bool,
+    /// The Mainline DHT.
+    pub dht: Dht,
+    /// Nodes to join the DHT through, as `host:port`; empty: the well-known ones.
+    /// Given, the DHT counts as one's own: its members may have private addresses.
+    pub dht_bootstrap: Vec<String>,
+    /// Asking the gateway for a way in (UPnP, NAT-PMP, PCP); only
+    /// [`Mode::Node`](crate::Mode::Node) does.
+    pub port_mapping: bool,
+}
+
+/// For which channels the DHT is used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Dht {
+    /// None.
+    #[default]
+    Off,
+    /// Open channels that are owned, followed or mirrored here.
+    Lasting,
+    /// One-off shares, and what is fetched once, as well.
+    On,
+}
+
+impl DiscoveryConfig {
+    /// Everything on, as far as it is on without being asked for.
+    pub fn standard() -> Self {
+        Self {
+            mdns: true,
+            dht: Dht::Lasting,
+            dht_bootstrap: Vec::new(),
+            port_mapping: true,
+        }
+    }
 }
 
 impl NodeConfig {
@@ -43,6 +90,8 @@ impl NodeConfig {
             quota: DEFAULT_QUOTA,
             wan_upload: None,
             threads: 0,
+            discovery: DiscoveryConfig::default(),
+            external: Vec::new(),
         }
     }
 }

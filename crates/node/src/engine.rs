@@ -347,7 +347,7 @@ fn start(
             &transport.addr.port().to_le_bytes(),
         );
         store.write(batch)?;
-        core.go_online(transport);
+        core.go_online(transport, mode);
     }
     for (key, value) in store.settings(CHANNEL_SETTINGS)? {
         let (Ok(id), Ok(meta)) = (

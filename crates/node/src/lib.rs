@@ -7,6 +7,7 @@ pub mod api;
 pub mod config;
 pub mod control;
 mod core;
+mod discovery;
 mod engine;
 mod error;
 mod fetch;

@@ -2,7 +2,7 @@
 
 use prometheus::{Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry};
 
-use crate::{EngineError, api::ErrorKind};
+use crate::{EngineError, api::ErrorKind, discovery::Source};
 
 /// All metrics of one node. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -20,6 +20,11 @@ pub(crate) struct Metrics {
     pub(crate) records_rejected: IntCounterVec,
     pub(crate) charter_forks: IntCounter,
     pub(crate) chunk_fetch: Histogram,
+    discovery_found: IntCounterVec,
+    discovery_dials: IntCounterVec,
+    discovery_connected: IntCounterVec,
+    discovery_dropped: IntCounterVec,
+    pub(crate) discovery_lookups: IntCounter,
 }
 
 impl Metrics {
@@ -65,6 +70,34 @@ impl Metrics {
         for kind in ["protocol", "graph", "swarm", "opens"] {
             misbehaviour.with_label_values(&[kind]);
         }
+        let discovery_found = counters(
+            "samara_discovery_found_total",
+            "Times that a peer's addresses were told, by who told them.",
+            &["source"],
+        )?;
+        let discovery_dials = counters(
+            "samara_discovery_dials_total",
+            "Peers dialled, by who named the first of their addresses.",
+            &["source"],
+        )?;
+        let discovery_connected = counters(
+            "samara_discovery_connected_total",
+            "Dialled peers that answered and proved their key, likewise.",
+            &["source"],
+        )?;
+        for source in Source::ALL {
+            for by_source in [&discovery_found, &discovery_dials, &discovery_connected] {
+                by_source.with_label_values(&[source.name()]);
+            }
+        }
+        let discovery_dropped = counters(
+            "samara_discovery_dropped_total",
+            "Hints that were not taken because there were too many.",
+            &["source"],
+        )?;
+        for source in Source::ALL.into_iter().filter(|s| s.is_hearsay()) {
+            discovery_dropped.with_label_values(&[source.name()]);
+        }
         let chunk_fetch = Histogram::with_opts(
             HistogramOpts::new(
                 "samara_chunk_fetch_seconds",
@@ -107,11 +140,43 @@ impl Metrics {
                 "Records that came from peers and were not taken, by reason.",
                 &["reason"],
             )?,
+            discovery_lookups: counter(
+                "samara_discovery_lookups_total",
+                "Questions asked of the DHT.",
+            )?,
+            discovery_found,
+            discovery_dials,
+            discovery_connected,
+            discovery_dropped,
             chunk_bytes,
             misbehaviour,
             chunk_fetch,
             registry,
         })
+    }
+
+    /// A peer's addresses were told.
+    pub(crate) fn hint_found(&self, source: Source) {
+        let label = [source.name()];
+        self.discovery_found.with_label_values(&label).inc();
+    }
+
+    /// A peer is dialled.
+    pub(crate) fn hint_dialled(&self, source: Source) {
+        let label = [source.name()];
+        self.discovery_dials.with_label_values(&label).inc();
+    }
+
+    /// A dialled peer proved its key.
+    pub(crate) fn hint_proved(&self, source: Source) {
+        let label = [source.name()];
+        self.discovery_connected.with_label_values(&label).inc();
+    }
+
+    /// There was no room for what was told.
+    pub(crate) fn hint_dropped(&self, source: Source) {
+        let label = [source.name()];
+        self.discovery_dropped.with_label_values(&label).inc();
     }
 
     pub(crate) fn received(&self, bytes: u64, origin: bool, lan: bool) {

@@ -153,7 +153,11 @@ pub(crate) fn is_lan(ip: IpAddr) -> bool {
 
 /// An IPv4 address that a dual-stack socket shows as mapped, as itself.
 pub(crate) fn canonical(addr: SocketAddr) -> SocketAddr {
-    SocketAddr::new(addr.ip().to_canonical(), addr.port())
+    match addr {
+        // Another one keeps its zone, without which a link-local address is none.
+        SocketAddr::V6(v6) if v6.ip().to_ipv4_mapped().is_none() => addr,
+        _ => SocketAddr::new(addr.ip().to_canonical(), addr.port()),
+    }
 }
 
 /// Why a session's reading ended.

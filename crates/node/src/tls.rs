@@ -1,7 +1,10 @@
 //! TLS 1.3 with raw public keys (RFC 7250) both ways: the key is the identity,
 //! there is no certificate authority and no name.
 
-use std::sync::Arc;
+use std::{
+    collections::HashSet,
+    sync::{Arc, OnceLock},
+};
 
 use ed25519_dalek::{SigningKey, pkcs8::EncodePrivateKey};
 use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
@@ -37,9 +40,15 @@ const SPKI_PREFIX: [u8; 12] = [
 ];
 
 /// Client and server side for one identity.
-pub(crate) fn configs(
-    key: &SigningKey,
-) -> Result<(Arc<QuicClientConfig>, Arc<QuicServerConfig>), Error> {
+pub(crate) struct Configs {
+    pub(crate) client: Arc<QuicClientConfig>,
+    pub(crate) server: Arc<QuicServerConfig>,
+    /// What `client` was made from.
+    base: rustls::ClientConfig,
+}
+
+/// Makes both sides for one identity.
+pub(crate) fn configs(key: &SigningKey) -> Result<Configs, Error> {
     let provider = Arc::new(provider());
     let pkcs8 = key
         .to_pkcs8_der()
@@ -50,6 +59,8 @@ pub(crate) fn configs(
     let own = Arc::new(CertifiedKey::new(vec![CertificateDer::from(spki)], signing));
     let verifier = Arc::new(AnyPeer {
         algorithms: provider.signature_verification_algorithms,
+        refused: HashSet::new(),
+        seen: Arc::default(),
     });
 
     let mut client = rustls::ClientConfig::builder_with_provider(provider.clone())
@@ -71,10 +82,34 @@ pub(crate) fn configs(
     server.send_tls13_tickets = 0;
 
     let quic = |e| Error::General(format!("{e}"));
-    Ok((
-        Arc::new(QuicClientConfig::try_from(client).map_err(quic)?),
-        Arc::new(QuicServerConfig::try_from(server).map_err(quic)?),
-    ))
+    Ok(Configs {
+        client: Arc::new(QuicClientConfig::try_from(client.clone()).map_err(quic)?),
+        server: Arc::new(QuicServerConfig::try_from(server).map_err(quic)?),
+        base: client,
+    })
+}
+
+impl Configs {
+    /// A client side for one dial to somebody unknown: the handshake with one of
+    /// `refused` breaks off before the other end has a connection, which it would
+    /// keep instead of the one that it has. The cell tells which of them it was.
+    pub(crate) fn wary(
+        &self,
+        refused: HashSet<PeerId>,
+    ) -> Result<(Arc<QuicClientConfig>, Arc<OnceLock<PeerId>>), Error> {
+        let seen = Arc::new(OnceLock::new());
+        let mut client = self.base.clone();
+        client
+            .dangerous()
+            .set_certificate_verifier(Arc::new(AnyPeer {
+                algorithms: provider().signature_verification_algorithms,
+                refused,
+                seen: seen.clone(),
+            }));
+        let client = QuicClientConfig::try_from(client);
+        let client = client.map_err(|e| Error::General(format!("{e}")))?;
+        Ok((Arc::new(client), seen))
+    }
 }
 
 /// Who is at the other end of an established connection.
@@ -112,6 +147,10 @@ fn peer_of_spki(spki: &[u8]) -> Result<PeerId, Error> {
 #[derive(Debug)]
 struct AnyPeer {
     algorithms: WebPkiSupportedAlgorithms,
+    /// But not these, where this end dials.
+    refused: HashSet<PeerId>,
+    /// Who of them proved to be at the other end.
+    seen: Arc<OnceLock<PeerId>>,
 }
 
 impl AnyPeer {
@@ -160,7 +199,13 @@ impl ServerCertVerifier for AnyPeer {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        self.verify(message, cert, dss)
+        let proved = self.verify(message, cert, dss)?;
+        let peer = peer_of_spki(cert)?;
+        if self.refused.contains(&peer) {
+            let _ = self.seen.set(peer);
+            return Err(rustls::CertificateError::ApplicationVerificationFailure.into());
+        }
+        Ok(proved)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {

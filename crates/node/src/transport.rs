@@ -2,9 +2,10 @@
 //! transfers are changed to.
 
 use std::{
+    collections::HashSet,
     io,
     net::{Ipv6Addr, SocketAddr, UdpSocket},
-    sync::Arc,
+    sync::{Arc, OnceLock},
     time::Duration,
 };
 
@@ -13,6 +14,7 @@ use quinn::{
     AckFrequencyConfig, ClientConfig, MtuDiscoveryConfig, Runtime, ServerConfig, TransportConfig,
     VarInt,
 };
+use samara_wire::PeerId;
 use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::{
@@ -40,15 +42,28 @@ const ACK_THRESHOLD: u32 = 20;
 const MAX_ACK_DELAY: Duration = Duration::from_millis(5);
 
 /// A bound endpoint, and how to dial from it.
-#[derive(Debug)]
 pub(crate) struct Transport {
     pub(crate) endpoint: quinn::Endpoint,
     pub(crate) addr: SocketAddr,
     /// The default port was taken by somebody else.
     pub(crate) port_was_taken: bool,
+    tls: tls::Configs,
+    config: Arc<TransportConfig>,
 }
 
 impl Transport {
+    /// How to dial somebody unknown who must be none of `refused`; who of them
+    /// answered is told by the cell.
+    pub(crate) fn wary(
+        &self,
+        refused: HashSet<PeerId>,
+    ) -> Result<(ClientConfig, Arc<OnceLock<PeerId>>), String> {
+        let (client, seen) = self.tls.wary(refused).map_err(|e| e.to_string())?;
+        let mut client = ClientConfig::new(client);
+        client.transport_config(self.config.clone());
+        Ok((client, seen))
+    }
+
     /// Binds and starts the endpoint's driver on the current tokio runtime.
     ///
     /// With `wanted` that address exactly; else the port used `last` time, the
@@ -102,14 +117,14 @@ impl Transport {
 
 fn start(key: &SigningKey, socket: UdpSocket) -> Result<Transport, EngineError> {
     let internal = |e: String| EngineError::new(ErrorKind::Internal, e);
-    let (client, server) = tls::configs(key).map_err(|e| internal(e.to_string()))?;
+    let tls = tls::configs(key).map_err(|e| internal(e.to_string()))?;
     let transport = Arc::new(transport_config());
-    let mut server = ServerConfig::with_crypto(server);
+    let mut server = ServerConfig::with_crypto(tls.server.clone());
     server
         .transport_config(transport.clone())
         .max_incoming(limits::MAX_HANDSHAKES);
-    let mut client = ClientConfig::new(client);
-    client.transport_config(transport);
+    let mut client = ClientConfig::new(tls.client.clone());
+    client.transport_config(transport.clone());
     let mut config = restart::endpoint_config(key);
     config
         .max_udp_payload_size(MTU_UPPER_BOUND)
@@ -129,6 +144,8 @@ fn start(key: &SigningKey, socket: UdpSocket) -> Result<Transport, EngineError> 
         endpoint,
         addr,
         port_was_taken: false,
+        tls,
+        config: transport,
     })
 }
 

@@ -4,6 +4,8 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::{ArgAction, Args, Parser, Subcommand, builder::FalseyValueParser};
 
+use samara_node::api::Scope;
+
 use crate::{quantity::parse_duration, settings::Endpoint};
 
 /// The overview. Groups are by who needs the commands; a test holds it complete.
@@ -34,6 +36,7 @@ Run a node:
   node          The daemon: seeds, follows subscriptions, serves pages and metrics
   status        What this node has, follows and is doing
   peers         With whom it is connected
+  resolve       Find who answers to a channel's or a peer's name
   gc            Give disk space back
   forget        Drop a channel or a content from the store
   id            Show, export or import this node's identity
@@ -54,6 +57,9 @@ environment, the environment before the file, the file before the default. Keys 
   wan_upload = \"2.5 MB/s\"        cap of `samara node` beyond the local network; \"off\": none
   http_allowed_hosts = [\"name\"]  Host headers taken besides localhost and own addresses
   threads = 0                    threads that hash; 0: one a core
+  external = [\"192.0.2.1:7421\"] addresses from outside, as --external
+  [discovery]                    how others are found: mdns, dht, port_mapping = true or false,
+                                 dht_bootstrap = [\"host:port\"]
 
 Examples:
   samara share holiday-photos/
@@ -145,6 +151,26 @@ pub(crate) struct Globals {
         value_parser = parse_duration
     )]
     pub(crate) timeout: Option<Duration>,
+    /// Address that this node is reachable at from outside; may be given several times
+    #[arg(
+        long,
+        global = true,
+        env = "SAMARA_EXTERNAL",
+        hide_env = true,
+        value_delimiter = ',',
+        value_name = "ADDR:PORT"
+    )]
+    pub(crate) external: Vec<SocketAddr>,
+    /// Neither look for others on the local network nor tell it of this node
+    #[arg(
+        long,
+        global = true,
+        env = "SAMARA_NO_MDNS",
+        hide_env = true,
+        action = ArgAction::SetTrue,
+        value_parser = FalseyValueParser::new()
+    )]
+    pub(crate) no_mdns: bool,
     /// One JSON object a line on standard output, for scripts
     #[arg(
         long,
@@ -310,6 +336,24 @@ pub(crate) enum Command {
     Status,
     /// With whom this node is connected, and what passed between them.
     Peers,
+    /// Find who answers to a name: the nearest member of a channel, or a peer.
+    ///
+    /// What answers has proved its key. With the channel's id alone, or a link whose addresses are
+    /// stale, members are looked for on the local network and in the DHT.
+    #[command(
+        after_help = "Examples:\n  samara resolve product\n  samara resolve samara:abc... --count 3\n  \
+        samara resolve tszocsjwlkn... --scope lan"
+    )]
+    Resolve {
+        /// A link; a channel's name, id or the beginning of an id; or a peer's id
+        what: String,
+        /// How far away it may be: lan, site or global
+        #[arg(long, default_value = "global")]
+        scope: Scope,
+        /// How many members, nearest first
+        #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=512))]
+        count: u32,
+    },
     /// Give back disk space that nothing needs.
     Gc {
         /// Only say what would go

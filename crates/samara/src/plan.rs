@@ -106,6 +106,9 @@ impl Plan {
             }),
             Command::Status => offline(Request::Status),
             Command::Peers => offline(Request::Peers),
+            Command::Resolve { what, scope, count } => {
+                online(Request::Resolve { what, scope, count }, false)
+            }
             Command::Gc { dry_run } => offline(Request::Gc { dry_run }),
             Command::Forget { what } => offline(Request::Forget { what }),
             Command::Id { action: None } => offline(Request::Id),
@@ -198,6 +201,11 @@ mod tests {
             ("samara link c", Mode::Offline, false),
             ("samara status", Mode::Offline, false),
             ("samara read", Mode::Offline, false),
+            (
+                "samara resolve c --scope lan --count 3",
+                Mode::Online,
+                false,
+            ),
         ] {
             let plan = plan(line).unwrap().unwrap();
             assert_eq!((plan.mode, plan.endless), (mode, endless), "{line}");

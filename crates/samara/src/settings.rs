@@ -12,7 +12,9 @@ use directories::ProjectDirs;
 use samara_node::{
     EngineError, NodeConfig,
     api::ErrorKind,
-    config::{DEFAULT_HTTP_PORT, DEFAULT_QUOTA, DEFAULT_TIMEOUT, DEFAULT_WAN_UPLOAD},
+    config::{
+        DEFAULT_HTTP_PORT, DEFAULT_QUOTA, DEFAULT_TIMEOUT, DEFAULT_WAN_UPLOAD, Dht, DiscoveryConfig,
+    },
 };
 use serde::{Deserialize, Deserializer, de};
 
@@ -80,6 +82,35 @@ struct FileSettings {
     wan_upload: Option<Cap>,
     http_allowed_hosts: Vec<String>,
     threads: Option<usize>,
+    external: Vec<SocketAddr>,
+    discovery: FileDiscovery,
+}
+
+/// The file's section about finding others.
+#[derive(Debug, Default, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct FileDiscovery {
+    mdns: Option<bool>,
+    dht: Option<bool>,
+    dht_bootstrap: Vec<String>,
+    port_mapping: Option<bool>,
+}
+
+impl FileDiscovery {
+    /// What is on: all that is by default, but what the file or `--no-mdns` says.
+    fn merge(self, no_mdns: bool) -> DiscoveryConfig {
+        let standard = DiscoveryConfig::standard();
+        DiscoveryConfig {
+            mdns: !no_mdns && self.mdns.unwrap_or(standard.mdns),
+            dht: match self.dht {
+                Some(true) => Dht::On,
+                Some(false) => Dht::Off,
+                None => standard.dht,
+            },
+            dht_bootstrap: self.dht_bootstrap,
+            port_mapping: self.port_mapping.unwrap_or(standard.port_mapping),
+        }
+    }
 }
 
 #[derive(Debug, PartialEq)]
@@ -187,6 +218,12 @@ impl Settings {
                 // Somebody waits for every other command: only the daemon is polite.
                 wan_upload: if daemon { cap } else { None },
                 threads: file.threads.unwrap_or(0),
+                discovery: file.discovery.merge(globals.no_mdns),
+                external: if globals.external.is_empty() {
+                    file.external
+                } else {
+                    globals.external.clone()
+                },
                 ..NodeConfig::new(data_dir)
             },
             http: http.unwrap_or(Endpoint::At(
@@ -286,6 +323,34 @@ mod tests {
         assert_eq!(cap("wan_upload = \"1 MB/s\"", true), Some(1_000_000));
         assert_eq!(cap("wan_upload = \"off\"", true), None);
         assert_eq!(cap("wan_upload = \"1 MB/s\"", false), None);
+    }
+
+    #[test]
+    fn each_way_of_being_found_has_a_switch() {
+        let merged = |text: &str, globals: &Globals| {
+            Settings::merge(globals, file(text), "/d".into(), true).node
+        };
+        let none = Globals::default();
+        assert_eq!(merged("", &none).discovery, DiscoveryConfig::standard());
+        let off = "[discovery]\nmdns = false\ndht = false\nport_mapping = false";
+        assert_eq!(merged(off, &none).discovery, DiscoveryConfig::default());
+        let own = "[discovery]\ndht = true\ndht_bootstrap = [\"dht.example:6881\"]";
+        let own = merged(own, &none).discovery;
+        assert_eq!(own.dht, Dht::On);
+        assert_eq!(own.dht_bootstrap, ["dht.example:6881"]);
+        let flags = Globals {
+            no_mdns: true,
+            external: vec!["192.0.2.1:1".parse().unwrap()],
+            ..Globals::default()
+        };
+        let file = "external = [\"192.0.2.2:2\"]\n[discovery]\nmdns = true";
+        let both = merged(file, &flags);
+        assert!(!both.discovery.mdns);
+        assert_eq!(both.external, flags.external);
+        assert_eq!(
+            merged(file, &none).external,
+            ["192.0.2.2:2".parse().unwrap()]
+        );
     }
 
     #[test]

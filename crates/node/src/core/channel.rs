@@ -9,15 +9,15 @@ use std::{
 
 use bytes::Bytes;
 use samara_graph::{
-    Attributes, CharterChain, Config, Draft, Graph, Kind, Link as WayIn, Record, RecordHeader,
-    Reject,
+    Attributes, CharterChain, Config, Draft, Graph, Kind, Link as WayIn, Readers, Record,
+    RecordHeader, Reject,
     body::{Body, ContentRef, IssueText, Release},
 };
 use samara_store::Store;
 use samara_wire::{ChannelId, ContentId, PeerId, RecordId};
 use serde::{Deserialize, Serialize};
 
-use super::Known;
+use super::{Known, search::Lookup};
 use crate::{EngineError, api::ErrorKind, limits};
 
 /// Where a channel's own small things are kept in the store.
@@ -122,6 +122,8 @@ pub(crate) struct Channel {
     pub(super) rejected: HashMap<Reject, u64>,
     /// When addresses were last told and peers remembered.
     pub(super) last_round: Option<Duration>,
+    /// Looking for members in the DHT.
+    pub(super) lookup: Lookup,
 }
 
 impl Channel {
@@ -139,6 +141,7 @@ impl Channel {
             synchronized: HashSet::new(),
             rejected: HashMap::new(),
             last_round: None,
+            lookup: Lookup::default(),
         }
     }
 
@@ -147,6 +150,13 @@ impl Channel {
         self.graph
             .charters()
             .map(|chain| chain.current().name.clone())
+    }
+
+    /// Whether only members may read it, as far as the charter is known.
+    pub(crate) fn is_private(&self) -> bool {
+        self.graph
+            .charters()
+            .is_some_and(|chain| chain.current().readers == Readers::Members)
     }
 
     /// The record that names a content, if one does.

@@ -15,6 +15,7 @@ use super::{CHANNEL_SETTINGS, Channel, ChannelMeta, Core, Input, Item, Role, wal
 use crate::{
     EngineError,
     api::ErrorKind,
+    discovery::Source,
     limits,
     message::Control,
     session::{Close, SessionId},
@@ -36,7 +37,7 @@ impl Core {
         }
         if let Some(link) = link.and_then(|text| text.parse::<WayIn>().ok()) {
             for peer in link.peers() {
-                self.learn_peer(id, peer.peer, &peer.addrs, true);
+                self.learn_peer(id, peer.peer, &peer.addrs, Source::Link);
             }
         }
         self.notify();
@@ -416,7 +417,9 @@ impl Core {
                 self.store.write_then(batch, log_failure);
                 self.notify();
             }
-            Action::Connect { peer, addrs } => self.learn_peer(id, peer, &addrs, false),
+            Action::Connect { peer, addrs } => {
+                self.learn_peer(id, peer, &addrs, Source::Overlay);
+            }
             Action::Drop { peer, .. } => {
                 self.leave_one(id, peer);
                 if let Some(link) = self.sessions.get(&peer) {

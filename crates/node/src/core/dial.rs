@@ -2,21 +2,22 @@
 //! happens when two peers dial each other at once.
 
 use std::{
+    collections::BTreeMap,
     net::SocketAddr,
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use quinn::{Connection, Endpoint};
-use samara_wire::{ChannelId, PeerId};
+use samara_wire::PeerId;
 use tokio::{
     sync::{Semaphore, mpsc},
-    task::JoinSet,
     time,
 };
 
-use super::{Core, Input, Link};
+use super::{Core, Input, Link, race};
 use crate::{
+    discovery::{self, Source},
     limits,
     message::Control,
     session::{Close, Session, SessionId},
@@ -25,145 +26,80 @@ use crate::{
 
 /// How often the list of peers to dial is gone through.
 const DIAL_ROUND: Duration = Duration::from_millis(250);
-/// Head start of one address over the next of the same peer (RFC 8305 section 5).
-const ADDRESS_DELAY: Duration = Duration::from_millis(150);
-/// Wait after a peer's first failed dial; doubles with each further one.
-const FIRST_BACKOFF: Duration = Duration::from_millis(500);
-/// Longest wait between two dials of one peer.
-const MAX_BACKOFF: Duration = Duration::from_secs(60);
-/// Of two that learn of each other at once, the one with the higher id waits this
-/// long for the other's dial.
-const POLITE_DELAY: Duration = Duration::from_millis(300);
-
-/// What is known of a peer that may be dialled for a channel.
-#[derive(Debug, Clone)]
-pub(crate) struct Known {
-    /// Where it may be reached.
-    pub(crate) addrs: Vec<SocketAddr>,
-    failures: u32,
-    not_before: Instant,
-    /// How the last dial ended, for people.
-    pub(crate) last_error: Option<String>,
-}
-
-impl Known {
-    /// The peer answered and has not what we are after: try again much later.
-    pub(super) fn refused(&mut self, why: &str) {
-        self.not_before = Instant::now() + MAX_BACKOFF;
-        self.last_error = Some(why.to_owned());
-    }
-}
 
 /// A dial under way.
 #[derive(Debug)]
 pub(super) struct Dial {
     since: Instant,
+    /// Who named the peer.
+    source: Source,
 }
 
 impl Core {
-    /// Remembers addresses of a peer of a channel. `urgent` ones (from a link)
-    /// are dialled at once.
-    pub(crate) fn learn_peer(
-        &mut self,
-        channel: ChannelId,
-        peer: PeerId,
-        addrs: &[SocketAddr],
-        urgent: bool,
-    ) {
-        if peer == self.me || addrs.is_empty() {
-            return;
-        }
-        let me = self.me;
-        let Some(channel) = self.channels.get_mut(&channel) else {
-            return;
-        };
-        let now = Instant::now();
-        if channel.known.len() >= limits::MAX_KNOWN_PEERS && !channel.known.contains_key(&peer) {
-            // Room is made by whoever answered worst; if all answer, there is no need.
-            let worst = channel
-                .known
-                .iter()
-                .filter(|(known, _)| !channel.members.contains(*known))
-                .max_by_key(|(known, k)| (k.failures, **known))
-                .map(|(known, k)| (*known, k.failures));
-            match worst {
-                Some((worst, failures)) if failures > 0 || urgent => channel.known.remove(&worst),
-                _ => return,
-            };
-        }
-        let wait = if urgent || me < peer {
-            Duration::ZERO
-        } else {
-            POLITE_DELAY
-        };
-        let known = channel.known.entry(peer).or_insert_with(|| Known {
-            addrs: Vec::new(),
-            failures: 0,
-            not_before: now + wait,
-            last_error: None,
-        });
-        let mut fresh = addrs.to_vec();
-        fresh.truncate(samara_graph::limits::MAX_ADDRESSES);
-        if known.addrs != fresh {
-            // A new address deserves a new try.
-            known.failures = 0;
-            known.not_before = known.not_before.min(now + wait);
-            known.addrs = fresh;
-        }
-        self.next_dial = self.next_dial.min(now + wait);
-    }
-
     /// Dials whoever is due; greets whoever is connected for another channel's sake.
     pub(super) fn dial_round(&mut self) {
         let now = Instant::now();
         self.next_dial = now + DIAL_ROUND;
         self.close_strangers();
-        let mut due = Vec::new();
+        let mut due: BTreeMap<PeerId, (Source, Vec<SocketAddr>)> = BTreeMap::new();
         let mut greet = Vec::new();
-        for (id, channel) in &self.channels {
-            if !channel.active {
-                continue;
-            }
-            let mut wanted = limits::WANTED_NEIGHBOURS.saturating_sub(channel.members.len());
+        for (id, channel) in self.channels.iter().filter(|(_, c)| c.active) {
+            let mut candidates = Vec::new();
             for (peer, known) in &channel.known {
-                if wanted == 0 {
-                    break;
-                }
                 if self.banned.contains_key(peer) || channel.members.contains(peer) {
                     continue;
                 }
                 if self.sessions.contains_key(peer) {
-                    if !channel.greeted.contains(peer) && known.not_before <= now {
+                    if !channel.greeted.contains(peer) && known.is_due(now) {
                         greet.push((*id, *peer));
                     }
-                } else if !self.dialling.contains_key(peer) && known.not_before <= now {
-                    due.push((*peer, known.addrs.clone()));
-                    wanted -= 1;
+                } else if !self.dialling.contains_key(peer) && known.is_due(now) {
+                    candidates.push((known.source, *peer, known));
                 }
             }
+            // The most trustworthy ways come first, not the loudest.
+            candidates.sort_by_key(|(source, peer, _)| (*source, *peer));
+            let wanted =
+                limits::WANTED_NEIGHBOURS.saturating_sub(channel.members.len() + greet.len());
+            for (source, peer, known) in candidates.into_iter().take(wanted) {
+                due.entry(peer).or_insert_with(|| (source, known.ways()));
+            }
         }
+        due.extend(self.sought_due(now));
         for (channel, peer) in greet {
             self.greet(channel, peer);
         }
-        due.sort_by_key(|(peer, _)| *peer);
-        due.dedup_by_key(|(peer, _)| *peer);
-        let Some(transport) = &self.transport else {
+        let Some((endpoint, own)) = self
+            .transport
+            .as_ref()
+            .map(|t| (t.endpoint.clone(), t.addr))
+        else {
             return;
         };
-        for (peer, addrs) in due {
+        let mut hearsay = self.hearsay_dials();
+        for (peer, (source, addrs)) in due {
             if self.sessions.len() + self.dialling.len() >= limits::MAX_CONNECTIONS {
                 break;
             }
-            tracing::debug!(%peer, ?addrs, "dial");
-            self.dialling.insert(peer, Dial { since: now });
-            tokio::spawn(dial(
-                transport.endpoint.clone(),
-                transport.addr,
-                peer,
-                addrs,
-                self.inputs.clone(),
-            ));
+            if source.is_hearsay() {
+                if hearsay >= discovery::limits::MAX_HINT_DIALS {
+                    continue;
+                }
+                hearsay += 1;
+            }
+            tracing::debug!(%peer, ?addrs, source = source.name(), "dial");
+            self.metrics.hint_dialled(source);
+            self.dialling.insert(peer, Dial { since: now, source });
+            let inputs = self.inputs.clone();
+            tokio::spawn(race::dial(endpoint.clone(), own, peer, addrs, inputs));
         }
+        self.dial_strangers(now);
+    }
+
+    /// Dials under way to whom only hearsay names.
+    pub(super) fn hearsay_dials(&self) -> usize {
+        let by_name = self.dialling.values().filter(|d| d.source.is_hearsay());
+        by_name.count() + self.search.strangers_dialled()
     }
 
     /// Ends connections that serve no channel.
@@ -181,17 +117,18 @@ impl Core {
         self.dialling.remove(&peer);
         for channel in self.channels.values_mut() {
             if let Some(known) = channel.known.get_mut(&peer) {
-                let wait = (FIRST_BACKOFF * 2u32.saturating_pow(known.failures)).min(MAX_BACKOFF);
-                known.failures = known.failures.saturating_add(1).min(16);
-                known.not_before = Instant::now() + wait;
-                known.last_error = Some(reason.to_owned());
+                known.failed(reason);
             }
         }
+        self.search.dial_failed(peer, reason);
         self.notify();
     }
 
     pub(super) fn on_connected(&mut self, peer: PeerId, connection: Connection, dialled: bool) {
         let dial = self.dialling.remove(&peer);
+        if let Some(dial) = dial.as_ref().filter(|_| dialled) {
+            self.metrics.hint_proved(dial.source);
+        }
         if peer == self.me {
             connection.close(Close::WrongPeer.code(), b"that was myself");
             return;
@@ -247,8 +184,7 @@ impl Core {
         let mut greet = Vec::new();
         for (id, channel) in &mut self.channels {
             if let Some(known) = channel.known.get_mut(&peer) {
-                known.failures = 0;
-                known.last_error = None;
+                known.answered();
                 if channel.active {
                     greet.push(*id);
                 }
@@ -280,9 +216,7 @@ impl Core {
         self.forget_session(peer);
         for channel in self.channels.values_mut() {
             if let Some(known) = channel.known.get_mut(&peer) {
-                // One that refused stays refused.
-                known.not_before = known.not_before.max(Instant::now() + FIRST_BACKOFF);
-                known.last_error = Some(reason.to_owned());
+                known.lost(reason);
             }
         }
         self.notify();
@@ -356,84 +290,11 @@ pub(super) async fn accept(endpoint: Endpoint, core: mpsc::Sender<Input>) {
     }
 }
 
-/// Races the addresses of a peer; the first that proves the right key wins.
-async fn dial(
-    endpoint: Endpoint,
-    own: SocketAddr,
-    peer: PeerId,
-    addrs: Vec<SocketAddr>,
-    core: mpsc::Sender<Input>,
-) {
-    let mut tries = JoinSet::new();
-    for (i, addr) in addrs.iter().enumerate() {
-        let (endpoint, addr) = (endpoint.clone(), reachable_as(own, *addr));
-        tries.spawn(async move {
-            time::sleep(ADDRESS_DELAY * i as u32).await;
-            connect(&endpoint, addr, peer)
-                .await
-                .map_err(|reason| format!("{addr}: {reason}"))
-        });
-    }
-    let mut reasons = Vec::new();
-    while let Some(result) = tries.join_next().await {
-        match result {
-            Ok(Ok(connection)) => {
-                let _ = core
-                    .send(Input::Connected {
-                        peer,
-                        connection,
-                        dialled: true,
-                    })
-                    .await;
-                return;
-            }
-            Ok(Err(reason)) => reasons.push(reason),
-            Err(_) => {}
-        }
-    }
-    let _ = core
-        .send(Input::DialFailed {
-            peer,
-            reason: reasons.join("; "),
-        })
-        .await;
-}
-
-async fn connect(
-    endpoint: &Endpoint,
-    addr: SocketAddr,
-    peer: PeerId,
-) -> Result<Connection, String> {
-    let connecting = endpoint
-        .connect(addr, tls::SERVER_NAME)
-        .map_err(|e| e.to_string())?;
-    let connection = time::timeout(limits::DIAL_TIMEOUT, connecting)
-        .await
-        .map_err(|_| "no answer".to_owned())?
-        .map_err(|e| e.to_string())?;
-    match tls::remote_peer(&connection) {
-        Some(found) if found == peer => Ok(connection),
-        Some(found) => {
-            connection.close(Close::WrongPeer.code(), b"");
-            Err(format!("somebody else answers ({})", found.short()))
-        }
-        None => Err("no key".to_owned()),
-    }
-}
-
-/// A dual-stack socket dials IPv4 addresses as mapped ones.
-fn reachable_as(own: SocketAddr, addr: SocketAddr) -> SocketAddr {
-    match (own, addr) {
-        (SocketAddr::V6(_), SocketAddr::V4(v4)) => {
-            SocketAddr::new(v4.ip().to_ipv6_mapped().into(), v4.port())
-        }
-        _ => addr,
-    }
-}
-
 #[cfg(test)]
 pub(super) mod tests {
     use std::{net::UdpSocket, path::Path};
+
+    use samara_wire::ChannelId;
 
     use super::*;
     use crate::{

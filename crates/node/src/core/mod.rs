@@ -6,6 +6,9 @@ mod channel;
 mod channels;
 mod dial;
 mod exchange;
+mod known;
+mod race;
+mod search;
 mod transfers;
 mod visits;
 
@@ -27,7 +30,7 @@ use tokio_util::sync::CancellationToken;
 pub(crate) use channel::{
     CHANNEL_SETTINGS, Channel, ChannelMeta, Item, Role, What, draft, graph_config, join, load,
 };
-pub(crate) use dial::Known;
+pub(crate) use known::Known;
 pub(crate) use transfers::{Transfer, TransferView};
 use visits::Visits;
 
@@ -35,6 +38,8 @@ use crate::{
     EngineError, addrs,
     api::ErrorKind,
     config::NodeConfig,
+    discovery::Discovered,
+    engine::Mode,
     fetch::Fetched,
     limits,
     message::{Ask, Control, Handle},
@@ -130,6 +135,14 @@ pub(crate) enum Input {
         key: TransferKey,
         result: Result<(), EngineError>,
     },
+    /// Somebody was found, as somebody says.
+    Discovered(Discovered),
+    /// Whoever is at an address was dialled: it proved to be `peer`, or nobody.
+    StrangerTried {
+        channel: ChannelId,
+        addr: SocketAddr,
+        peer: Option<PeerId>,
+    },
     /// Code of a request that wants to see or change the core.
     Call(Call),
 }
@@ -205,6 +218,8 @@ pub(crate) struct Core {
     swarm: Swarm,
     swarm_actions: Vec<samara_swarm::Action>,
     transport: Option<Transport>,
+    /// Finding members beyond links and the overlay.
+    search: search::Search,
     inputs: mpsc::Sender<Input>,
     changed: Arc<Notify>,
     next_session: SessionId,
@@ -284,6 +299,7 @@ impl Core {
             ),
             swarm_actions: Vec::new(),
             transport: None,
+            search: search::Search::default(),
             inputs,
             changed,
             next_session: 0,
@@ -306,11 +322,12 @@ impl Core {
     }
 
     /// Gives the core a network. To be called on the engine's runtime.
-    pub(crate) fn go_online(&mut self, transport: Transport) {
+    pub(crate) fn go_online(&mut self, transport: Transport, mode: Mode) {
         tokio::spawn(dial::accept(
             transport.endpoint.clone(),
             self.inputs.clone(),
         ));
+        self.start_search(transport.addr, mode);
         self.transport = Some(transport);
     }
 
@@ -344,7 +361,9 @@ impl Core {
         }
         // Threads that wait for room in it would keep the syncs from theirs.
         drop(queue);
+        let search = self.search.stop();
         self.sync_all().await;
+        search.await;
         if let Some(transport) = &self.transport {
             transport.endpoint.close(Close::Bye.code(), b"");
             let _ =
@@ -409,6 +428,12 @@ impl Core {
             } => self.on_record_stored(channel, record, result),
             Input::Synced { key, took, result } => self.on_synced(key, took, result),
             Input::Finished { key, result } => self.on_finished(key, result),
+            Input::Discovered(found) => self.on_discovered(found),
+            Input::StrangerTried {
+                channel,
+                addr,
+                peer,
+            } => self.on_stranger_tried(channel, addr, peer),
             Input::Call(call) => call(self),
         }
     }
@@ -423,7 +448,10 @@ impl Core {
     pub(crate) fn own_addrs(&self) -> Vec<SocketAddr> {
         self.transport
             .as_ref()
-            .map(|t| addrs::reachable(t.addr))
+            .map(|t| {
+                let own = addrs::reachable(t.addr);
+                addrs::with_external(own, &self.external_addrs())
+            })
             .unwrap_or_default()
     }
 
@@ -468,6 +496,7 @@ impl Core {
         }
         if self.is_online() && Instant::now() >= self.next_dial {
             self.dial_round();
+            self.search_round();
         }
     }
 

@@ -25,6 +25,7 @@ use crate::{
     EngineError,
     api::{ErrorKind, Event},
     core::{self, ChannelMeta, Role, What},
+    discovery::Source,
     engine::{self, issue_dir},
 };
 
@@ -76,7 +77,7 @@ pub(super) async fn subscribe(context: &Context, order: Order) -> Result<(), Eng
                     core.activate(id);
                 }
                 for peer in peers {
-                    core.learn_peer(id, peer.peer, &peer.addrs, true);
+                    core.learn_peer(id, peer.peer, &peer.addrs, Source::Link);
                 }
             } else {
                 let mut meta = ChannelMeta::new(role);

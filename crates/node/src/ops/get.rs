@@ -18,7 +18,8 @@ use super::{
 use crate::{
     EngineError,
     api::{ErrorKind, Event},
-    core::{self, ChannelMeta, Role},
+    core::{self, ChannelMeta, Known, Role},
+    discovery::Source,
 };
 
 /// What `get` was asked for.
@@ -176,7 +177,7 @@ fn held_bytes(content: &samara_store::Content, range: std::ops::Range<u64>) -> u
 }
 
 /// Joins a link's channel for as long as the command runs.
-async fn visit(context: &Context, link: &Link, text: &str) -> Result<(), EngineError> {
+pub(super) async fn visit(context: &Context, link: &Link, text: &str) -> Result<(), EngineError> {
     let (link, text) = (link.clone(), text.trim().to_owned());
     context
         .core()
@@ -190,14 +191,14 @@ async fn visit(context: &Context, link: &Link, text: &str) -> Result<(), EngineE
             }
             core.visit(id);
             for peer in link.peers() {
-                core.learn_peer(id, peer.peer, &peer.addrs, true);
+                core.learn_peer(id, peer.peer, &peer.addrs, Source::Link);
             }
             Ok(())
         })
         .await?
 }
 
-async fn leave(context: &Context, id: ChannelId) {
+pub(super) async fn leave(context: &Context, id: ChannelId) {
     let _ = context.core().call(move |core| core.leave(id)).await;
 }
 
@@ -222,8 +223,8 @@ async fn newest(
         core.channels.get(&channel).map(|c| {
             c.known
                 .values()
-                .flat_map(|k| &k.addrs)
-                .map(ToString::to_string)
+                .flat_map(Known::ways)
+                .map(|addr| addr.to_string())
                 .collect::<Vec<_>>()
                 .join(", ")
         })

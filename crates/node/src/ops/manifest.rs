@@ -225,7 +225,7 @@ pub(crate) async fn no_peer(context: &Context, channel: ChannelId, bad: usize) -
                 .into_iter()
                 .flat_map(|c| &c.known)
                 .map(|(peer, known)| {
-                    let addrs: Vec<_> = known.addrs.iter().map(ToString::to_string).collect();
+                    let addrs: Vec<_> = known.ways().iter().map(ToString::to_string).collect();
                     let how = if core.sessions.contains_key(peer) {
                         "connected, has not what is needed"
                     } else {

@@ -9,6 +9,7 @@ mod manifest;
 mod obtain;
 mod publish;
 mod report;
+mod seek;
 mod share;
 
 use std::{path::Path, sync::Arc};
@@ -186,6 +187,9 @@ pub(crate) async fn run(context: Context, request: Request) -> Result<(), Engine
         Request::Peers => report::peers(&context).await,
         Request::Gc { dry_run } => report::gc(&context, dry_run).await,
         Request::Forget { what } => report::forget(&context, &what).await,
+        Request::Resolve { what, scope, count } => {
+            seek::resolve_name(&context, &what, scope, count).await
+        }
         Request::Id => report::id(&context).await,
     }
 }

@@ -320,6 +320,18 @@ impl Report for Human {
                     self.result(&format!("  {}", line(id)))?;
                 }
             }
+            Event::Resolved {
+                peer_id,
+                addr,
+                scope,
+                rtt_ms,
+                ..
+            } => self.result(&format!(
+                "{}  {}  {rtt_ms:.1} ms  {}",
+                line(peer_id),
+                line(addr),
+                scope.name()
+            ))?,
             Event::Id { peer_id } => self.result(&line(peer_id))?,
             Event::Listening {
                 addr,

@@ -1,0 +1,291 @@
+//! What is known of the peers of a channel: where they are, who says so, and how
+//! often they did not answer.
+
+use std::{
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
+
+use samara_wire::{ChannelId, PeerId};
+
+use super::{Channel, Core};
+use crate::{
+    discovery::{self, Source},
+    limits,
+};
+
+/// Wait after a peer's first failed dial; doubles with each further one.
+const FIRST_BACKOFF: Duration = Duration::from_millis(500);
+/// Longest wait between two dials of one peer.
+const MAX_BACKOFF: Duration = Duration::from_secs(60);
+/// Of two that learn of each other at once, the one with the higher id waits this
+/// long for the other's dial.
+const POLITE_DELAY: Duration = Duration::from_millis(300);
+
+/// What is known of a peer that may be dialled for a channel.
+#[derive(Debug, Clone)]
+pub(crate) struct Known {
+    /// Where a link, or the peer itself, says that it is.
+    addrs: Vec<SocketAddr>,
+    /// Where anybody says that it is, the newest first.
+    hints: Vec<SocketAddr>,
+    /// The most trustworthy of those who named it.
+    pub(super) source: Source,
+    failures: u32,
+    not_before: Instant,
+    /// How the last dial ended, for people.
+    pub(crate) last_error: Option<String>,
+}
+
+impl Known {
+    pub(super) fn new(source: Source, not_before: Instant) -> Self {
+        Self {
+            addrs: Vec::new(),
+            hints: Vec::new(),
+            source,
+            failures: 0,
+            not_before,
+            last_error: None,
+        }
+    }
+
+    /// All addresses, in the order in which they are tried: hearsay takes turns
+    /// with the rest, so that neither waits for all of the other.
+    pub(crate) fn ways(&self) -> Vec<SocketAddr> {
+        let mut ways = Vec::with_capacity(self.addrs.len() + self.hints.len());
+        let (mut addrs, mut hints) = (self.addrs.iter(), self.hints.iter());
+        loop {
+            let pair = [addrs.next(), hints.next()];
+            if pair == [None, None] {
+                return ways;
+            }
+            for addr in pair.into_iter().flatten() {
+                if !ways.contains(addr) {
+                    ways.push(*addr);
+                }
+            }
+        }
+    }
+
+    /// Takes what `source` says in; hearsay replaces nothing but older hearsay.
+    /// Whether any of it is news.
+    pub(super) fn learn(&mut self, addrs: &[SocketAddr], source: Source) -> bool {
+        self.source = self.source.min(source);
+        if !source.is_hearsay() {
+            let mut fresh = addrs.to_vec();
+            fresh.truncate(samara_graph::limits::MAX_ADDRESSES);
+            let news = self.addrs != fresh && !fresh.is_empty();
+            if news {
+                self.addrs = fresh;
+            }
+            return news;
+        }
+        let mut news = false;
+        for addr in addrs.iter().rev() {
+            if !self.addrs.contains(addr) && !self.hints.contains(addr) {
+                self.hints.insert(0, *addr);
+                news = true;
+            }
+        }
+        self.hints.truncate(discovery::limits::MAX_HINTS);
+        news
+    }
+
+    /// Whether it may be dialled, or greeted, now.
+    pub(super) fn is_due(&self, now: Instant) -> bool {
+        self.not_before <= now && !(self.addrs.is_empty() && self.hints.is_empty())
+    }
+
+    /// Whether it would be of use to know where else it is.
+    pub(super) fn is_lost(&self) -> bool {
+        self.failures > 0 || (self.addrs.is_empty() && self.hints.is_empty())
+    }
+
+    /// The peer answered and has not what we are after: try again much later.
+    pub(super) fn refused(&mut self, why: &str) {
+        self.not_before = Instant::now() + MAX_BACKOFF;
+        self.last_error = Some(why.to_owned());
+    }
+
+    /// No address answered.
+    pub(super) fn failed(&mut self, why: &str) {
+        let wait = (FIRST_BACKOFF * 2u32.saturating_pow(self.failures)).min(MAX_BACKOFF);
+        self.failures = self.failures.saturating_add(1).min(16);
+        self.not_before = Instant::now() + wait;
+        self.last_error = Some(why.to_owned());
+    }
+
+    /// The peer is connected.
+    pub(super) fn answered(&mut self) {
+        self.failures = 0;
+        self.last_error = None;
+    }
+
+    /// The connection ended. One that refused stays refused.
+    pub(super) fn lost(&mut self, why: &str) {
+        self.not_before = self.not_before.max(Instant::now() + FIRST_BACKOFF);
+        self.last_error = Some(why.to_owned());
+    }
+
+    /// There is news: it may be worth a try sooner.
+    pub(super) fn try_by(&mut self, at: Instant) {
+        self.not_before = self.not_before.min(at);
+    }
+}
+
+impl Channel {
+    /// Makes room for one more peer, named by `source`, by forgetting whoever
+    /// answered worst; if all answer, there is no need. Hearsay has a small share
+    /// of the table, and only room that hearsay had.
+    fn make_room(&mut self, source: Source) -> bool {
+        let hearsay = source.is_hearsay();
+        let full = if hearsay {
+            let hinted = self.known.values().filter(|k| k.source.is_hearsay());
+            hinted.count() >= discovery::limits::MAX_HINTED_PEERS
+        } else {
+            false
+        };
+        if !full && self.known.len() < limits::MAX_KNOWN_PEERS {
+            return true;
+        }
+        let worst = self
+            .known
+            .iter()
+            .filter(|(peer, k)| !self.members.contains(*peer) && k.source.is_hearsay() >= hearsay)
+            .max_by_key(|(peer, k)| (k.failures, **peer))
+            .map(|(peer, k)| (*peer, k.failures));
+        match worst {
+            Some((worst, failures)) if failures > 0 || source == Source::Link => {
+                self.known.remove(&worst).is_some()
+            }
+            _ => false,
+        }
+    }
+}
+
+impl Core {
+    /// Remembers addresses of a peer of a channel. Those of a link are dialled at
+    /// once; a link may also name a peer without any.
+    pub(crate) fn learn_peer(
+        &mut self,
+        channel: ChannelId,
+        peer: PeerId,
+        addrs: &[SocketAddr],
+        source: Source,
+    ) {
+        let linked = source == Source::Link;
+        if peer == self.me || (addrs.is_empty() && !linked) {
+            return;
+        }
+        let me = self.me;
+        let Some(channel) = self.channels.get_mut(&channel) else {
+            return;
+        };
+        self.metrics.hint_found(source);
+        if !channel.known.contains_key(&peer) && !channel.make_room(source) {
+            if source.is_hearsay() {
+                self.metrics.hint_dropped(source);
+            }
+            return;
+        }
+        let wait = if linked || me < peer {
+            Duration::ZERO
+        } else {
+            POLITE_DELAY
+        };
+        let at = Instant::now() + wait;
+        let known = channel
+            .known
+            .entry(peer)
+            .or_insert_with(|| Known::new(source, at));
+        if known.learn(addrs, source) {
+            // A new address deserves a new try; but hearsay is patient, or whoever
+            // keeps inventing addresses would keep us dialling.
+            if !source.is_hearsay() {
+                known.failures = 0;
+            }
+            known.try_by(at);
+        }
+        self.next_dial = self.next_dial.min(at);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use samara_graph::{CharterHash, CharterRef, Graph};
+
+    use super::*;
+    use crate::core::{ChannelMeta, Role, dial::tests::core, graph_config};
+
+    fn addr(last: u8) -> SocketAddr {
+        ([10, 0, 0, last], 7421).into()
+    }
+
+    fn peer(i: usize) -> PeerId {
+        let mut id = [0; 32];
+        id[..8].copy_from_slice(&(i as u64 + 1).to_be_bytes());
+        PeerId(id)
+    }
+
+    #[test]
+    fn hearsay_replaces_only_hearsay_and_waits_for_nobody() {
+        let mut known = Known::new(Source::Link, Instant::now());
+        assert!(known.is_lost());
+        known.learn(&[addr(1), addr(2)], Source::Link);
+        assert!(known.learn(&[addr(3), addr(1)], Source::Mdns));
+        assert!(!known.learn(&[addr(3)], Source::Dht));
+        assert_eq!(known.ways(), [addr(1), addr(3), addr(2)]);
+        assert_eq!(known.source, Source::Link);
+        let flood: Vec<_> = (10..100).map(addr).collect();
+        for one in &flood {
+            known.learn(std::slice::from_ref(one), Source::Mdns);
+        }
+        let ways = known.ways();
+        assert_eq!(ways.len(), 2 + discovery::limits::MAX_HINTS);
+        assert!(ways.contains(&addr(1)) && ways.contains(&addr(2)));
+        assert!(ways.contains(&addr(99)) && !ways.contains(&addr(10)));
+    }
+
+    #[tokio::test]
+    async fn a_flood_of_hints_leaves_the_peers_that_a_link_names() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut core = core(dir.path());
+        let id = ChannelId([1; 32]);
+        let charter = CharterRef {
+            version: 1,
+            hash: CharterHash([0; 32]),
+        };
+        let graph = Graph::join(id, charter, graph_config(core.me).unwrap());
+        let channel = Channel::new(graph, ChannelMeta::new(Role::Guest), Default::default());
+        core.add_channel(id, channel, true);
+        let linked: Vec<_> = (0..4).map(peer).collect();
+        for (i, one) in linked.iter().enumerate() {
+            core.learn_peer(id, *one, &[addr(i as u8)], Source::Link);
+            core.channels
+                .get_mut(&id)
+                .unwrap()
+                .known
+                .get_mut(one)
+                .unwrap()
+                .failed("x");
+        }
+        for i in 100..100 + 2 * discovery::limits::MAX_HINTED_PEERS {
+            core.learn_peer(id, peer(i), &[addr(200)], Source::Mdns);
+        }
+        let known = &core.channels[&id].known;
+        assert_eq!(known.len(), 4 + discovery::limits::MAX_HINTED_PEERS);
+        assert!(linked.iter().all(|one| known.contains_key(one)));
+        // One that does not answer makes room for the next.
+        let first = peer(100);
+        core.channels
+            .get_mut(&id)
+            .unwrap()
+            .known
+            .get_mut(&first)
+            .unwrap()
+            .failed("x");
+        core.learn_peer(id, peer(9999), &[addr(201)], Source::Dht);
+        let known = &core.channels[&id].known;
+        assert!(known.contains_key(&peer(9999)) && !known.contains_key(&first));
+    }
+}
