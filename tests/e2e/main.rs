@@ -6,6 +6,7 @@
 //! the program said.
 
 mod liar;
+mod netns;
 mod running;
 mod tree;
 mod wire;
@@ -13,6 +14,7 @@ mod world;
 
 mod channels;
 mod disk;
+mod found;
 mod hostile;
 mod pages;
 mod real;
