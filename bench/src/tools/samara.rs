@@ -26,7 +26,7 @@ impl Samara {
             .arg(data)
             .arg("--listen")
             .arg(format!("{}:{PORT}", node.address))
-            .args(["--http", "off", "--json"])
+            .args(["--http", "off", "--no-mdns", "--json"])
             .args(node.site.iter().flat_map(|site| ["--site", site.as_str()]))
     }
 }

@@ -11,6 +11,11 @@ pub(crate) struct Subnet {
 }
 
 impl Subnet {
+    /// The network of `prefix` bits that an address is in.
+    pub(crate) fn new(address: IpAddr, prefix: u32) -> Self {
+        Self { address, prefix }
+    }
+
     pub(crate) fn contains(&self, addr: IpAddr) -> bool {
         match (self.address, addr.to_canonical()) {
             (IpAddr::V4(ours), IpAddr::V4(theirs)) => {
@@ -33,14 +38,12 @@ pub(crate) fn subnets() -> Vec<Subnet> {
         .iter()
         .filter(|i| !i.is_loopback())
         .map(|interface| match &interface.addr {
-            if_addrs::IfAddr::V4(v4) => Subnet {
-                address: v4.ip.into(),
-                prefix: v4.netmask.to_bits().leading_ones(),
-            },
-            if_addrs::IfAddr::V6(v6) => Subnet {
-                address: v6.ip.into(),
-                prefix: v6.netmask.to_bits().leading_ones(),
-            },
+            if_addrs::IfAddr::V4(v4) => {
+                Subnet::new(v4.ip.into(), v4.netmask.to_bits().leading_ones())
+            }
+            if_addrs::IfAddr::V6(v6) => {
+                Subnet::new(v6.ip.into(), v6.netmask.to_bits().leading_ones())
+            }
         })
         .collect()
 }

@@ -63,7 +63,8 @@ pub enum Dht {
     Off,
     /// Open channels that are owned, followed or mirrored here.
     Lasting,
-    /// One-off shares, and what is fetched once, as well.
+    /// One-off shares, what is fetched once, and private channels whose charter
+    /// allows it, as well.
     On,
 }
 

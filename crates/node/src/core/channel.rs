@@ -152,11 +152,20 @@ impl Channel {
             .map(|chain| chain.current().name.clone())
     }
 
-    /// Whether only members may read it, as far as the charter is known.
+    /// Whether only members may read it; by its link until the charter is here.
     pub(crate) fn is_private(&self) -> bool {
-        self.graph
-            .charters()
-            .is_some_and(|chain| chain.current().readers == Readers::Members)
+        match self.graph.charters() {
+            Some(chain) => chain.current().readers == Readers::Members,
+            None => self.way_in().is_some_and(|link| link.is_private()),
+        }
+    }
+
+    /// Whether members may say so where the whole world can ask.
+    pub(crate) fn may_be_announced(&self) -> bool {
+        match self.graph.charters() {
+            Some(chain) => chain.current().announced,
+            None => !self.is_private(),
+        }
     }
 
     /// The record that names a content, if one does.

@@ -277,6 +277,10 @@ impl Core {
 
     /// Dials unknown members, as far as that is due.
     pub(super) fn dial_strangers(&mut self, now: Instant) {
+        self.search.strangers.retain(|_, s| {
+            let rested = s.tried.is_some_and(|at| now >= at + STRANGER_RETRY);
+            s.under_way || !rested
+        });
         let Some(transport) = &self.transport else {
             return;
         };
@@ -300,8 +304,7 @@ impl Core {
             channel.is_some_and(|c| c.members.len() < limits::WANTED_NEIGHBOURS)
         };
         for (addr, stranger) in &mut self.search.strangers {
-            let tried = stranger.tried.is_some_and(|at| now < at + STRANGER_RETRY);
-            if room == 0 || stranger.under_way || tried || !needy(&stranger.channel) {
+            if room == 0 || stranger.tried.is_some() || !needy(&stranger.channel) {
                 continue;
             }
             let Ok(config) = transport.wary(refused.clone()) else {
@@ -320,10 +323,6 @@ impl Core {
                 self.inputs.clone(),
             ));
         }
-        self.search.strangers.retain(|_, s| {
-            let rested = s.tried.is_some_and(|at| now >= at + STRANGER_RETRY);
-            s.under_way || !rested
-        });
     }
 
     /// An unknown member's address was tried; if somebody answered, it is asked
@@ -441,7 +440,8 @@ fn wanted_channel(channel: &Channel, means: Means) -> WantedChannel {
     let once = matches!(channel.meta.role, Role::Share | Role::Guest);
     let lasting = !once || means.dht_for_all;
     let private = channel.is_private();
-    let dht = means.dht && !private;
+    // A private channel's own word is not enough: its member has to want it too.
+    let dht = means.dht && channel.may_be_announced() && (!private || means.dht_for_all);
     let carried = channel.graph.charters().is_some();
     WantedChannel {
         private,
@@ -463,4 +463,188 @@ fn lost_peers(channel: &Channel) -> Vec<PeerId> {
     lost.sort();
     lost.truncate(LOOKED_UP_PEERS);
     lost
+}
+
+#[cfg(test)]
+mod tests {
+    use samara_graph::{Charter, CharterChain, CharterHash, CharterRef, Graph, Link as WayIn};
+
+    use super::*;
+    use crate::core::{ChannelMeta, dial::tests::core, graph_config, wall_ms};
+
+    const ID: ChannelId = ChannelId([1; 32]);
+
+    fn addr(i: usize) -> SocketAddr {
+        ([192, 0, (i >> 8) as u8, i as u8], 7421).into()
+    }
+
+    fn peer(i: usize) -> PeerId {
+        let mut id = [0; 32];
+        id[..8].copy_from_slice(&(i as u64 + 1).to_be_bytes());
+        PeerId(id)
+    }
+
+    fn guest(core: &mut Core) {
+        let charter = CharterRef {
+            version: 1,
+            hash: CharterHash([0; 32]),
+        };
+        let graph = Graph::join(ID, charter, graph_config(core.me).unwrap());
+        let channel = Channel::new(graph, ChannelMeta::new(Role::Guest), Default::default());
+        core.add_channel(ID, channel, true);
+    }
+
+    #[test]
+    fn the_dht_is_asked_when_the_rest_had_its_time_and_not_too_often() {
+        let (mut lookup, start) = (Lookup::default(), Instant::now());
+        assert!(!lookup.is_due(start, 0));
+        let late = start + DHT_PATIENCE;
+        assert!(!lookup.is_due(late - Duration::from_millis(1), 0));
+        assert!(lookup.is_due(late, 0));
+        assert!(!lookup.is_due(late + ALONE_RETRY - Duration::from_millis(1), 0));
+        assert!(!lookup.is_due(late + ALONE_RETRY, 1));
+        assert!(lookup.is_due(late + ALONE_RETRY, 0));
+        assert_eq!(lookup.count, 2);
+        // Enough neighbours end it; to be few again starts the patience anew.
+        let much_later = late + 2 * FEW_RETRY;
+        assert!(!lookup.is_due(much_later, FEW_NEIGHBOURS));
+        assert!(!lookup.is_due(much_later, FEW_NEIGHBOURS - 1));
+        assert!(lookup.is_due(much_later + DHT_PATIENCE, FEW_NEIGHBOURS - 1));
+    }
+
+    #[tokio::test]
+    async fn addresses_without_a_name_are_bounded_and_dialled_a_few_at_a_time() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut core = core(dir.path());
+        guest(&mut core);
+        let member = |i| Discovered::Member {
+            channel: ID,
+            addr: addr(i),
+        };
+        for i in 0..2 * MAX_STRANGERS {
+            core.on_discovered(member(i));
+        }
+        assert_eq!(core.search.strangers.len(), MAX_STRANGERS);
+        // Nobody answers at a closed port of this machine's.
+        let own = crate::transport::tests::endpoint(1);
+        core.search.strangers.clear();
+        for port in 1..=2 * MAX_HINT_DIALS as u16 {
+            core.on_discovered(Discovered::Member {
+                channel: ID,
+                addr: ([127, 0, 0, 1], port).into(),
+            });
+        }
+        core.transport = Some(own);
+        core.dial_strangers(Instant::now());
+        assert_eq!(core.search.strangers_dialled(), MAX_HINT_DIALS);
+        core.dial_strangers(Instant::now());
+        assert_eq!(core.search.strangers_dialled(), MAX_HINT_DIALS);
+        // One that was tried gives its place to the next, and is left alone itself.
+        let under_way = |core: &Core| -> Vec<SocketAddr> {
+            let under_way = core.search.strangers.iter().filter(|(_, s)| s.under_way);
+            under_way.map(|(addr, _)| *addr).collect()
+        };
+        let tried = under_way(&core)[0];
+        core.on_stranger_tried(ID, tried, None);
+        core.dial_strangers(Instant::now());
+        assert!(!under_way(&core).contains(&tried));
+        assert_eq!(core.search.strangers_dialled(), MAX_HINT_DIALS);
+        let later = Instant::now() + STRANGER_RETRY;
+        core.dial_strangers(later);
+        assert!(!core.search.strangers.contains_key(&tried));
+    }
+
+    #[tokio::test]
+    async fn few_peers_are_sought_at_once_and_what_is_found_reaches_them() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut core = core(dir.path());
+        for i in 0..MAX_SOUGHT_PEERS {
+            assert!(core.seek(peer(i)));
+        }
+        assert!(!core.seek(peer(MAX_SOUGHT_PEERS)));
+        assert!(core.seek(peer(0)));
+        let now = Instant::now() + Duration::from_secs(1);
+        assert_eq!(core.sought_due(now).count(), 0);
+        core.on_discovered(Discovered::Peer {
+            peer: peer(0),
+            addrs: vec![addr(1)],
+            channels: vec![],
+            source: Source::Dht,
+        });
+        let due: Vec<_> = core.sought_due(now).collect();
+        assert_eq!(due, [(peer(0), (Source::Dht, vec![addr(1)]))]);
+        core.unseek(peer(0));
+        assert_eq!(core.sought_due(now).count(), 1);
+        core.unseek(peer(0));
+        assert_eq!(core.sought_due(now).count(), 0);
+        assert!(core.seek(peer(MAX_SOUGHT_PEERS)));
+    }
+
+    #[tokio::test]
+    async fn what_the_gateway_maps_is_one_of_our_addresses() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut core = core(dir.path());
+        core.transport = Some(crate::transport::tests::endpoint(1));
+        let inside = core.own_addrs();
+        core.on_discovered(Discovered::External(Some(addr(1))));
+        assert_eq!(core.own_addrs(), [inside.clone(), vec![addr(1)]].concat());
+        core.config.external = vec![addr(2)];
+        let both = [inside.clone(), vec![addr(2), addr(1)]].concat();
+        assert_eq!(core.own_addrs(), both);
+        core.on_discovered(Discovered::External(None));
+        assert_eq!(core.own_addrs(), [inside, vec![addr(2)]].concat());
+    }
+
+    /// A channel made by its owner, as one that is followed.
+    fn channel(core: &Core, charter: Charter, role: Role) -> Channel {
+        let chain = CharterChain::new(charter.sign(&[&core.key]).unwrap()).unwrap();
+        let graph = Graph::restore(chain, [], graph_config(core.me).unwrap());
+        Channel::new(graph, ChannelMeta::new(role), Default::default())
+    }
+
+    #[tokio::test]
+    async fn private_channels_and_passing_visits_are_not_told_to_the_world() {
+        let dir = tempfile::tempdir().unwrap();
+        let core = core(dir.path());
+        let now = samara_graph::WallMs(wall_ms());
+        let open = || Charter::open("open", core.me, now, [0; 16]);
+        let lasting = Means {
+            dht: true,
+            ..Means::default()
+        };
+        let all = Means {
+            dht_for_all: true,
+            ..lasting
+        };
+        let told = |charter, role, means| {
+            let wanted = wanted_channel(&channel(&core, charter, role), means);
+            (wanted.announced, wanted.asked)
+        };
+        assert_eq!(told(open(), Role::Owner, lasting), (true, true));
+        assert_eq!(told(open(), Role::Owner, Means::default()), (false, false));
+        for once in [Role::Share, Role::Guest] {
+            assert_eq!(told(open(), once, lasting), (false, false));
+            assert_eq!(told(open(), once, all), (true, true));
+        }
+        let mut hidden = open();
+        hidden.announced = false;
+        assert_eq!(told(hidden, Role::Owner, all), (false, false));
+        let private = || Charter::private("private", core.me, now, [0; 16]);
+        assert_eq!(told(private(), Role::Owner, all), (false, false));
+        let mut allowed = private();
+        allowed.announced = true;
+        assert_eq!(told(allowed.clone(), Role::Owner, lasting), (false, false));
+        assert_eq!(told(allowed, Role::Owner, all), (true, true));
+        // Of a link alone: what it says.
+        let charter = CharterRef {
+            version: 1,
+            hash: CharterHash([0; 32]),
+        };
+        let link = WayIn::new(ID, charter, &[]);
+        let mut meta = ChannelMeta::new(Role::Subscriber);
+        meta.link = Some(link.to_string());
+        let joined = crate::core::join(&link, core.me, meta).unwrap();
+        let wanted = wanted_channel(&joined, lasting);
+        assert!(wanted.asked && !wanted.announced && !wanted.carried);
+    }
 }

@@ -232,3 +232,71 @@ fn neighbour(ip: &ScopedIp, port: u16, subnets: &[Subnet]) -> Option<SocketAddr>
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PEER: PeerId = PeerId([3; 32]);
+
+    fn subnets() -> Vec<Subnet> {
+        vec![Subnet::new("10.0.0.7".parse().unwrap(), 24)]
+    }
+
+    fn heard(txt: Vec<mdns_sd::TxtProperty>, ips: &str, port: u16) -> Option<Announcement> {
+        let service = ServiceInfo::new(SERVICE, "x", "x.local.", ips, port, txt).unwrap();
+        decode(&service.as_resolved_service(), &subnets())
+    }
+
+    fn names(n: usize) -> Vec<LanName> {
+        (0..n).map(|i| LanName([i as u8; 16])).collect()
+    }
+
+    #[test]
+    fn an_announcement_reads_back_up_to_the_last_name() {
+        for n in [0, 1, NAMES_PER_KEY, NAMES_PER_KEY + 1, NAMES_PER_INSTANCE] {
+            let said = heard(encode_txt(&PEER, &names(n)), "10.0.0.1", 7421).unwrap();
+            assert_eq!((said.peer, said.names), (PEER, names(n)));
+            assert_eq!(said.addrs, ["10.0.0.1:7421".parse().unwrap()]);
+        }
+        // There is no key to read further ones from.
+        let more = heard(encode_txt(&PEER, &names(46)), "10.0.0.1", 7421).unwrap();
+        assert_eq!(more.names.len(), limits::MAX_NAMES_PER_ANSWER);
+    }
+
+    #[test]
+    fn nobody_is_sent_beyond_the_local_network() {
+        let txt = || encode_txt(&PEER, &names(1));
+        for elsewhere in ["192.0.2.1", "10.0.1.1", "127.0.0.1", "::1", "fe80::1"] {
+            assert_eq!(heard(txt(), elsewhere, 7421), None, "{elsewhere}");
+        }
+        let both = heard(txt(), "192.0.2.1,10.0.0.9", 7421).unwrap();
+        assert_eq!(both.addrs, ["10.0.0.9:7421".parse().unwrap()]);
+        let many = "10.0.0.1,10.0.0.2,10.0.0.3,10.0.0.4,10.0.0.5";
+        let many = heard(txt(), many, 7421).unwrap();
+        assert_eq!(many.addrs.len(), limits::MAX_HINTS);
+        assert_eq!(heard(txt(), "10.0.0.1", 0), None);
+    }
+
+    #[test]
+    fn what_is_not_of_this_format_is_nothing() {
+        let peer: mdns_sd::TxtProperty = (PEER_KEY, PEER.as_bytes()).into();
+        let version: mdns_sd::TxtProperty = (VERSION_KEY, VERSION).into();
+        let at = |txt| heard(txt, "10.0.0.1", 7421);
+        assert!(at(vec![version.clone(), peer.clone()]).is_some());
+        assert_eq!(at(vec![]), None);
+        assert_eq!(at(vec![peer.clone()]), None);
+        assert_eq!(at(vec![version.clone()]), None);
+        assert_eq!(at(vec![(VERSION_KEY, b"2").into(), peer.clone()]), None);
+        let short = (PEER_KEY, &[3; 31]).into();
+        assert_eq!(at(vec![version.clone(), short]), None);
+        let ragged = (NAME_KEYS[0], &[3; 17]).into();
+        assert_eq!(at(vec![version, peer, ragged]), None);
+    }
+
+    #[test]
+    fn labels_fit_and_differ() {
+        let last = instance(&PEER, limits::MAX_OWN_INSTANCES - 1);
+        assert!(last.len() <= 63 && last != instance(&PEER, 0));
+    }
+}
