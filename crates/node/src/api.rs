@@ -120,6 +120,17 @@ pub enum Request {
         #[serde(default)]
         issue: Option<String>,
     },
+    /// Lists issues without their texts, newest first.
+    Headings {
+        /// Name, id or id prefix; default: all channels.
+        #[serde(default)]
+        channel: Option<String>,
+        /// How many of the newest to leave out.
+        #[serde(default)]
+        skip: u64,
+        /// How many to list at most.
+        limit: u64,
+    },
     /// What this node has and follows.
     Status,
     /// With whom this node is connected.
@@ -233,6 +244,9 @@ pub enum Event {
         target: Option<String>,
         /// Bytes of it that are on this disk already.
         have: u64,
+        /// Whether nothing of it is missing on this disk.
+        #[serde(default)]
+        here: bool,
     },
     /// What a link leads to, after its entries.
     Listing {
@@ -400,6 +414,25 @@ pub enum Event {
         body: String,
         /// Attached files.
         attachments: Vec<Attachment>,
+        /// False while body or attachments are still on their way.
+        complete: bool,
+    },
+    /// A newsletter issue in a list.
+    Heading {
+        /// Channel name.
+        channel: String,
+        /// Channel id.
+        channel_id: String,
+        /// Slug.
+        issue: String,
+        /// Number in the channel's listing, newest first from 1.
+        number: u64,
+        /// Subject.
+        subject: String,
+        /// When it was signed, RFC 3339, UTC.
+        published: String,
+        /// How many files are attached.
+        attachments: u64,
         /// False while body or attachments are still on their way.
         complete: bool,
     },

@@ -183,6 +183,11 @@ pub(crate) async fn run(context: Context, request: Request) -> Result<(), Engine
         Request::Read { channel, issue } => {
             issue::read(&context, channel.as_deref(), issue.as_deref()).await
         }
+        Request::Headings {
+            channel,
+            skip,
+            limit,
+        } => issue::headings(&context, channel, skip, limit).await,
         Request::Status => report::status(&context).await,
         Request::Peers => report::peers(&context).await,
         Request::Gc { dry_run } => report::gc(&context, dry_run).await,

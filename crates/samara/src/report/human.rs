@@ -149,13 +149,14 @@ impl Human {
             mode,
             target,
             have,
+            here,
         } = event
         else {
             return Ok(());
         };
         let here = match (have, bytes) {
+            _ if *here => "here".to_owned(),
             (0, _) => String::new(),
-            (have, bytes) if have >= bytes => "here".to_owned(),
             (have, bytes) => format!("{} %", u128::from(*have) * 100 / u128::from(*bytes)),
         };
         let (amount, tail) = match &**kind {
@@ -306,6 +307,12 @@ impl Report for Human {
                 ))?;
             }
             Event::Issue { .. } => self.issue(event)?,
+            Event::Heading {
+                channel,
+                number,
+                subject,
+                ..
+            } => self.result(&format!("{} {number}: {}", line(channel), line(subject)))?,
             Event::Status(status) => self.result(&status_text(status, style))?,
             Event::Peer(peer) => self.table.row(peer_row(peer)),
             Event::Freed {
