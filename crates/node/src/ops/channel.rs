@@ -159,7 +159,7 @@ pub(super) async fn link(context: &Context, channel: &str) -> Result<(), EngineE
                 };
                 own = addrs::reachable(bound);
             }
-            core.link_of(id, &own).ok_or_else(|| {
+            core.link_of(id, &own, None).ok_or_else(|| {
                 EngineError::new(ErrorKind::NotFound, "the channel has no charter yet")
             })
         })

@@ -72,7 +72,7 @@ async fn serve(
             let me = core.me;
             core.add_transfer(held, channel, me);
             let addrs = core.own_addrs();
-            Ok::<_, EngineError>(core.link_of(channel, &addrs).unwrap_or_default())
+            Ok::<_, EngineError>(core.link_of(channel, &addrs, None).unwrap_or_default())
         })
         .await??;
     let id = reference.id;
