@@ -45,6 +45,63 @@ pub enum Request {
     ChannelCreate {
         /// Display name, 1 to 64 bytes.
         name: String,
+        /// Only members may read it, or learn that it exists.
+        #[serde(default)]
+        private: bool,
+    },
+    /// Makes a link that admits its bearers to a channel.
+    Invite {
+        /// Name, id or id prefix.
+        channel: String,
+        /// What they become; default: `member`.
+        #[serde(default)]
+        role: Option<String>,
+        /// Milliseconds for which it may be used; default: seven days.
+        #[serde(default)]
+        expires_ms: Option<u64>,
+        /// How many it admits, 1 to 1,024; default: 1.
+        #[serde(default)]
+        uses: Option<u32>,
+    },
+    /// Joins a channel by an invitation and follows it; done once admitted.
+    Join {
+        /// The link of an invitation.
+        link: String,
+        /// Where releases appear, as `into/<version>/<name>` and `into/current`.
+        #[serde(default)]
+        into: Option<PathBuf>,
+    },
+    /// Lists who belongs to a channel, or did.
+    Members {
+        /// Name, id or id prefix.
+        channel: String,
+    },
+    /// Takes somebody's rights in a channel for ever.
+    Revoke {
+        /// Name, id or id prefix.
+        channel: String,
+        /// PeerId, or the beginning of a member's.
+        peer: String,
+        /// Take back what it published, too.
+        #[serde(default)]
+        erase: bool,
+    },
+    /// Gives an identity a role in a channel, in place of the one that it has.
+    Role {
+        /// Name, id or id prefix.
+        channel: String,
+        /// PeerId, or the beginning of a member's.
+        peer: String,
+        /// `admin`, `publisher`, `inviter`, `keeper`, `member` or `reader`.
+        role: String,
+        /// Milliseconds that it lasts; default: a year, renewed before it ends.
+        #[serde(default)]
+        expires_ms: Option<u64>,
+    },
+    /// Stops belonging to a channel on this node. What was installed stays.
+    Leave {
+        /// Name, id or id prefix.
+        channel: String,
     },
     /// Lists the channels this node holds.
     ChannelList,
@@ -328,6 +385,60 @@ pub enum Event {
     Link {
         /// The link.
         link: String,
+    },
+    /// This node was admitted to a channel.
+    Joined {
+        /// Channel id.
+        channel: String,
+        /// Display name.
+        name: String,
+        /// In which role.
+        role: String,
+    },
+    /// Somebody who belongs to a channel, or did.
+    Member {
+        /// Channel id.
+        channel: String,
+        /// Who.
+        peer_id: String,
+        /// The mightiest role now; absent if it has none any more.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        role: Option<String>,
+        /// Since when, RFC 3339, UTC.
+        since: String,
+        /// Until when unless it is renewed; absent for one that the charter names.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        until: Option<String>,
+        /// Who granted it; absent for one that the charter names.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        by: Option<String>,
+        /// Whether it was revoked.
+        revoked: bool,
+        /// Whether it is this node.
+        this_node: bool,
+    },
+    /// Somebody's rights were taken.
+    Revoked {
+        /// Channel id.
+        channel: String,
+        /// Who.
+        peer_id: String,
+        /// Record id.
+        record: String,
+    },
+    /// Somebody was given a role.
+    RoleGiven {
+        /// Channel id.
+        channel: String,
+        /// Who.
+        peer_id: String,
+        /// Which.
+        role: String,
+    },
+    /// This node belongs to a channel no more.
+    Left {
+        /// Channel id.
+        channel: String,
     },
     /// A release was published.
     Published {

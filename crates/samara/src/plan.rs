@@ -1,6 +1,6 @@
 //! From a command to the engine's request, and to how it must be run.
 
-use std::{fs, path::Path};
+use std::{fs, path::Path, time::Duration};
 
 use samara_node::{EngineError, Mode, api::Request};
 
@@ -69,9 +69,46 @@ impl Plan {
             Command::Mirror { follow } => Self::follow(follow, true),
             Command::Unsubscribe { channel } => offline(Request::Unsubscribe { channel }),
             Command::Read { channel, issue } => offline(Request::Read { channel, issue }),
-            Command::Channel(ChannelCommand::Create { name }) => {
-                offline(Request::ChannelCreate { name })
+            Command::Channel(ChannelCommand::Create { name, private }) => {
+                offline(Request::ChannelCreate { name, private })
             }
+            Command::Invite {
+                channel,
+                role,
+                expires,
+                uses,
+            } => offline(Request::Invite {
+                channel,
+                role,
+                expires_ms: expires.map(millis),
+                uses,
+            }),
+            Command::Join { link, into } => {
+                let into = into.as_deref().map(absolute).transpose()?;
+                online(Request::Join { link, into }, false)
+            }
+            Command::Members { channel } => offline(Request::Members { channel }),
+            Command::Revoke {
+                channel,
+                peer,
+                erase,
+            } => offline(Request::Revoke {
+                channel,
+                peer,
+                erase,
+            }),
+            Command::Role {
+                channel,
+                peer,
+                role,
+                expires,
+            } => offline(Request::Role {
+                channel,
+                peer,
+                role,
+                expires_ms: expires.map(millis),
+            }),
+            Command::Leave { channel } => offline(Request::Leave { channel }),
             Command::Channel(ChannelCommand::List) => offline(Request::ChannelList),
             Command::Link { channel } => offline(Request::Link { channel }),
             Command::Publish {
@@ -141,6 +178,10 @@ impl Plan {
             endless: wait,
         }))
     }
+}
+
+fn millis(time: Duration) -> u64 {
+    time.as_millis().try_into().unwrap_or(u64::MAX)
 }
 
 fn read_text(path: &Path) -> Result<String, EngineError> {

@@ -4,8 +4,8 @@ use std::{collections::HashSet, net::SocketAddr, time::Duration};
 
 use bytes::Bytes;
 use samara_graph::{
-    Action, CharterRef, Draft, Event, Fault, Graph, Invitation, Kind, Link as WayIn, LinkPeer, Message,
-    PeerAddress, Record, RecordHeader, WallMs,
+    Action, CharterRef, Draft, Event, Fault, Graph, Invitation, Kind, Link as WayIn, LinkPeer,
+    Message, PeerAddress, Record, RecordHeader, WallMs,
 };
 use samara_store::Batch;
 use samara_wire::{ChannelId, PeerId, Reader, RecordId, Writer};
@@ -339,6 +339,7 @@ impl Core {
                 channel.last_round = Some(now);
                 self.tell_address(id);
                 self.remember_peers(id);
+                self.renew_roles(id);
             }
         }
     }

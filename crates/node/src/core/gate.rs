@@ -96,7 +96,11 @@ impl Core {
     /// Loads what proves us, and sends it.
     fn show(&mut self, id: ChannelId, peer: PeerId, turn: Turn) {
         let Some((charter, ids)) = self.credentials(id) else {
-            if let Some(known) = self.channels.get_mut(&id).and_then(|c| c.known.get_mut(&peer)) {
+            if let Some(known) = self
+                .channels
+                .get_mut(&id)
+                .and_then(|c| c.known.get_mut(&peer))
+            {
                 known.refused("this node is no member of the channel");
             }
             return;
@@ -150,8 +154,9 @@ impl Core {
         let link = channel.way_in()?;
         let invitation = link.invitation()?.clone();
         let key = self.key.clone();
-        let redeemed =
-            self.with_graph(id, |graph, now, out| graph.redeem(now, &key, &invitation, out));
+        let redeemed = self.with_graph(id, |graph, now, out| {
+            graph.redeem(now, &key, &invitation, out)
+        });
         match redeemed {
             Ok(record) => {
                 let channel = self.channels.get_mut(&id)?;
@@ -249,7 +254,11 @@ impl Core {
     pub(super) fn on_refused(&mut self, peer: PeerId, tag: &[u8; 32]) {
         let me = self.me;
         if let Some(id) = self.behind(&peer, tag, &me, &peer) {
-            self.on_no_channel(peer, id, "it does not have the channel, or does not let this node in");
+            self.on_no_channel(
+                peer,
+                id,
+                "it does not have the channel, or does not let this node in",
+            );
         }
     }
 
@@ -265,7 +274,10 @@ impl Core {
         // All of them, also after it is found: the time says nothing.
         let mut found = None;
         for (id, channel) in &self.channels {
-            if channel.active && channel.is_private() && Gate::new(*id, exporter, from, to).knows(tag) {
+            if channel.active
+                && channel.is_private()
+                && Gate::new(*id, exporter, from, to).knows(tag)
+            {
                 found = Some(*id);
             }
         }

@@ -6,6 +6,7 @@ mod follow;
 mod get;
 mod issue;
 mod manifest;
+mod members;
 mod obtain;
 mod publish;
 mod report;
@@ -136,7 +137,35 @@ pub(crate) async fn run(context: Context, request: Request) -> Result<(), Engine
             };
             get::get(&context, order).await
         }
-        Request::ChannelCreate { name } => channel::create(&context, &name).await,
+        Request::ChannelCreate { name, private } => channel::create(&context, &name, private).await,
+        Request::Invite {
+            channel,
+            role,
+            expires_ms,
+            uses,
+        } => {
+            let order = members::InviteOrder {
+                channel,
+                role,
+                expires_ms,
+                uses,
+            };
+            members::invite(&context, order).await
+        }
+        Request::Join { link, into } => members::join(&context, &link, into).await,
+        Request::Members { channel } => members::members(&context, &channel).await,
+        Request::Revoke {
+            channel,
+            peer,
+            erase,
+        } => members::revoke(&context, &channel, &peer, erase).await,
+        Request::Role {
+            channel,
+            peer,
+            role,
+            expires_ms,
+        } => members::set_role(&context, &channel, &peer, &role, expires_ms).await,
+        Request::Leave { channel } => members::leave(&context, &channel).await,
         Request::ChannelList => channel::list(&context).await,
         Request::Link { channel } => channel::link(&context, &channel).await,
         Request::Publish {

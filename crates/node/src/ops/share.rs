@@ -144,7 +144,13 @@ async fn channel_of(context: &Context, path: &Path, name: &str) -> Result<Channe
             return Ok(id);
         }
     }
-    let id = new_channel(context, &short_name(name), ChannelMeta::new(Role::Share)).await?;
+    let id = new_channel(
+        context,
+        &short_name(name),
+        false,
+        ChannelMeta::new(Role::Share),
+    )
+    .await?;
     context
         .blocking(move |store| {
             let mut batch = Batch::new();

@@ -19,6 +19,8 @@ enum Shape {
     Issue,
     /// Peers in a table.
     Peers,
+    /// Members in a table.
+    Members,
     /// Each event as it comes.
     News,
 }
@@ -48,6 +50,11 @@ impl Human {
             ),
             Request::Read { issue: Some(_), .. } => (Shape::Issue, &[""], &[]),
             Request::Peers => (Shape::Peers, PEER_HEAD, PEER_RIGHT),
+            Request::Members { .. } => (
+                Shape::Members,
+                &["WHO", "ROLE", "SINCE", "UNTIL", "BY"],
+                &[],
+            ),
             _ => (Shape::News, &[""], &[]),
         };
         Self {
@@ -243,6 +250,21 @@ impl Report for Human {
                 }
             }
             Event::Link { link } => self.result(&line(link))?,
+            Event::Joined { name, role, .. } => {
+                self.result(&format!(
+                    "Joined {} as {}",
+                    style.bold(line(name)),
+                    line(role)
+                ))?;
+            }
+            Event::Member { .. } => self.table.row(member_row(event)),
+            Event::Revoked { peer_id, .. } => {
+                self.result(&format!("Revoked {}", line(peer_id)))?;
+            }
+            Event::RoleGiven { peer_id, role, .. } => {
+                self.result(&format!("{} is {} now", line(peer_id), line(role)))?;
+            }
+            Event::Left { channel } => self.result(&format!("Left {}", line(channel)))?,
             Event::Published {
                 version,
                 files,
@@ -368,6 +390,7 @@ impl Report for Human {
             Shape::Channels => "No channels yet.",
             Shape::Issues => "No issues yet.",
             Shape::Peers => "Connected with nobody.",
+            Shape::Members => "No members yet.",
             Shape::Issue | Shape::News => return Ok(()),
         };
         if self.table.is_empty() {
@@ -376,6 +399,38 @@ impl Report for Human {
         }
         self.result(self.table.render(self.style).trim_end())
     }
+}
+
+fn member_row(event: &Event) -> [String; 5] {
+    let Event::Member {
+        peer_id,
+        role,
+        since,
+        until,
+        by,
+        revoked,
+        this_node,
+        ..
+    } = event
+    else {
+        return Default::default();
+    };
+    let day = |time: &str| time.get(..10).unwrap_or(time).to_owned();
+    let who = if *this_node { " (this node)" } else { "" };
+    let role = match (revoked, role) {
+        (true, _) => "revoked",
+        (false, Some(role)) => role,
+        (false, None) => "ended",
+    };
+    [
+        format!("{peer_id}{who}"),
+        role.to_owned(),
+        day(since),
+        until.as_deref().map_or("-".to_owned(), day),
+        by.as_deref()
+            .map_or("the charter", |by| by.get(..12).unwrap_or(by))
+            .to_owned(),
+    ]
 }
 
 fn complete_text(event: &Event, style: Style) -> String {
