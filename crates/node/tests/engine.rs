@@ -5,10 +5,9 @@ mod world;
 use std::{fs, path::Path, time::Duration};
 
 use samara_node::{
-    Mode,
+    Engine, Mode, NodeConfig,
     api::{ErrorKind, Event, Request},
 };
-use tokio_util::sync::CancellationToken;
 use world::{Node, link_of};
 
 fn noise(len: usize, seed: u64) -> Vec<u8> {
