@@ -13,7 +13,7 @@ use samara_graph::{CharterRef, Gate, Proof, Record, WallMs};
 use samara_wire::{ChannelId, PeerId, RecordId};
 use tokio::{task, time};
 
-use super::{Channel, Core, Input, wall_ms};
+use super::{Core, Input, wall_ms};
 use crate::{
     limits,
     message::Control,
@@ -67,14 +67,6 @@ impl Doors {
 
     fn is_open(&self, channel: &ChannelId) -> bool {
         self.shown.contains(channel) && self.let_in.contains(channel)
-    }
-}
-
-impl Channel {
-    /// Whether only members may know of it; by its link until its charter is here.
-    pub(crate) fn is_private(&self) -> bool {
-        let by_link = || self.way_in().is_some_and(|link| link.is_private());
-        self.graph.is_private().unwrap_or_else(by_link)
     }
 }
 
