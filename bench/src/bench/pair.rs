@@ -110,15 +110,14 @@ impl Session<'_> {
             ("foreign s", &|r| format!("{:.2}", r.foreign_cpu)),
             ("each s", &|r| each(&r.each_seconds)),
         ];
-        println!(
-            "\n{}, MTU {}{}, median of {}",
+        let path = plan.path.map(|path| format!(", {path}"));
+        let title = format!(
+            "{}, MTU {}{}",
             plan.title,
             plan.mtu,
-            plan.path
-                .map(|path| format!(", {path}"))
-                .unwrap_or_default(),
-            self.common.repeat
+            path.unwrap_or_default()
         );
+        println!("\n{title}, median of {}", self.common.repeat);
         print!("{}", render(&columns, &rows));
         let bars: Vec<_> = rows
             .iter()
@@ -135,7 +134,7 @@ impl Session<'_> {
             })),
         });
         self.write(plan.bench, parameters, &runs, json!(rows), || {
-            self.chart(&plan.title, meaning, &bars)
+            self.chart(&title, meaning, &bars)
         })
     }
 }
