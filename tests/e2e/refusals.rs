@@ -123,7 +123,7 @@ fn a_directory_that_another_node_has() {
     assert!(message.contains(text(&a.data_dir())), "{message}");
     // Nor can anything else take it when the socket is lost.
     fs::remove_file(a.data_dir().join("control.sock")).unwrap();
-    a.run(&["status"]).failed("locked", 11);
+    a.run(&["status", "--timeout", "1s"]).failed("locked", 11);
 }
 
 #[test]

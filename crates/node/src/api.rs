@@ -218,6 +218,42 @@ pub enum Request {
     Id,
 }
 
+impl Request {
+    /// Whether it needs a network.
+    pub fn needs_peers(&self) -> bool {
+        match self {
+            Self::Share { .. }
+            | Self::Ls { .. }
+            | Self::Get { .. }
+            | Self::Join { .. }
+            | Self::Resolve { .. } => true,
+            Self::Subscribe { once, wait, .. } => *once || *wait,
+            _ => false,
+        }
+    }
+
+    /// Whether it goes on until the asker goes away.
+    pub fn is_endless(&self) -> bool {
+        match self {
+            Self::Share { .. } => true,
+            Self::Get { seed, .. } => *seed,
+            Self::Subscribe { wait, .. } => *wait,
+            _ => false,
+        }
+    }
+
+    /// Whether asking twice does it twice, or is refused the second time.
+    pub fn is_done_once(&self) -> bool {
+        matches!(
+            self,
+            Self::ChannelCreate { .. }
+                | Self::Publish { .. }
+                | Self::Unpublish { .. }
+                | Self::Post { .. }
+        )
+    }
+}
+
 fn one() -> u32 {
     1
 }
@@ -604,6 +640,10 @@ pub enum Event {
         /// What happened, to what, and what to do.
         message: String,
     },
+    /// The process that was asked gives the data directory up, or cannot do this:
+    /// ask again, whoever has the directory then. Nothing follows. On the control
+    /// socket only.
+    Moved,
     /// The request is done. Nothing follows.
     Done,
 }

@@ -41,6 +41,8 @@ pub(crate) struct Shared {
     pub(crate) files: FileCache,
     pub(crate) index: Index,
     next_uid: AtomicU64,
+    /// One imported content at a time is put in its place.
+    pub(crate) placing: Mutex<()>,
     /// Locked while it is open.
     _lock: File,
 }
@@ -121,6 +123,7 @@ impl Store {
                 config,
                 files: FileCache::default(),
                 next_uid: AtomicU64::new(0),
+                placing: Mutex::new(()),
                 _lock: lock,
             }),
             table: Arc::default(),

@@ -13,7 +13,7 @@ use samara_graph::{
     RecordHeader, Reject,
     body::{Body, ContentRef, IssueText, Release},
 };
-use samara_store::Store;
+use samara_store::{Batch, Store};
 use samara_wire::{ChannelId, ContentId, PeerId, RecordId, base32};
 use serde::{Deserialize, Serialize};
 
@@ -249,6 +249,12 @@ impl Item {
         };
         a.into_iter().chain(b)
     }
+}
+
+/// Keeps what the node remembers of a channel.
+pub(crate) fn put_meta(batch: &mut Batch, id: ChannelId, meta: &ChannelMeta) {
+    let value = serde_json::to_vec(meta).expect("metadata is plain data");
+    batch.put_setting(CHANNEL_SETTINGS, id.as_bytes(), &value);
 }
 
 /// A channel as the store has it. Blocks.

@@ -11,13 +11,16 @@ use samara_store::Batch;
 use samara_wire::{ChannelId, PeerId, Reader, RecordId, Writer};
 use tokio::task;
 
-use super::{CHANNEL_SETTINGS, Channel, ChannelMeta, Core, Input, Item, Role, wall_ms};
+use super::{
+    CHANNEL_SETTINGS, Channel, ChannelMeta, Core, Input, Item, Role, channel::put_meta, wall_ms,
+};
 use crate::{
     EngineError,
     api::ErrorKind,
     discovery::Source,
     limits,
     message::Control,
+    receipt::Receipt,
     session::{Close, SessionId},
 };
 
@@ -48,8 +51,7 @@ impl Core {
             return;
         }
         let mut batch = Batch::new();
-        let value = serde_json::to_vec(meta).expect("metadata is plain data");
-        batch.put_setting(CHANNEL_SETTINGS, id.as_bytes(), &value);
+        put_meta(&mut batch, id, meta);
         self.store.write_then(batch, log_failure);
     }
 
@@ -125,10 +127,19 @@ impl Core {
     }
 
     /// Signs and publishes a record; it counts once it is stored, which
-    /// [`Channel::graph`]'s `contains` and the items then show.
-    pub(crate) fn publish(&mut self, id: ChannelId, draft: Draft) -> Result<Record, EngineError> {
+    /// [`Channel::graph`]'s `contains` and the items then show. The receipt is stored
+    /// with it.
+    pub(crate) fn publish(
+        &mut self,
+        id: ChannelId,
+        draft: Draft,
+        receipt: Option<Receipt>,
+    ) -> Result<Record, EngineError> {
         let key = self.key.clone();
-        self.with_graph(id, |graph, now, out| graph.publish(now, &key, draft, out))
+        self.receipt = receipt;
+        let record = self.with_graph(id, |graph, now, out| graph.publish(now, &key, draft, out));
+        self.receipt = None;
+        record
     }
 
     /// Signs and publishes a retraction of a record of this identity.
@@ -137,11 +148,15 @@ impl Core {
         id: ChannelId,
         kind: Kind,
         about: &[u8],
+        receipt: Option<Receipt>,
     ) -> Result<Record, EngineError> {
         let key = self.key.clone();
-        self.with_graph(id, |graph, now, out| {
+        self.receipt = receipt;
+        let record = self.with_graph(id, |graph, now, out| {
             graph.retract(now, &key, kind, about, out)
-        })
+        });
+        self.receipt = None;
+        record
     }
 
     pub(crate) fn with_graph<R>(
@@ -563,10 +578,13 @@ impl Core {
         });
     }
 
-    fn store_record(&self, id: ChannelId, header: &RecordHeader, bytes: &Bytes) {
+    fn store_record(&mut self, id: ChannelId, header: &RecordHeader, bytes: &Bytes) {
         let mut batch = Batch::new();
         let record = header.id;
         batch.put_record(&id, &record, &header.encode(), bytes);
+        if let Some(receipt) = self.receipt.take() {
+            receipt.put(&mut batch, record);
+        }
         let (inputs, runtime) = (self.inputs.clone(), tokio::runtime::Handle::current());
         self.store.write_then(batch, move |result| {
             let input = Input::RecordStored {

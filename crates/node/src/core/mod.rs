@@ -30,6 +30,7 @@ use tokio_util::sync::CancellationToken;
 
 pub(crate) use channel::{
     CHANNEL_SETTINGS, Channel, ChannelMeta, Item, Role, What, draft, graph_config, join, load,
+    put_meta,
 };
 pub(crate) use known::Known;
 pub(crate) use transfers::{Transfer, TransferView};
@@ -46,6 +47,7 @@ use crate::{
     message::{Ask, Control, Handle},
     metrics::Metrics,
     pool::BufferPool,
+    receipt::Receipt,
     session::{Close, Session, SessionId},
     shaper::Shaper,
     transport::Transport,
@@ -230,6 +232,8 @@ pub(crate) struct Core {
     next_asked: u64,
     /// Peers to ban when the state machine at work is done.
     ban_later: Vec<(PeerId, String)>,
+    /// To be stored with the record that is being published.
+    receipt: Option<Receipt>,
     next_sample: Instant,
     pub(crate) warnings: broadcast::Sender<String>,
     subnets: Vec<addrs::Subnet>,
@@ -310,6 +314,7 @@ impl Core {
             asked: HashMap::new(),
             next_asked: 0,
             ban_later: Vec::new(),
+            receipt: None,
             next_sample: Instant::now(),
             warnings: broadcast::channel(64).0,
             subnets: addrs::subnets(),

@@ -13,7 +13,7 @@ use samara_graph::{
     limits::{MAX_INLINE_MARKDOWN, MAX_SUBJECT_BYTES},
 };
 use samara_store::{ImportOptions, Store};
-use samara_wire::{ChannelId, ContentId};
+use samara_wire::{ChannelId, ContentId, RecordId};
 
 use super::{
     Context,
@@ -102,23 +102,23 @@ pub(super) async fn post(
         attachments: attachments.as_ref().map(|content| content_ref(content)),
     };
     let about = slug.clone();
+    let posted = move |record: RecordId| Event::Posted {
+        channel: id.to_string(),
+        issue: slug,
+        subject,
+        attachments: count.into(),
+        record: record.to_string(),
+    };
+    let receipt = context.receipt(posted.clone());
     let record = context
         .core()
         .call(move |core| {
             let draft = core::draft(Kind::ISSUE, about.as_bytes(), issue.encode());
-            Ok::<_, EngineError>(core.publish(id, draft)?.id())
+            Ok::<_, EngineError>(core.publish(id, draft, receipt)?.id())
         })
         .await??;
     delivered(context, id, record).await?;
-    context
-        .emit(Event::Posted {
-            channel: id.to_string(),
-            issue: slug,
-            subject,
-            attachments: count.into(),
-            record: record.to_string(),
-        })
-        .await;
+    context.emit(posted(record)).await;
     Ok(())
 }
 

@@ -8,7 +8,7 @@ use samara_graph::{
     body::{ContentRef, Release, valid_version},
 };
 use samara_store::{Batch, Content, ImportOptions};
-use samara_wire::ChannelId;
+use samara_wire::{ChannelId, RecordId};
 
 use super::{Context, resolve, share};
 use crate::{
@@ -87,11 +87,23 @@ pub(super) async fn publish(
     let fresh = fresh_bytes(context, &content, previous).await?;
     let chunk_avg = content.manifest().root().params.avg();
     let about = version.clone();
+    let (files, bytes) = (reference.files.into(), reference.bytes);
+    let (channel, content, said) = (id.to_string(), reference.id.to_string(), version.clone());
+    let published = move |record: RecordId| Event::Published {
+        channel,
+        version: said,
+        content,
+        files,
+        bytes,
+        fresh,
+        record: record.to_string(),
+    };
+    let receipt = context.receipt(published.clone());
     let record = context
         .core()
         .call(move |core| {
             let draft = core::draft(Kind::RELEASE, about.as_bytes(), release.encode());
-            let record = core.publish(id, draft)?;
+            let record = core.publish(id, draft, receipt)?;
             if let Some(channel) = core.channels.get_mut(&id)
                 && channel.meta.chunk_avg.is_none()
             {
@@ -112,17 +124,7 @@ pub(super) async fn publish(
             Ok(store.write(batch)?)
         })
         .await?;
-    context
-        .emit(Event::Published {
-            channel: id.to_string(),
-            version,
-            content: reference.id.to_string(),
-            files: reference.files.into(),
-            bytes: reference.bytes,
-            fresh,
-            record: record.to_string(),
-        })
-        .await;
+    context.emit(published(record)).await;
     Ok(())
 }
 
@@ -133,6 +135,13 @@ pub(super) async fn unpublish(
 ) -> Result<(), EngineError> {
     let (id, ..) = owned(context, channel).await?;
     let about = version.to_owned();
+    let (named, said) = (id.to_string(), version.to_owned());
+    let unpublished = move |record: RecordId| Event::Unpublished {
+        channel: named,
+        version: said,
+        record: record.to_string(),
+    };
+    let receipt = context.receipt(unpublished.clone());
     let (retraction, gone) = context
         .core()
         .call(move |core| {
@@ -146,7 +155,7 @@ pub(super) async fn unpublish(
                     format!("version {about} is not published"),
                 ));
             };
-            let record = core.retract(id, Kind::RELEASE, about.as_bytes())?;
+            let record = core.retract(id, Kind::RELEASE, about.as_bytes(), receipt)?;
             Ok((record.id(), gone))
         })
         .await??;
@@ -157,13 +166,7 @@ pub(super) async fn unpublish(
             (!channel.items.contains_key(&gone)).then_some(())
         })
         .await?;
-    context
-        .emit(Event::Unpublished {
-            channel: id.to_string(),
-            version: version.to_owned(),
-            record: retraction.to_string(),
-        })
-        .await;
+    context.emit(unpublished(retraction)).await;
     Ok(())
 }
 
@@ -255,7 +258,7 @@ pub(super) fn content_ref(content: &Content) -> ContentRef {
 pub(super) async fn delivered(
     context: &Context,
     id: ChannelId,
-    record: samara_wire::RecordId,
+    record: RecordId,
 ) -> Result<(), EngineError> {
     context
         .core()

@@ -10,7 +10,7 @@ use std::{
 
 use samara_content::EntryKind;
 use samara_graph::{Kind, body};
-use samara_store::{Batch, Content, ImportOptions};
+use samara_store::{Content, ImportOptions};
 use samara_wire::ChannelId;
 
 use super::{
@@ -67,7 +67,7 @@ async fn serve(
             core.visit_to_share(channel);
             if current != Some(reference.id) {
                 let body = body::Share { content: reference }.encode();
-                core.publish(channel, core::draft(Kind::SHARE, b"", body))?;
+                core.publish(channel, core::draft(Kind::SHARE, b"", body), None)?;
             }
             let me = core.me;
             core.add_transfer(held, channel, me);
@@ -144,21 +144,11 @@ async fn channel_of(context: &Context, path: &Path, name: &str) -> Result<Channe
             return Ok(id);
         }
     }
-    let id = new_channel(
-        context,
-        &short_name(name),
-        false,
-        ChannelMeta::new(Role::Share),
-    )
-    .await?;
-    context
-        .blocking(move |store| {
-            let mut batch = Batch::new();
-            batch.put_setting(SHARE_SETTINGS, &key, id.as_bytes());
-            Ok(store.write(batch)?)
-        })
-        .await?;
-    Ok(id)
+    let meta = ChannelMeta::new(Role::Share);
+    new_channel(context, &short_name(name), false, meta, |batch, id| {
+        batch.put_setting(SHARE_SETTINGS, &key, id.as_bytes());
+    })
+    .await
 }
 
 /// Imports a path, reporting how far it is.

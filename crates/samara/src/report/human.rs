@@ -192,6 +192,7 @@ impl Report for Human {
             | Event::Progress { .. }
             | Event::Waiting { .. }
             | Event::Error { .. }
+            | Event::Moved
             | Event::Done => {}
             Event::Sharing {
                 link,

@@ -4,6 +4,7 @@ mod bars;
 mod human;
 mod json;
 mod markdown;
+mod told;
 
 use std::io::{self, Write};
 
@@ -13,6 +14,7 @@ use samara_node::{
 };
 
 pub(crate) use json::write_line;
+pub(crate) use told::Told;
 
 use crate::{settings::Settings, terminal::line};
 
