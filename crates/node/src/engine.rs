@@ -369,7 +369,9 @@ fn start(
         store.write(batch)?;
         core.go_online(transport, mode);
     }
-    for (key, value) in store.settings(CHANNEL_SETTINGS)? {
+    let settings = store.settings(CHANNEL_SETTINGS)?;
+    drop_guests(&store, &settings)?;
+    for (key, value) in settings {
         let (Ok(id), Ok(meta)) = (
             <[u8; 32]>::try_from(key),
             serde_json::from_slice::<ChannelMeta>(&value),
@@ -393,6 +395,21 @@ fn start(
         runtime,
     };
     Ok((core, queue, started))
+}
+
+/// Removes the records of channels that were only looked into, by a process that was
+/// killed over it.
+fn drop_guests(store: &Store, held: &samara_store::Settings) -> Result<(), EngineError> {
+    let mut batch = Batch::new();
+    for id in store.channels()? {
+        if !held.iter().any(|(key, _)| key == id.as_bytes()) {
+            batch.remove_channel(&id);
+        }
+    }
+    if !batch.is_empty() {
+        store.write(batch)?;
+    }
+    Ok(())
 }
 
 /// The port that this data directory listened on last.
@@ -447,6 +464,21 @@ pub(crate) fn bytes_below(path: &Path) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_killed_visit_left_goes_at_the_next_start() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path(), Default::default()).unwrap();
+        let (guest, held) = (ChannelId([1; 32]), ChannelId([2; 32]));
+        let mut batch = Batch::new();
+        for id in [&guest, &held] {
+            batch.put_record(id, &samara_wire::RecordId([3; 32]), b"head", b"record");
+        }
+        batch.put_setting(CHANNEL_SETTINGS, held.as_bytes(), b"{}");
+        store.write(batch).unwrap();
+        drop_guests(&store, &store.settings(CHANNEL_SETTINGS).unwrap()).unwrap();
+        assert_eq!(store.channels().unwrap(), [held]);
+    }
 
     #[test]
     fn a_content_is_being_obtained_as_long_as_somebody_is_at_it() {

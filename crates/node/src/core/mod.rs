@@ -9,6 +9,7 @@ mod exchange;
 mod gate;
 mod known;
 mod race;
+mod remembered;
 mod search;
 mod transfers;
 mod visits;
@@ -46,7 +47,7 @@ use crate::{
     limits,
     message::{Ask, Control, Handle},
     metrics::Metrics,
-    pool::BufferPool,
+    pool::{BufferPool, PoolShare},
     receipt::Receipt,
     session::{Close, Session, SessionId},
     shaper::Shaper,
@@ -125,7 +126,7 @@ pub(crate) enum Input {
     RecordStored {
         channel: ChannelId,
         record: RecordId,
-        result: Result<(), String>,
+        result: Result<(), samara_store::StoreError>,
     },
     /// A sync of a transfer ended.
     Synced {
@@ -260,6 +261,8 @@ pub(crate) struct Link {
     ours: std::collections::HashSet<TransferKey>,
     /// Requests of ours under way, to break them off.
     requests: HashMap<RequestId, CancellationToken>,
+    /// What the peer may have of the send pool.
+    share: PoolShare,
     /// Chunk bytes from and to this peer.
     pub(crate) received: u64,
     pub(crate) sent: Arc<std::sync::atomic::AtomicU64>,
