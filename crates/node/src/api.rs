@@ -355,6 +355,8 @@ pub enum Event {
         bytes: u64,
         /// Bytes that are on this disk already.
         have: u64,
+        /// Whether a member said that there is nothing newer.
+        confirmed: bool,
     },
     /// Waiting for something named in `what`.
     Waiting {
@@ -398,8 +400,13 @@ pub enum Event {
         seconds: f64,
         /// Bytes by where they came from.
         downloaded: Downloaded,
+        /// Bytes received for nothing: wrong ones, and what came twice.
+        wasted: u64,
         /// Bytes that were on the disk already.
         reused: u64,
+        /// Whether a member said that there is nothing newer; false if none could be
+        /// asked.
+        confirmed: bool,
     },
     /// A channel was made, or is listed.
     Channel {
@@ -648,7 +655,7 @@ pub enum Event {
     Done,
 }
 
-/// Bytes by where they came from.
+/// Verified bytes by where they came from, each counted once.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Downloaded {
     /// From the seeder that is the record's author.

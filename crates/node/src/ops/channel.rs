@@ -128,7 +128,6 @@ pub(super) async fn list(context: &Context) -> Result<(), EngineError> {
             let mut rows: Vec<_> = core
                 .channels
                 .iter()
-                .filter(|(_, c)| !matches!(c.meta.role, Role::Share | Role::Guest))
                 .map(|(id, c)| Event::Channel {
                     id: id.to_string(),
                     name: c.name().unwrap_or_default(),
@@ -176,7 +175,7 @@ pub(super) async fn own_addrs(context: &Context) -> Result<Vec<SocketAddr>, Engi
         context
             .emit(Event::Warning {
                 message: format!(
-                    "no node has run here yet: the link names port {DEFAULT_PORT}; ask again when `samara node` runs"
+                    "no node has run here yet, so the link names this machine's addresses with the usual port {DEFAULT_PORT}; start `samara node`, and ask again if that gets another port"
                 ),
             })
             .await;

@@ -12,6 +12,7 @@ mod publish;
 mod report;
 mod seek;
 mod share;
+mod visited;
 
 use std::{path::Path, sync::Arc};
 

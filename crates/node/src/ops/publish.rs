@@ -44,7 +44,7 @@ pub(super) async fn publish(
         return Err(EngineError::new(
             ErrorKind::Usage,
             format!(
-                "\"{version}\" cannot be a version: one path component of at most 64 bytes, not starting with a dot, and not \"current\""
+                "\"{version}\" cannot be a version: one path component of at most 64 bytes, not starting with a dot, not \"current\", and no device of Windows like CON"
             ),
         ));
     }
@@ -54,10 +54,7 @@ pub(super) async fn publish(
             format!("version {version} was published before; a version is never used twice"),
         ));
     }
-    let name = share::given_name(&draft.path);
-    let path = tokio::fs::canonicalize(&draft.path)
-        .await
-        .map_err(|e| EngineError::disk(&draft.path, &e))?;
+    let (name, path) = share::found(&draft.path).await?;
     let params = avg
         .map(ChunkParams::new)
         .transpose()
@@ -214,9 +211,33 @@ async fn used_versions(
     Ok(used)
 }
 
+/// The version after the highest: of those that are numbers with dots between (with a
+/// `v` before, or without), compared number by number, the last number one higher.
 fn next_version(used: &HashSet<String>) -> String {
-    let highest = used.iter().filter_map(|v| v.parse::<u64>().ok()).max();
-    highest.unwrap_or(0).saturating_add(1).to_string()
+    let highest = used.iter().filter_map(|v| Some((numbers(v)?, v))).max();
+    let Some((mut numbers, highest)) = highest else {
+        return "1".to_owned();
+    };
+    let v = &highest[..usize::from(highest.starts_with('v'))];
+    loop {
+        let last = numbers.last_mut().expect("at least one number");
+        *last = last.saturating_add(1);
+        let parts: Vec<_> = numbers.iter().map(ToString::to_string).collect();
+        let next = format!("{v}{}", parts.join("."));
+        // As far as numbers go: nobody counts there.
+        if !used.contains(&next) || numbers.last() == Some(&u64::MAX) {
+            return next;
+        }
+    }
+}
+
+fn numbers(version: &str) -> Option<Vec<u64>> {
+    let digits = version.strip_prefix('v').unwrap_or(version);
+    let number = |part: &str| match part.starts_with('+') {
+        true => None,
+        false => part.parse().ok(),
+    };
+    digits.split('.').map(number).collect()
 }
 
 /// Bytes of chunks that the previous release had not.
@@ -274,5 +295,31 @@ pub(super) fn newest_version(channel: &Channel) -> Option<String> {
     match &channel.newest(Kind::RELEASE).first()?.what {
         What::Release(release) => Some(release.version.clone()),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_next_version_follows_the_highest() {
+        for (used, next) in [
+            (&[][..], "1"),
+            (&["1", "2"], "3"),
+            (&["9", "10"], "11"),
+            (&["1.0"], "1.1"),
+            (&["1.9", "1.10"], "1.11"),
+            (&["1.2.9", "2"], "3"),
+            (&["2.0", "2"], "2.1"),
+            (&["v1.4", "1.3"], "v1.5"),
+            (&["spring", "1.0-rc1", "+1", "1."], "1"),
+            (&["spring", "7"], "8"),
+            (&["01"], "2"),
+            (&["18446744073709551615"], "18446744073709551615"),
+        ] {
+            let used = used.iter().map(|&v| v.to_owned()).collect();
+            assert_eq!(next_version(&used), next, "{used:?}");
+        }
     }
 }

@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     EngineError,
-    api::Event,
+    api::{ErrorKind, Event},
     core::{self, ChannelMeta, Role},
 };
 
@@ -32,11 +32,7 @@ pub(super) async fn share(
     path: PathBuf,
     portable: bool,
 ) -> Result<(), EngineError> {
-    // A link to it gives its own name: `latest` stays `latest`.
-    let name = given_name(&path);
-    let path = tokio::fs::canonicalize(&path)
-        .await
-        .map_err(|e| EngineError::disk(&path, &e))?;
+    let (name, path) = found(&path).await?;
     let options = ImportOptions {
         portable,
         name,
@@ -178,9 +174,23 @@ pub(super) async fn import(
     }
 }
 
-/// The last component of a path as it was given.
-pub(super) fn given_name(path: &Path) -> Option<String> {
-    path.file_name()?.to_str().map(str::to_owned)
+/// Where a path leads, and the name that it was given: of a link to it the link's own,
+/// so that `latest` stays `latest`.
+pub(super) async fn found(path: &Path) -> Result<(Option<String>, PathBuf), EngineError> {
+    let name = path.file_name().and_then(|name| name.to_str());
+    let real = tokio::fs::canonicalize(path)
+        .await
+        .map_err(|e| EngineError::disk(path, &e))?;
+    if name.is_none() && real.file_name().is_none() {
+        return Err(EngineError::new(
+            ErrorKind::Usage,
+            format!(
+                "{} has no name to give its contents; name a folder in it",
+                real.display()
+            ),
+        ));
+    }
+    Ok((name.map(str::to_owned), real))
 }
 
 /// Files in a content.

@@ -577,7 +577,9 @@ mod tests {
                 origin: 1 << 20,
                 peers: 1 << 20,
             },
+            wasted: 0,
             reused: 1 << 20,
+            confirmed: true,
         };
         assert_eq!(
             complete_text(&event, Style::PLAIN),
