@@ -116,7 +116,13 @@ fn write_secret(path: &Path, text: &str) -> Result<(), EngineError> {
             io::ErrorKind::AlreadyExists => ErrorKind::Exists,
             _ => ErrorKind::Disk,
         },
-        message: format!("{}: {error}", path.display()),
+        message: match error.kind() {
+            io::ErrorKind::AlreadyExists => format!(
+                "{} exists already and is not written over; remove it, or name another file",
+                path.display()
+            ),
+            _ => format!("{}: {error}", path.display()),
+        },
     })
 }
 
