@@ -388,7 +388,7 @@ fn arguments_that_cannot_be_meant() {
     let posted = a.ask(&["post", "c", "file"], "posted");
     assert_eq!(posted["subject"], "Hello you");
     let long = "x".repeat(65);
-    a.run(&["status", "--site", &long]).failed("usage", 2);
+    a.run(&["status", "--site", &long]).failed_as("usage", 2);
     a.run(&["status", "--site", &long[1..]]).ok();
 }
 
