@@ -9,7 +9,7 @@ use std::{
 };
 
 use quinn::{Connection, Endpoint};
-use samara_wire::PeerId;
+use samara_wire::{ChannelId, PeerId};
 use tokio::{
     sync::{Semaphore, mpsc},
     time,
@@ -331,8 +331,6 @@ fn network_of(ip: IpAddr) -> [u8; 8] {
 #[cfg(test)]
 pub(super) mod tests {
     use std::{net::UdpSocket, path::Path};
-
-    use samara_wire::ChannelId;
 
     use super::*;
     use crate::{
