@@ -424,3 +424,62 @@ fn only_the_owner_publishes() {
     a.run(&["post", "product", text(&world.path("none.md"))])
         .failed("usage", 2);
 }
+
+#[test]
+fn the_next_version_follows_the_highest() {
+    let world = World::new();
+    let a = world.peer("a");
+    let app = world.path("app");
+    write_release(&app, 1);
+    a.run(&["channel", "create", "product"]).ok();
+    for (given, version) in [
+        (Some("1.0"), "1.0"),
+        (None, "1.1"),
+        (Some("spring"), "spring"),
+        (None, "1.2"),
+        (Some("7"), "7"),
+        (None, "8"),
+    ] {
+        assert_eq!(publish(&a, &app, given)["version"], version);
+    }
+}
+
+#[test]
+fn forgetting_names_what_was_here() {
+    let world = World::new();
+    let (a, b) = (world.peer("a"), world.peer("b"));
+    let app = world.path("app");
+    write_release(&app, 1);
+    a.run(&["channel", "create", "product"]).ok();
+    publish(&a, &app, None);
+    let (_node, _) = a.node();
+    // Without --into nothing is fetched: only the records are here.
+    b.run(&["subscribe", "--once", &a.link("product")]).ok();
+    let freed = b.ask(&["forget", "product"], "freed");
+    assert_eq!(freed["contents"], serde_json::json!([]), "{freed}");
+    let freed = a.ask(&["forget", "product"], "freed");
+    assert_eq!(freed["contents"].as_array().unwrap().len(), 1, "{freed}");
+}
+
+#[test]
+fn lists_agree_on_what_is_shared() {
+    let world = World::new();
+    let a = world.peer("a");
+    fs::write(a.path("file"), "x").unwrap();
+    a.run(&["channel", "create", "product"]).ok();
+    let (_share, _) = a.share(&a.path("file"));
+    let status = a.ask(&["status"], "status");
+    let shown = status["channels"].as_array().unwrap();
+    let list = a.run(&["channel", "list"]).ok();
+    let listed: Vec<_> = list
+        .events
+        .iter()
+        .filter(|e| e["event"] == "channel")
+        .collect();
+    assert_eq!(listed.len(), 2, "{list:?}");
+    for (one, other) in shown.iter().zip(listed) {
+        for key in ["id", "name", "role", "records"] {
+            assert_eq!(one[key], other[key], "{key}");
+        }
+    }
+}

@@ -17,7 +17,7 @@ use crate::{
     running::poll,
     tree::{assert_nothing_in, noise},
     wire::{Wire, first_addr},
-    world::{World, number, string, text},
+    world::{World, number, sources, string, text},
 };
 
 #[test]
@@ -66,6 +66,10 @@ fn beside_an_honest_source_the_download_completes() {
     wire.open();
     let complete = get.event("complete");
     assert_eq!(number(&complete["bytes"]), 6_000_000);
+    // What was wrong is no part of what was downloaded.
+    let (origin, others, reused) = sources(&complete);
+    assert_eq!(origin + others + reused, 6_000_000, "{complete}");
+    assert!(number(&complete["wasted"]) > 0, "{complete}");
     get.end().ok();
     assert!(fs::read(c.path("out/file.bin")).unwrap() == bytes);
 }

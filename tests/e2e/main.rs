@@ -20,4 +20,5 @@ mod pages;
 mod real;
 mod refusals;
 mod share;
+mod together;
 mod whole;

@@ -5,6 +5,7 @@ use std::{
     fs,
     net::{TcpListener, UdpSocket},
     os::unix::{fs::PermissionsExt, net::UnixListener},
+    process::{Command, Stdio},
     time::Duration,
 };
 
@@ -123,7 +124,7 @@ fn a_directory_that_another_node_has() {
     assert!(message.contains(text(&a.data_dir())), "{message}");
     // Nor can anything else take it when the socket is lost.
     fs::remove_file(a.data_dir().join("control.sock")).unwrap();
-    a.run(&["status"]).failed("locked", 11);
+    a.run(&["status", "--timeout", "1s"]).failed("locked", 11);
 }
 
 #[test]
@@ -325,4 +326,88 @@ fn a_node_stops_cleanly() {
         node.end().ok();
         assert!(!socket.exists());
     }
+}
+
+#[test]
+fn a_result_that_cannot_be_written_is_a_failure() {
+    let world = World::new();
+    let a = world.peer("a");
+    a.run(&["channel", "create", "product"]).ok();
+    for json in ["0", "1"] {
+        for command in ["status", "channel list", "link product"] {
+            let mut command = a.command(command.split(' '));
+            command.env("SAMARA_JSON", json);
+            command.stdout(fs::File::options().write(true).open("/dev/full").unwrap());
+            let output = command.stdin(Stdio::null()).output().unwrap();
+            let said = String::from_utf8(output.stderr).unwrap();
+            let last = said.lines().last().unwrap_or_default();
+            assert_eq!(output.status.code(), Some(8), "{command:?}: {said}");
+            assert!(last.contains("standard output"), "{command:?}: {said}");
+        }
+    }
+    let mut shell = a.command([] as [&str; 0]);
+    let binary = shell.get_program().to_owned();
+    let mut closed = Command::new("sh");
+    closed.args(["-c", "exec \"$0\" status >&-"]).arg(binary);
+    closed.env("SAMARA_DATA_DIR", a.data_dir());
+    let output = closed.output().unwrap();
+    assert_eq!(output.status.code(), Some(8), "{output:?}");
+    assert_eq!(output.stderr.iter().filter(|b| **b == b'\n').count(), 1);
+    // Who wants no output still says so.
+    shell.arg("status").stdout(Stdio::null());
+    assert!(shell.status().unwrap().success());
+}
+
+#[test]
+fn arguments_that_cannot_be_meant() {
+    let world = World::new();
+    let (a, b) = (world.peer("c"), world.peer("b"));
+    let message = a.run(&["share", "/"]).failed("usage", 2);
+    assert!(message.contains("no name"), "{message}");
+    fs::write(b.path("file"), "x").unwrap();
+    let (_, share, link) = small_share(&world);
+    for command in [
+        &["get", &link, "-o", "file"][..],
+        &["subscribe", &link, "--into", "file"],
+    ] {
+        let message = b.run(command).failed("usage", 2);
+        assert!(message.contains("file is not a folder"), "{message}");
+    }
+    drop(share);
+    a.run(&["channel", "create", "c"]).ok();
+    fs::write(a.path("file"), "x").unwrap();
+    for version in ["CON", "com1.txt", "current", "a/b", ".x", ""] {
+        a.run(&["publish", "c", "file", "--version", version])
+            .failed("usage", 2);
+    }
+    a.run(&["post", "c", "file", "--subject", "a\u{1}b"])
+        .failed("usage", 2);
+    let posted = a.ask(&["post", "c", "file", "--subject", " a\n b "], "posted");
+    assert_eq!(posted["subject"], "a b");
+    fs::write(a.path("file"), "# Hello *you*\n").unwrap();
+    let posted = a.ask(&["post", "c", "file"], "posted");
+    assert_eq!(posted["subject"], "Hello you");
+    let long = "x".repeat(65);
+    a.run(&["status", "--site", &long]).failed_as("usage", 2);
+    a.run(&["status", "--site", &long[1..]]).ok();
+}
+
+#[test]
+fn a_good_option_goes_before_a_bad_variable() {
+    let world = World::new();
+    let a = world.peer("a");
+    for args in [
+        ["--listen", "127.0.0.1:0", "status"],
+        ["status", "--listen", "127.0.0.1:0"],
+    ] {
+        let mut command = a.command(args);
+        command.env("SAMARA_LISTEN", "xx");
+        Running::start(command).end().ok();
+    }
+    let mut command = a.command(["status"]);
+    command.env("SAMARA_LISTEN", "xx");
+    let message = Running::start(command).end().failed("usage", 2);
+    assert!(message.contains("SAMARA_LISTEN"), "{message}");
+    let message = a.run(&["get"]).failed_as("usage", 2);
+    assert!(message.contains("<LINK>"), "{message}");
 }

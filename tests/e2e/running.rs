@@ -185,6 +185,14 @@ impl Ended {
         assert_eq!(error["kind"], kind, "{self:#?}");
         assert_eq!(self.events.last(), Some(error), "{self:#?}");
         assert!(self.stderr.lines().count() <= 1, "{self:#?}");
+        self.failed_as(kind, status)
+    }
+
+    /// As [`failed`](Self::failed), where standard error explains more.
+    pub(crate) fn failed_as(&self, kind: &str, status: i32) -> String {
+        assert_eq!(self.status, Some(status), "{self:#?}");
+        let error = self.event("error");
+        assert_eq!(error["kind"], kind, "{self:#?}");
         let message = error["message"].as_str().expect("a text").to_owned();
         assert!(
             !message.is_empty() && !message.contains('\n'),

@@ -195,6 +195,38 @@ fn identical_content_is_reused_whole() {
 }
 
 #[test]
+fn what_is_here_needs_nobody_to_be_there() {
+    let world = World::new();
+    let (a, b) = (world.peer("a"), world.peer("b"));
+    let tree = world.path("tree");
+    tree::make(&tree);
+    let (share, link) = a.share(&tree);
+    let complete = b.get(&link).ok().event("complete").clone();
+    assert_eq!(complete["confirmed"], true);
+    assert_eq!(
+        b.run(&["ls", &link]).ok().event("listing")["confirmed"],
+        true
+    );
+    share.kill();
+
+    let again = b.get(&link).ok();
+    assert_eq!(again.event("complete")["confirmed"], false);
+    assert_eq!(sources(again.event("complete")), (0, 0, MADE_BYTES));
+    assert!(string(&again.event("warning")["message"]).contains("newer"));
+    let out = b.path("out");
+    let part = ["get", &link, "-o", text(&out), "--only", "deep/**"];
+    b.run(&part).ok();
+    let listing = b.run(&["ls", &link]).ok().event("listing").clone();
+    assert_eq!(listing["confirmed"], false);
+    assert_eq!(number(&listing["have"]), MADE_BYTES);
+
+    // What is no longer here does.
+    fs::write(out.join("tree/big.bin"), "changed").unwrap();
+    let lost = ["get", &link, "-o", text(&out), "--timeout", "2s"];
+    assert_ne!(b.run(&lost).status, Some(0));
+}
+
+#[test]
 fn other_content_at_the_destination_stays_unless_forced() {
     let world = World::new();
     let (a, b) = (world.peer("a"), world.peer("b"));

@@ -30,5 +30,5 @@ pub use error::{ContentError, Fault, PathFault, TargetFault};
 pub use layout::{Extent, Layout};
 pub use manifest::Manifest;
 pub use path::EntryPath;
-pub use portability::{PortabilityIssue, PortabilityKind, portability};
+pub use portability::{PortabilityIssue, PortabilityKind, is_device, portability};
 pub use root::{ChunkPageRef, EntryPageRef, Root};

@@ -105,9 +105,9 @@ fn fold(name: &str) -> String {
     name.to_uppercase().to_lowercase().nfc().collect()
 }
 
-/// Windows, "Naming Files, Paths, and Namespaces": a device's name counts with
-/// any extension, and with spaces before it.
-fn is_device(name: &str) -> bool {
+/// Whether Windows takes a name for a device's. Its "Naming Files, Paths, and
+/// Namespaces": with any extension, and with spaces before it.
+pub fn is_device(name: &str) -> bool {
     let stem = name.split('.').next().unwrap_or(name).trim_end_matches(' ');
     let stem = stem.to_ascii_uppercase();
     match stem.as_str() {

@@ -211,17 +211,20 @@ impl fmt::Display for Link {
 impl FromStr for Link {
     type Err = LinkError;
 
-    /// Reads a link; white space around it is no part of it.
+    /// Reads a link; white space around it is no part of it, nor is its case: a QR
+    /// code has it in capitals, and schemes are not to be told apart by case (RFC 3986
+    /// section 3.1).
     fn from_str(text: &str) -> Result<Self, LinkError> {
-        let token = text
-            .trim()
-            .strip_prefix(SCHEME)
+        let text = text.trim();
+        let (_, token) = text
+            .split_at_checked(SCHEME.len())
+            .filter(|(scheme, _)| scheme.eq_ignore_ascii_case(SCHEME))
             .ok_or(LinkError::NotALink)?;
         if token.len() + SCHEME.len() > limits::MAX_LINK_CHARS {
             return Err(LinkError::Damaged);
         }
         let bytes = base32()
-            .decode(token.as_bytes())
+            .decode(token.to_ascii_lowercase().as_bytes())
             .map_err(|_| LinkError::Damaged)?;
         let (payload, sum) = bytes
             .split_last_chunk::<CHECKSUM_BYTES>()

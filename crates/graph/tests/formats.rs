@@ -277,7 +277,7 @@ fn a_version_is_one_safe_path_component_and_the_records_key() {
     let longer = "v".repeat(limits::MAX_KEY_BYTES + 1);
     for bad in [
         "", ".", "..", "a/b", "a\\b", "C:", ".hidden", "current", "Current", "x\n", "x ", "x.",
-        " x", "a*b", &longer,
+        " x", "a*b", "CON", "nul.txt", "com1", &longer,
     ] {
         assert!(!body::valid_version(bad), "{bad:?}");
         let release = Release {
@@ -483,6 +483,8 @@ fn a_link_is_one_plain_word_that_says_it_all() {
         );
         assert_eq!(text.parse(), Ok(link.clone()));
         assert_eq!(format!("  {text}\n").parse(), Ok(link.clone()));
+        // As QR codes and some mail programs have it.
+        assert_eq!(text.to_ascii_uppercase().parse(), Ok(link.clone()));
         assert_eq!(
             (link.channel(), link.charter()),
             (ChannelId([1; 32]), reference())
@@ -507,7 +509,7 @@ fn every_change_of_a_character_is_damage() {
     for at in 7..text.len() {
         for c in ' '..='~' {
             let mut changed = text.clone().into_bytes();
-            if changed[at] == c as u8 || (at == text.len() - 1 && c == ' ') {
+            if changed[at].eq_ignore_ascii_case(&(c as u8)) || (at == text.len() - 1 && c == ' ') {
                 continue;
             }
             changed[at] = c as u8;

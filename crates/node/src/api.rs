@@ -218,6 +218,42 @@ pub enum Request {
     Id,
 }
 
+impl Request {
+    /// Whether it needs a network.
+    pub fn needs_peers(&self) -> bool {
+        match self {
+            Self::Share { .. }
+            | Self::Ls { .. }
+            | Self::Get { .. }
+            | Self::Join { .. }
+            | Self::Resolve { .. } => true,
+            Self::Subscribe { once, wait, .. } => *once || *wait,
+            _ => false,
+        }
+    }
+
+    /// Whether it goes on until the asker goes away.
+    pub fn is_endless(&self) -> bool {
+        match self {
+            Self::Share { .. } => true,
+            Self::Get { seed, .. } => *seed,
+            Self::Subscribe { wait, .. } => *wait,
+            _ => false,
+        }
+    }
+
+    /// Whether asking twice does it twice, or is refused the second time.
+    pub fn is_done_once(&self) -> bool {
+        matches!(
+            self,
+            Self::ChannelCreate { .. }
+                | Self::Publish { .. }
+                | Self::Unpublish { .. }
+                | Self::Post { .. }
+        )
+    }
+}
+
 fn one() -> u32 {
     1
 }
@@ -319,6 +355,8 @@ pub enum Event {
         bytes: u64,
         /// Bytes that are on this disk already.
         have: u64,
+        /// Whether a member said that there is nothing newer.
+        confirmed: bool,
     },
     /// Waiting for something named in `what`.
     Waiting {
@@ -362,8 +400,13 @@ pub enum Event {
         seconds: f64,
         /// Bytes by where they came from.
         downloaded: Downloaded,
+        /// Bytes received for nothing: wrong ones, and what came twice.
+        wasted: u64,
         /// Bytes that were on the disk already.
         reused: u64,
+        /// Whether a member said that there is nothing newer; false if none could be
+        /// asked.
+        confirmed: bool,
     },
     /// A channel was made, or is listed.
     Channel {
@@ -604,11 +647,15 @@ pub enum Event {
         /// What happened, to what, and what to do.
         message: String,
     },
+    /// The process that was asked gives the data directory up, or cannot do this:
+    /// ask again, whoever has the directory then. Nothing follows. On the control
+    /// socket only.
+    Moved,
     /// The request is done. Nothing follows.
     Done,
 }
 
-/// Bytes by where they came from.
+/// Verified bytes by where they came from, each counted once.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Downloaded {
     /// From the seeder that is the record's author.

@@ -1,22 +1,31 @@
 //! The control socket: one JSON request a connection, answered by JSON events, a
 //! line each. Who may open the socket (mode 0600) may do everything.
+//!
+//! Whoever has the data directory serves it, were it only for the moment of one
+//! command. When that process is done it gives the directory up: requests of others
+//! that it has not carried out end with [`Event::Moved`], and their askers ask again,
+//! or take the directory themselves.
 
 use std::{
-    io,
+    io::{self, Write},
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
 };
 
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
     net::{UnixListener, UnixStream},
-    sync::mpsc,
+    sync::{OwnedSemaphorePermit, Semaphore, mpsc},
+    time::timeout,
 };
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    Engine, EngineError,
-    api::{ErrorKind, Event, Request},
+    Asked, Engine, EngineError, Mode,
+    api::{ErrorKind, Event},
+    engine::WeakEngine,
 };
 
 /// File name of the socket in the data directory.
@@ -27,49 +36,33 @@ const MAX_REQUEST: u64 = 4 << 20;
 const MAX_EVENT: u64 = 64 << 20;
 /// Events that may wait for a slow reader.
 pub(crate) const MAX_QUEUED_EVENTS: usize = 256;
+/// Requests that are carried out at once; more are refused.
+const MAX_GUESTS: usize = 128;
+/// How long whoever connects has to say its request.
+const REQUEST_PATIENCE: Duration = Duration::from_secs(10);
+/// How long a process that gives the directory up waits for what it does for others
+/// to end: all of it is broken off, or about to be written.
+const DRAIN_PATIENCE: Duration = Duration::from_secs(5);
 
-/// Sends `request` to the node that runs on `data_dir`. `None` if none runs there.
-/// Cancelling, or dropping the receiver, ends the request on the node's side.
+/// Sends a request to the process that serves `data_dir`. `None` if none does.
+///
+/// The events end with [`Event::Done`], [`Event::Error`] or [`Event::Moved`]; if they
+/// end without, that process has died. Cancelling, or dropping the receiver, ends the
+/// request on the other side.
 pub async fn ask(
     data_dir: &Path,
-    request: &Request,
+    asked: &Asked,
     cancel: CancellationToken,
 ) -> Option<mpsc::Receiver<Event>> {
     // Absent, or left behind by a node that was killed: nobody answers.
     let path = SocketPath::of(data_dir).ok()?;
     let stream = UnixStream::connect(path.as_ref()).await.ok()?;
-    let line = serde_json::to_string(request).ok()?;
+    let line = asked.to_line().ok()?;
     let (events, receiver) = mpsc::channel(MAX_QUEUED_EVENTS);
     tokio::spawn(async move {
-        let outcome = tokio::select! {
-            outcome = relay(stream, line, &events) => outcome,
-            () = cancel.cancelled() => Ok(Some(Event::Done)),
-        };
-        let last = match outcome {
-            Ok(last) => last,
-            Err(error)
-                if matches!(
-                    error.kind(),
-                    io::ErrorKind::UnexpectedEof
-                        | io::ErrorKind::ConnectionReset
-                        | io::ErrorKind::BrokenPipe
-                ) =>
-            {
-                Some(
-                    EngineError::new(
-                        ErrorKind::Interrupted,
-                        "the node that runs on this data directory stopped; run the command again",
-                    )
-                    .into(),
-                )
-            }
-            Err(error) => Some(
-                EngineError::new(
-                    ErrorKind::Internal,
-                    format!("the control socket failed: {error}"),
-                )
-                .into(),
-            ),
+        let last = tokio::select! {
+            last = relay(stream, &line, &events) => last,
+            () = cancel.cancelled() => Some(Event::Done),
         };
         if let Some(last) = last {
             let _ = events.send(last).await;
@@ -79,36 +72,67 @@ pub async fn ask(
 }
 
 /// Forwards events until the last; `Some` if the last has still to be said.
-async fn relay(
-    mut stream: UnixStream,
-    mut line: String,
-    events: &mpsc::Sender<Event>,
-) -> io::Result<Option<Event>> {
-    line.push('\n');
-    stream.write_all(line.as_bytes()).await?;
+async fn relay(mut stream: UnixStream, line: &str, events: &mpsc::Sender<Event>) -> Option<Event> {
+    if stream.write_all(line.as_bytes()).await.is_err() {
+        // What was not heard to its end was not begun.
+        return Some(Event::Moved);
+    }
     let mut lines = BufReader::new(stream);
     let mut text = String::new();
     loop {
         text.clear();
-        if (&mut lines).take(MAX_EVENT).read_line(&mut text).await? == 0 {
-            return Err(io::ErrorKind::UnexpectedEof.into());
+        match (&mut lines).take(MAX_EVENT).read_line(&mut text).await {
+            Ok(1..) if text.ends_with('\n') => {}
+            Ok(_) => return None,
+            Err(error) if error.kind() == io::ErrorKind::ConnectionReset => return None,
+            Err(error) => return Some(failed(&error)),
         }
-        let event: Event = serde_json::from_str(&text)?;
+        let event: Event = match serde_json::from_str(&text) {
+            Ok(event) => event,
+            Err(error) => return Some(failed(&error)),
+        };
         let last = is_last(&event);
         if events.send(event).await.is_err() || last {
-            return Ok(None);
+            return None;
         }
+    }
+}
+
+fn failed(error: &dyn std::fmt::Display) -> Event {
+    Event::Error {
+        kind: ErrorKind::Internal,
+        message: format!("the control socket failed: {error}"),
     }
 }
 
 /// Whether nothing follows this event.
 pub fn is_last(event: &Event) -> bool {
-    matches!(event, Event::Done | Event::Error { .. })
+    matches!(event, Event::Done | Event::Moved | Event::Error { .. })
 }
 
-/// Serves the socket until `stop`. Whoever stops [`remove`]s it: no task of the
-/// runtime is sure to run once the node's end has begun.
-pub(crate) fn serve(engine: &Engine, stop: CancellationToken) -> Result<(), EngineError> {
+/// The socket as the engine has it.
+#[derive(Debug)]
+pub(crate) struct Control {
+    drain: CancellationToken,
+    /// A place for each request under way, and one for the listener.
+    places: Arc<Semaphore>,
+}
+
+impl Control {
+    /// Takes no more requests, and has those under way end: finished if they are past
+    /// the point where they could be done again, else moved.
+    pub(crate) async fn drain(&self) {
+        self.drain.cancel();
+        let all = self.places.acquire_many(MAX_GUESTS as u32 + 1);
+        if timeout(DRAIN_PATIENCE, all).await.is_err() {
+            tracing::warn!("requests of other commands do not end; they are cut off");
+        }
+    }
+}
+
+/// Serves the socket until [`Control::drain`], or the end of the engine. Whoever ends
+/// that [`remove`]s the socket: no task of the runtime is sure to run any more.
+pub(crate) fn serve(engine: &Engine, stop: &CancellationToken) -> Result<Control, EngineError> {
     let full = engine.data_dir().join(SOCKET_NAME);
     let path = SocketPath::of(engine.data_dir()).map_err(|e| EngineError::disk(&full, &e))?;
     // Whatever lies there was left behind.
@@ -116,32 +140,66 @@ pub(crate) fn serve(engine: &Engine, stop: CancellationToken) -> Result<(), Engi
     let listener = UnixListener::bind(path.as_ref()).map_err(|e| EngineError::disk(&full, &e))?;
     std::fs::set_permissions(&full, std::fs::Permissions::from_mode(0o600))
         .map_err(|e| EngineError::disk(&full, &e))?;
-    let engine = engine.downgrade();
-    tokio::spawn(async move {
-        loop {
-            let stream = tokio::select! {
-                accepted = listener.accept() => match accepted {
-                    Ok((stream, _)) => stream,
-                    Err(error) => {
-                        tracing::warn!(%error, "control socket");
-                        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
-                        continue;
-                    }
-                },
-                () = stop.cancelled() => break,
-            };
-            let Some(engine) = engine.upgrade() else {
-                break;
-            };
-            let stop = stop.child_token();
-            tokio::spawn(async move {
-                if let Err(error) = answer(engine, stream, stop).await {
-                    tracing::debug!(%error, "control connection");
+    let control = Control {
+        drain: stop.child_token(),
+        places: Arc::new(Semaphore::new(MAX_GUESTS + 1)),
+    };
+    let own = control.places.clone().try_acquire_owned();
+    let own = own.expect("nobody else has a place yet");
+    tokio::spawn(listen(
+        engine.downgrade(),
+        engine.data_dir().to_owned(),
+        listener,
+        control.drain.clone(),
+        control.places.clone(),
+        own,
+    ));
+    Ok(control)
+}
+
+async fn listen(
+    engine: WeakEngine,
+    data_dir: PathBuf,
+    listener: UnixListener,
+    drain: CancellationToken,
+    places: Arc<Semaphore>,
+    _own: OwnedSemaphorePermit,
+) {
+    loop {
+        let stream = tokio::select! {
+            accepted = listener.accept() => match accepted {
+                Ok((stream, _)) => stream,
+                Err(error) => {
+                    tracing::warn!(%error, "control socket");
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                    continue;
                 }
-            });
+            },
+            () = drain.cancelled() => break,
+        };
+        let Some(engine) = engine.upgrade() else {
+            break;
+        };
+        let place = places.clone().try_acquire_owned();
+        let drain = drain.clone();
+        tokio::spawn(async move {
+            let answered = match place {
+                Ok(_place) => answer(engine, stream, &drain).await,
+                Err(_) => refuse(stream).await,
+            };
+            if let Err(error) = answered {
+                tracing::debug!(%error, "control connection");
+            }
+        });
+    }
+    // From here on nobody finds it; who found it before is sent on.
+    remove(&data_dir);
+    if let Ok(listener) = listener.into_std() {
+        let line = line_of(&Event::Moved);
+        while let (Ok((mut stream, _)), Ok(line)) = (listener.accept(), &line) {
+            let _ = stream.write_all(line);
         }
-    });
-    Ok(())
+    }
 }
 
 /// Removes the socket. The directory's lock must be ours.
@@ -149,13 +207,30 @@ pub(crate) fn remove(data_dir: &Path) {
     let _ = std::fs::remove_file(data_dir.join(SOCKET_NAME));
 }
 
-async fn answer(engine: Engine, stream: UnixStream, stop: CancellationToken) -> io::Result<()> {
+async fn refuse(mut stream: UnixStream) -> io::Result<()> {
+    let event = Event::Error {
+        kind: ErrorKind::Locked,
+        message: format!(
+            "{MAX_GUESTS} commands are at work on this data directory; try again when some have ended"
+        ),
+    };
+    send(&mut stream, &event).await
+}
+
+async fn answer(engine: Engine, stream: UnixStream, drain: &CancellationToken) -> io::Result<()> {
     let (read, mut write) = stream.into_split();
     let mut read = BufReader::new(read);
     let mut line = String::new();
-    (&mut read).take(MAX_REQUEST).read_line(&mut line).await?;
-    let request = match serde_json::from_str::<Request>(&line) {
-        Ok(request) => request,
+    let mut limited = (&mut read).take(MAX_REQUEST);
+    tokio::select! {
+        heard = timeout(REQUEST_PATIENCE, limited.read_line(&mut line)) => match heard {
+            Ok(heard) => drop(heard?),
+            Err(_) => return Err(io::ErrorKind::TimedOut.into()),
+        },
+        () = drain.cancelled() => return send(&mut write, &Event::Moved).await,
+    }
+    let asked = match Asked::parse(&line) {
+        Ok(asked) => asked,
         Err(error) => {
             let event = Event::Error {
                 kind: ErrorKind::Usage,
@@ -164,14 +239,20 @@ async fn answer(engine: Engine, stream: UnixStream, stop: CancellationToken) -> 
             return send(&mut write, &event).await;
         }
     };
-    let cancel = stop.child_token();
-    let mut events = engine.run(request, cancel.clone());
-    let _guard = cancel.clone().drop_guard();
+    if engine.mode() == Mode::Offline && asked.request.needs_peers() {
+        return send(&mut write, &Event::Moved).await;
+    }
+    let endless = asked.request.is_endless();
+    let cancel = drain.child_token();
+    let mut events = engine.run_as(asked, cancel.clone());
+    let _guard = cancel.drop_guard();
     let mut hang_up = [0];
     loop {
         tokio::select! {
             event = events.recv() => match event {
                 Some(event) => {
+                    let moved = drain.is_cancelled() && broken_off(&event, endless);
+                    let event = if moved { Event::Moved } else { event };
                     send(&mut write, &event).await?;
                     if is_last(&event) {
                         return Ok(());
@@ -185,10 +266,24 @@ async fn answer(engine: Engine, stream: UnixStream, stop: CancellationToken) -> 
     }
 }
 
+/// Whether a last event means that a request was cancelled. What has no end ends well
+/// when it is.
+fn broken_off(event: &Event, endless: bool) -> bool {
+    match event {
+        Event::Error { kind, .. } => *kind == ErrorKind::Interrupted,
+        Event::Done => endless,
+        _ => false,
+    }
+}
+
 async fn send(write: &mut (impl AsyncWriteExt + Unpin), event: &Event) -> io::Result<()> {
+    write.write_all(&line_of(event)?).await
+}
+
+fn line_of(event: &Event) -> io::Result<Vec<u8>> {
     let mut line = serde_json::to_vec(event)?;
     line.push(b'\n');
-    write.write_all(&line).await
+    Ok(line)
 }
 
 /// The socket's path in a form that fits an address: a Unix socket's has 108

@@ -6,7 +6,7 @@ use std::{
     collections::HashMap,
     net::SocketAddr,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError, Weak},
+    sync::{Arc, Mutex, OnceLock, PoisonError, Weak},
     thread,
 };
 
@@ -17,14 +17,14 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    EngineError,
+    Asked, EngineError,
     api::{ErrorKind, Event, Request},
     config::NodeConfig,
-    control,
+    control::{self, Control},
     core::{self, CHANNEL_SETTINGS, ChannelMeta, Core, CoreHandle, Role},
     identity,
     metrics::Metrics,
-    ops,
+    ops, receipt,
     transport::Transport,
 };
 
@@ -41,7 +41,7 @@ const MAX_BLOCKING_THREADS: usize = 16;
 pub enum Mode {
     /// Reads and writes the data directory only.
     Offline,
-    /// Listens, dials and serves what requests ask for; serves the control socket.
+    /// Listens, dials and serves what requests ask for.
     Online,
     /// Besides, serves the channels that are held here and follows subscriptions.
     Node,
@@ -78,6 +78,7 @@ pub(crate) struct Inner {
     pub(crate) obtaining: Obtaining,
     runtime: tokio::runtime::Handle,
     stop: CancellationToken,
+    control: OnceLock<Control>,
     thread: Mutex<Option<thread::JoinHandle<()>>>,
 }
 
@@ -161,19 +162,21 @@ impl Engine {
                 obtaining: Obtaining::default(),
                 runtime: started.runtime,
                 stop: stop.clone(),
+                control: OnceLock::new(),
                 thread: Mutex::new(Some(thread)),
             }),
         };
-        if mode != Mode::Offline {
-            let (served, stop) = (engine.clone(), stop.clone());
-            let serving = engine
-                .inner
-                .runtime
-                .spawn(async move { control::serve(&served, stop) });
-            let result = serving
-                .await
-                .unwrap_or_else(|e| Err(EngineError::new(ErrorKind::Internal, e.to_string())));
-            if let Err(error) = result {
+        let served = engine.clone();
+        let serving = engine
+            .inner
+            .runtime
+            .spawn(async move { control::serve(&served, &stop) });
+        let result = serving
+            .await
+            .unwrap_or_else(|e| Err(EngineError::new(ErrorKind::Internal, e.to_string())));
+        match result {
+            Ok(control) => drop(engine.inner.control.set(control)),
+            Err(error) => {
                 engine.shutdown().await;
                 return Err(error);
             }
@@ -188,16 +191,31 @@ impl Engine {
     /// Carries out a request. Cancelling ends it soon; the last event is
     /// [`Event::Done`] or [`Event::Error`] either way.
     pub fn run(&self, request: Request, cancel: CancellationToken) -> mpsc::Receiver<Event> {
+        let asked = Asked {
+            name: None,
+            request,
+        };
+        self.run_as(asked, cancel)
+    }
+
+    /// As [`run`](Self::run). A request that has a name, must be done once, and was
+    /// done under that name in the last hour, is answered as it was then.
+    pub fn run_as(&self, asked: Asked, cancel: CancellationToken) -> mpsc::Receiver<Event> {
         let (events, receiver) = mpsc::channel(control::MAX_QUEUED_EVENTS);
-        let context = ops::Context::new(self, events.clone(), cancel);
+        let context = ops::Context::new(self, events.clone(), asked.name, cancel);
         self.inner.runtime.spawn(async move {
-            let last = match ops::run(context, request).await {
+            let last = match ops::run(context, asked.request).await {
                 Ok(()) => Event::Done,
                 Err(error) => error.into(),
             };
             let _ = events.send(last).await;
         });
         receiver
+    }
+
+    /// How much of a node it is.
+    pub fn mode(&self) -> Mode {
+        self.inner.mode
     }
 
     /// The QUIC address, online.
@@ -231,9 +249,12 @@ impl Engine {
         self.inner.core.call(|_| ()).await.is_ok()
     }
 
-    /// Stops serving, syncs, closes connections. Takes a second at most, plus what
-    /// the disk needs.
+    /// Has the requests of other processes end, stops serving, syncs, closes
+    /// connections. Takes a second at most, plus what the disk and the others need.
     pub async fn shutdown(&self) {
+        if let Some(control) = self.inner.control.get() {
+            control.drain().await;
+        }
         self.inner.stop.cancel();
         let thread = self
             .inner
@@ -295,9 +316,7 @@ fn run(
                     core.run(queue).await;
                 }
                 mode_stop.cancel();
-                if mode != Mode::Offline {
-                    control::remove(&data_dir);
-                }
+                control::remove(&data_dir);
                 drop(store);
             }
             Err(error) => {
@@ -323,6 +342,7 @@ fn start(
         store_config.threads = config.threads;
     }
     let store = Store::open(&config.data_dir, store_config)?;
+    receipt::prune(&store)?;
     let signing = identity::load_or_create(&config.data_dir)?;
     let token = identity::api_token(&config.data_dir)?;
     let key = SecretKey::from_bytes(signing.as_bytes());
@@ -349,7 +369,9 @@ fn start(
         store.write(batch)?;
         core.go_online(transport, mode);
     }
-    for (key, value) in store.settings(CHANNEL_SETTINGS)? {
+    let settings = store.settings(CHANNEL_SETTINGS)?;
+    drop_guests(&store, &settings)?;
+    for (key, value) in settings {
         let (Ok(id), Ok(meta)) = (
             <[u8; 32]>::try_from(key),
             serde_json::from_slice::<ChannelMeta>(&value),
@@ -373,6 +395,21 @@ fn start(
         runtime,
     };
     Ok((core, queue, started))
+}
+
+/// Removes the records of channels that were only looked into, by a process that was
+/// killed over it.
+fn drop_guests(store: &Store, held: &samara_store::Settings) -> Result<(), EngineError> {
+    let mut batch = Batch::new();
+    for id in store.channels()? {
+        if !held.iter().any(|(key, _)| key == id.as_bytes()) {
+            batch.remove_channel(&id);
+        }
+    }
+    if !batch.is_empty() {
+        store.write(batch)?;
+    }
+    Ok(())
 }
 
 /// The port that this data directory listened on last.
@@ -427,6 +464,21 @@ pub(crate) fn bytes_below(path: &Path) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_killed_visit_left_goes_at_the_next_start() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path(), Default::default()).unwrap();
+        let (guest, held) = (ChannelId([1; 32]), ChannelId([2; 32]));
+        let mut batch = Batch::new();
+        for id in [&guest, &held] {
+            batch.put_record(id, &samara_wire::RecordId([3; 32]), b"head", b"record");
+        }
+        batch.put_setting(CHANNEL_SETTINGS, held.as_bytes(), b"{}");
+        store.write(batch).unwrap();
+        drop_guests(&store, &store.settings(CHANNEL_SETTINGS).unwrap()).unwrap();
+        assert_eq!(store.channels().unwrap(), [held]);
+    }
 
     #[test]
     fn a_content_is_being_obtained_as_long_as_somebody_is_at_it() {

@@ -6,6 +6,9 @@ use std::time::Duration;
 pub const MAX_HANDSHAKES: usize = 64;
 /// Established connections; more are refused.
 pub const MAX_CONNECTIONS: usize = 512;
+/// Established connections that came from one network (an IPv4 /24 or IPv6 /64); more
+/// are refused. A quarter: identities are free, networks are not.
+pub const MAX_CONNECTIONS_PER_NETWORK: usize = 128;
 /// A connection on which no channel is common to both ends for this long is closed:
 /// it would keep a place from members.
 pub const STRANGER_TIMEOUT: Duration = Duration::from_secs(30);
@@ -50,6 +53,9 @@ pub const MAX_BANNED: usize = 4096;
 pub const MAX_UNWRITTEN: usize = 16 << 20;
 /// Bytes of chunks read and not yet taken by the transport, over all peers.
 pub const MAX_UNSENT: usize = 16 << 20;
+/// Bytes of those that one peer may have: half, so that whoever does not take what it
+/// asked for leaves room for others.
+pub const MAX_UNSENT_PER_PEER: usize = 8 << 20;
 /// A peer that has not taken what it asked for after this long, and as long again as
 /// the bytes need at [`SLOWEST_TAKER`], loses the connection: what waits for it
 /// counts against [`MAX_UNSENT`], which everybody shares.

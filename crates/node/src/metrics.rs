@@ -11,6 +11,7 @@ pub(crate) struct Metrics {
     chunk_bytes: IntCounterVec,
     pub(crate) chunks_verified: IntCounter,
     pub(crate) chunks_rejected: IntCounter,
+    pub(crate) chunk_bytes_wasted: IntCounter,
     pub(crate) chunks_withdrawn: IntCounter,
     pub(crate) connections: IntGauge,
     pub(crate) records: IntGauge,
@@ -117,6 +118,10 @@ impl Metrics {
             chunks_rejected: counter(
                 "samara_chunks_rejected_total",
                 "Chunks received whose hash did not match.",
+            )?,
+            chunk_bytes_wasted: counter(
+                "samara_chunk_bytes_wasted_total",
+                "Chunk bytes received for nothing: with a wrong hash, or here already.",
             )?,
             chunks_withdrawn: counter(
                 "samara_chunks_withdrawn_total",

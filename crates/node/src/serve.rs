@@ -21,7 +21,7 @@ use crate::{
     fetch::{HERE, NOT_HERE},
     limits,
     message::ROOT_PAGE,
-    pool::{BufferPool, PooledBuffer},
+    pool::{BufferPool, PoolShare, PooledBuffer},
     session::Close,
     shaper::Shaper,
 };
@@ -38,6 +38,8 @@ pub(crate) struct ServeJob {
     pub(crate) connection: Connection,
     pub(crate) content: Arc<Content>,
     pub(crate) chunks: Vec<(u32, u32)>,
+    /// What this peer may have of the pool.
+    pub(crate) share: PoolShare,
     /// Counts chunk bytes handed to the transport for this peer.
     pub(crate) sent: Arc<AtomicU64>,
 }
@@ -113,14 +115,14 @@ fn batches(chunks: &[(u32, u32)]) -> Vec<&[(u32, u32)]> {
 type ReadChunk = (u32, Result<PooledBuffer, ReadError>);
 
 async fn read_batch(job: &ServeJob, batch: &[(u32, u32)], pool: &BufferPool) -> Vec<ReadChunk> {
-    let mut buffers = Vec::with_capacity(batch.len());
-    for (index, len) in batch {
-        buffers.push((*index, pool.get(*len as usize).await));
-    }
+    let lens: Vec<usize> = batch.iter().map(|(_, len)| *len as usize).collect();
+    let buffers = pool.get_all(&lens, Some(&job.share)).await;
+    let indices: Vec<u32> = batch.iter().map(|(index, _)| *index).collect();
     let content = Arc::clone(&job.content);
     task::spawn_blocking(move || {
-        buffers
+        indices
             .into_iter()
+            .zip(buffers)
             .map(|(index, mut buffer)| {
                 let read = content.read_chunk(index, &mut buffer).map(|()| buffer);
                 (index, read)

@@ -2,13 +2,13 @@
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
-use clap::{ArgAction, Args, Parser, Subcommand, builder::FalseyValueParser};
+use clap::{ArgAction, Args, Parser, Subcommand};
 
 use samara_node::api::Scope;
 
 use crate::{
     quantity::{parse_duration, parse_lifetime},
-    settings::Endpoint,
+    settings::{Endpoint, parse_site},
 };
 
 /// The overview. Groups are by who needs the commands; a test holds it complete.
@@ -66,7 +66,7 @@ environment, the environment before the file, the file before the default. Keys 
   data_dir listen http metrics site timeout     as the options of the same name
   quota = \"20 GiB\"               what the store's own files may take
   wan_upload = \"2.5 MB/s\"        cap of `samara node` beyond the local network; \"off\": none
-  http_allowed_hosts = [\"name\"]  Host headers taken besides localhost and own addresses
+  http_allowed_hosts = [\"name\"]  Host headers taken besides localhost and the address listened on
   threads = 0                    threads that hash; 0: one a core
   external = [\"192.0.2.1:7421\"] addresses from outside, as --external
   [discovery]                    how others are found: mdns, dht, port_mapping = true or false,
@@ -99,97 +99,51 @@ pub(crate) struct Cli {
 #[command(next_help_heading = "Global options")]
 pub(crate) struct Globals {
     /// Directory of identity, index and contents; default: the platform's data directory
-    #[arg(
-        long,
-        global = true,
-        env = "SAMARA_DATA_DIR",
-        hide_env = true,
-        value_name = "DIR"
-    )]
+    #[arg(long, global = true, value_name = "DIR")]
     pub(crate) data_dir: Option<PathBuf>,
     /// QUIC address to listen on; default: UDP port 7421 everywhere, a free port if it is taken
-    #[arg(
-        long,
-        global = true,
-        env = "SAMARA_LISTEN",
-        hide_env = true,
-        value_name = "ADDR:PORT"
-    )]
+    #[arg(long, global = true, value_name = "ADDR:PORT")]
     pub(crate) listen: Option<SocketAddr>,
     /// Pages and local API, or `off`; default: 127.0.0.1:7422 for `node`, off for others
-    #[arg(
-        long,
-        global = true,
-        env = "SAMARA_HTTP",
-        hide_env = true,
-        value_name = "ADDR:PORT|off"
-    )]
+    #[arg(long, global = true, value_name = "ADDR:PORT|off")]
     pub(crate) http: Option<Endpoint>,
     /// Metrics and health only, on any address, or `off`; default: off
-    #[arg(
-        long,
-        global = true,
-        env = "SAMARA_METRICS",
-        hide_env = true,
-        value_name = "ADDR:PORT|off"
-    )]
+    #[arg(long, global = true, value_name = "ADDR:PORT|off")]
     pub(crate) metrics: Option<Endpoint>,
     /// Configuration file (TOML); default: config.toml in the data directory
-    #[arg(
-        long,
-        global = true,
-        env = "SAMARA_CONFIG",
-        hide_env = true,
-        value_name = "FILE"
-    )]
+    #[arg(long, global = true, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
     /// Nodes with the same label count as near each other; default: judged by address
     #[arg(
         long,
         global = true,
-        env = "SAMARA_SITE",
-        hide_env = true,
-        value_name = "LABEL"
+        value_name = "LABEL",
+        value_parser = parse_site
     )]
     pub(crate) site: Option<String>,
     /// Give up after this long without progress; default: 30s
     #[arg(
         long,
         global = true,
-        env = "SAMARA_TIMEOUT",
-        hide_env = true,
         value_name = "TIME",
         value_parser = parse_duration
     )]
     pub(crate) timeout: Option<Duration>,
     /// Address that this node is reachable at from outside; may be given several times
-    #[arg(
-        long,
-        global = true,
-        env = "SAMARA_EXTERNAL",
-        hide_env = true,
-        value_delimiter = ',',
-        value_name = "ADDR:PORT"
-    )]
+    #[arg(long, global = true, value_delimiter = ',', value_name = "ADDR:PORT")]
     pub(crate) external: Vec<SocketAddr>,
     /// Neither look for others on the local network nor tell it of this node
     #[arg(
         long,
         global = true,
-        env = "SAMARA_NO_MDNS",
-        hide_env = true,
-        action = ArgAction::SetTrue,
-        value_parser = FalseyValueParser::new()
+        action = ArgAction::SetTrue
     )]
     pub(crate) no_mdns: bool,
     /// One JSON object a line on standard output, for scripts
     #[arg(
         long,
         global = true,
-        env = "SAMARA_JSON",
-        hide_env = true,
-        action = ArgAction::SetTrue,
-        value_parser = FalseyValueParser::new()
+        action = ArgAction::SetTrue
     )]
     pub(crate) json: bool,
     /// Say more: progress events with --json, and what happens inside; twice for everything
@@ -197,8 +151,6 @@ pub(crate) struct Globals {
         short,
         long,
         global = true,
-        env = "SAMARA_VERBOSE",
-        hide_env = true,
         action = ArgAction::Count
     )]
     pub(crate) verbose: u8,
@@ -368,7 +320,8 @@ pub(crate) enum Command {
         channel: String,
         /// File or folder; served from where it lies, so leave it there
         path: PathBuf,
-        /// Version, never used before in this channel; default: the next number
+        /// Version, never used before in this channel; default: the highest one that is numbers and
+        /// dots, its last number one higher (after 1.0 comes 1.1, after 7 comes 8), or 1
         #[arg(long)]
         version: Option<String>,
         /// Markdown file with the release notes

@@ -9,7 +9,7 @@ use std::{
 
 use rustix::termios::{LocalModes, OptionalActions, SpecialCodeIndex, tcgetattr, tcsetattr};
 use samara_node::{
-    EngineError,
+    Asked, EngineError,
     api::{ErrorKind, Event, Request},
     control, identity,
 };
@@ -61,12 +61,12 @@ pub(crate) async fn run(settings: &Settings, command: &IdCommand) -> Result<(), 
 
 /// A running node has its identity in memory and would go on with the old one.
 async fn refuse_while_running(dir: &Path) -> Result<(), EngineError> {
-    let asked = control::ask(dir, &Request::Id, CancellationToken::new()).await;
-    let Some(mut events) = asked else {
+    let asked = Asked::new(Request::Id)?;
+    let Some(mut events) = control::ask(dir, &asked, CancellationToken::new()).await else {
         return Ok(());
     };
     match events.recv().await {
-        None | Some(Event::Error { .. }) => Ok(()),
+        None | Some(Event::Error { .. } | Event::Moved) => Ok(()),
         Some(_) => Err(EngineError {
             kind: ErrorKind::Locked,
             message: format!(
@@ -116,7 +116,13 @@ fn write_secret(path: &Path, text: &str) -> Result<(), EngineError> {
             io::ErrorKind::AlreadyExists => ErrorKind::Exists,
             _ => ErrorKind::Disk,
         },
-        message: format!("{}: {error}", path.display()),
+        message: match error.kind() {
+            io::ErrorKind::AlreadyExists => format!(
+                "{} exists already and is not written over; remove it, or name another file",
+                path.display()
+            ),
+            _ => format!("{}: {error}", path.display()),
+        },
     })
 }
 

@@ -20,10 +20,10 @@ use std::{
 };
 
 use clap::{Parser, error::ErrorKind as ClapKind};
-use cli::{Cli, Command};
+use cli::{Cli, Command, Globals};
 use plan::Plan;
 use samara_node::{EngineError, api::ErrorKind};
-use settings::{Settings, usage};
+use settings::{Settings, is_truthy, usage, with_environment};
 use tokio::{
     runtime,
     signal::unix::{SignalKind, signal},
@@ -36,14 +36,24 @@ fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => return refuse(&error),
     };
-    let json = cli.globals.json;
-    match carry_out(&cli) {
+    let fail = |json, error: &EngineError| {
+        report::failure(json, error);
+        ExitCode::from(error.kind.exit_status())
+    };
+    let globals = match with_environment(&cli.globals, |name| env::var_os(name)) {
+        Ok(globals) => globals,
+        Err(error) => return fail(wants_json(), &error),
+    };
+    match carry_out(&globals, &cli.command) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            report::failure(json, &error);
-            ExitCode::from(error.kind.exit_status())
-        }
+        Err(error) => fail(globals.json, &error),
     }
+}
+
+/// Whether events are wanted, where the options could not be read.
+fn wants_json() -> bool {
+    env::args_os().any(|arg| arg == "--json")
+        || env::var_os("SAMARA_JSON").is_some_and(|value| is_truthy(&value.to_string_lossy()))
 }
 
 /// Help and version are answers; everything else is a mistake, told in clap's
@@ -55,21 +65,29 @@ fn refuse(error: &clap::Error) -> ExitCode {
     if !mistake {
         return ExitCode::SUCCESS;
     }
-    let asks_for_json = env::args_os().any(|arg| arg == "--json");
-    if asks_for_json && error.kind() != ClapKind::DisplayHelpOnMissingArgumentOrSubcommand {
-        let text = error.render().to_string();
-        let first = text.lines().next().unwrap_or_default();
+    if wants_json() && error.kind() != ClapKind::DisplayHelpOnMissingArgumentOrSubcommand {
         let _ = report::write_line(&samara_node::api::Event::Error {
             kind: ErrorKind::Usage,
-            message: first.trim_start_matches("error: ").to_owned(),
+            message: in_one_line(&error.render().to_string()),
         });
     }
     ExitCode::from(ErrorKind::Usage.exit_status())
 }
 
-fn carry_out(cli: &Cli) -> Result<(), EngineError> {
-    let daemon = matches!(cli.command, Command::Node { .. });
-    let settings = Settings::resolve(&cli.globals, daemon)?;
+/// The first paragraph of clap's words: what is wrong, and of what.
+fn in_one_line(text: &str) -> String {
+    let paragraph = text.lines().take_while(|line| !line.trim().is_empty());
+    let line = paragraph.map(str::trim).collect::<Vec<_>>().join(" ");
+    line.trim_start_matches("error: ").to_owned()
+}
+
+fn carry_out(globals: &Globals, command: &Command) -> Result<(), EngineError> {
+    let daemon = matches!(command, Command::Node { .. });
+    if !daemon {
+        // A daemon goes on when nobody reads what it prints.
+        report::check_output()?;
+    }
+    let settings = Settings::resolve(globals, daemon)?;
     log_to_stderr(daemon, settings.verbose);
     // The engine has threads of its own; this one only talks to the user.
     let runtime = runtime::Builder::new_current_thread()
@@ -82,12 +100,12 @@ fn carry_out(cli: &Cli) -> Result<(), EngineError> {
     let outcome = runtime.block_on(async {
         if let Command::Id {
             action: Some(action),
-        } = &cli.command
+        } = command
         {
             return identity::run(&settings, action).await;
         }
         let interrupt = interrupted()?;
-        match &cli.command {
+        match command {
             Command::Node { exit_with_parent } => {
                 daemon::run(&settings, *exit_with_parent, interrupt).await
             }

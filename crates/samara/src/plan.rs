@@ -27,26 +27,13 @@ impl Plan {
     /// The request of a command; `None` for those that are more than a request
     /// (`node`, `demo`, `id export`, `id import`).
     pub(crate) fn of(command: &Command) -> Result<Option<Self>, EngineError> {
-        let offline = |request| {
-            Ok(Some(Self {
-                request,
-                mode: Mode::Offline,
-                endless: false,
-            }))
-        };
-        let online = |request, endless| {
-            Ok(Some(Self {
-                request,
-                mode: Mode::Online,
-                endless,
-            }))
-        };
+        let of = |request: Request| Ok(Some(Self::from(request)));
         match command.clone() {
             Command::Share { path, portable } => {
                 let path = absolute(&path)?;
-                online(Request::Share { path, portable }, true)
+                of(Request::Share { path, portable })
             }
-            Command::Ls { link } => online(Request::Ls { link }, false),
+            Command::Ls { link } => of(Request::Ls { link }),
             Command::Get {
                 link,
                 output,
@@ -55,29 +42,27 @@ impl Plan {
                 force,
             } => {
                 let into = absolute(&output)?;
-                let request = Request::Get {
+                of(Request::Get {
                     link,
                     into,
                     only,
                     seed,
                     force,
-                };
-                // Interrupted after completion is success: see `Run`.
-                online(request, false)
+                })
             }
             Command::Subscribe { follow } => Self::follow(follow, false),
             Command::Mirror { follow } => Self::follow(follow, true),
-            Command::Unsubscribe { channel } => offline(Request::Unsubscribe { channel }),
-            Command::Read { channel, issue } => offline(Request::Read { channel, issue }),
+            Command::Unsubscribe { channel } => of(Request::Unsubscribe { channel }),
+            Command::Read { channel, issue } => of(Request::Read { channel, issue }),
             Command::Channel(ChannelCommand::Create { name, private }) => {
-                offline(Request::ChannelCreate { name, private })
+                of(Request::ChannelCreate { name, private })
             }
             Command::Invite {
                 channel,
                 role,
                 expires,
                 uses,
-            } => offline(Request::Invite {
+            } => of(Request::Invite {
                 channel,
                 role,
                 expires_ms: expires.map(millis),
@@ -85,14 +70,14 @@ impl Plan {
             }),
             Command::Join { link, into } => {
                 let into = into.as_deref().map(absolute).transpose()?;
-                online(Request::Join { link, into }, false)
+                of(Request::Join { link, into })
             }
-            Command::Members { channel } => offline(Request::Members { channel }),
+            Command::Members { channel } => of(Request::Members { channel }),
             Command::Revoke {
                 channel,
                 peer,
                 erase,
-            } => offline(Request::Revoke {
+            } => of(Request::Revoke {
                 channel,
                 peer,
                 erase,
@@ -102,37 +87,35 @@ impl Plan {
                 peer,
                 role,
                 expires,
-            } => offline(Request::Role {
+            } => of(Request::Role {
                 channel,
                 peer,
                 role,
                 expires_ms: expires.map(millis),
             }),
-            Command::Leave { channel } => offline(Request::Leave { channel }),
-            Command::Channel(ChannelCommand::List) => offline(Request::ChannelList),
-            Command::Link { channel } => offline(Request::Link { channel }),
+            Command::Leave { channel } => of(Request::Leave { channel }),
+            Command::Channel(ChannelCommand::List) => of(Request::ChannelList),
+            Command::Link { channel } => of(Request::Link { channel }),
             Command::Publish {
                 channel,
                 path,
                 version,
                 notes,
                 portable,
-            } => offline(Request::Publish {
+            } => of(Request::Publish {
                 channel,
                 path: absolute(&path)?,
                 version,
                 notes: notes.as_deref().map(read_text).transpose()?,
                 portable,
             }),
-            Command::Unpublish { channel, version } => {
-                offline(Request::Unpublish { channel, version })
-            }
+            Command::Unpublish { channel, version } => of(Request::Unpublish { channel, version }),
             Command::Post {
                 channel,
                 file,
                 subject,
                 attach,
-            } => offline(Request::Post {
+            } => of(Request::Post {
                 channel,
                 subject,
                 body: read_text(&file)?,
@@ -141,14 +124,12 @@ impl Plan {
                     .map(|path| absolute(path))
                     .collect::<Result<_, _>>()?,
             }),
-            Command::Status => offline(Request::Status),
-            Command::Peers => offline(Request::Peers),
-            Command::Resolve { what, scope, count } => {
-                online(Request::Resolve { what, scope, count }, false)
-            }
-            Command::Gc { dry_run } => offline(Request::Gc { dry_run }),
-            Command::Forget { what } => offline(Request::Forget { what }),
-            Command::Id { action: None } => offline(Request::Id),
+            Command::Status => of(Request::Status),
+            Command::Peers => of(Request::Peers),
+            Command::Resolve { what, scope, count } => of(Request::Resolve { what, scope, count }),
+            Command::Gc { dry_run } => of(Request::Gc { dry_run }),
+            Command::Forget { what } => of(Request::Forget { what }),
+            Command::Id { action: None } => of(Request::Id),
             Command::Id { action: Some(_) } | Command::Node { .. } | Command::Demo { .. } => {
                 Ok(None)
             }
@@ -162,21 +143,28 @@ impl Plan {
             once,
             wait,
         } = follow;
-        Ok(Some(Self {
-            request: Request::Subscribe {
-                link,
-                into: into.as_deref().map(absolute).transpose()?,
-                once,
-                wait,
-                mirror,
-            },
-            mode: if once || wait {
-                Mode::Online
-            } else {
-                Mode::Offline
-            },
-            endless: wait,
-        }))
+        Ok(Some(Self::from(Request::Subscribe {
+            link,
+            into: into.as_deref().map(absolute).transpose()?,
+            once,
+            wait,
+            mirror,
+        })))
+    }
+}
+
+impl From<Request> for Plan {
+    fn from(request: Request) -> Self {
+        let mode = match request.needs_peers() {
+            true => Mode::Online,
+            false => Mode::Offline,
+        };
+        Self {
+            mode,
+            // Seeding is over when the content has come: until then it can fail.
+            endless: request.is_endless() && !matches!(request, Request::Get { .. }),
+            request,
+        }
     }
 }
 

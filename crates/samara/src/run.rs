@@ -1,26 +1,34 @@
-//! Carrying out a request: by the node that runs, or by an engine of our own.
+//! Carrying out a request: by the process that has the data directory, or by an
+//! engine of our own; by another one when that process ends before it is done.
 
 use std::{io, time::Duration};
 
 use samara_node::{
-    Engine, EngineError, Mode, NodeConfig,
+    Asked, Engine, EngineError, Mode, NodeConfig,
     api::{ErrorKind, Event, Request},
     control,
 };
-use tokio::sync::mpsc;
+use tokio::{sync::mpsc, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     plan::Plan,
-    report::{self, Report},
+    report::{self, Report, Told},
     servers::Servers,
     settings::Settings,
 };
 
-/// How long a command waits for another one that has the data directory at the
-/// moment, and how often it looks.
-const LOCK_PATIENCE: Duration = Duration::from_secs(2);
+/// How long a command waits for a process that has the data directory and does not
+/// answer (it may be about to end), and how often it looks.
+const LOCK_PATIENCE: Duration = Duration::from_secs(10);
+/// How long a node waits for one.
+const NODE_LOCK_PATIENCE: Duration = Duration::from_secs(2);
 const LOCK_PAUSE: Duration = Duration::from_millis(50);
+/// What has no end leaves the directory to others for so long before it takes it:
+/// a node that is started again shall find it free.
+const LEFT_TO_OTHERS: Duration = Duration::from_secs(2);
+/// Processes that may die over a request before it is taken for the reason.
+const MAX_DEATHS: u32 = 3;
 /// How long the engine may take to end a request that was broken off.
 const STOP_PATIENCE: Duration = Duration::from_secs(5);
 
@@ -30,10 +38,95 @@ pub(crate) async fn request(
     plan: Plan,
     interrupt: CancellationToken,
 ) -> Result<(), EngineError> {
-    let mut report = report::for_request(settings, &plan.request);
+    let mut report = Told::new(report::for_request(settings, &plan.request));
     // Broken off as well when nobody reads the results any more.
     let cancel = interrupt.child_token();
-    let (engine, events) = begin(settings, &plan, &cancel).await?;
+    let asked = Asked::new(plan.request.clone())?;
+    let mut deaths = 0;
+    let mut moved = None;
+    let mut complete = false;
+    let followed = loop {
+        let followed = once(settings, &plan, &asked, moved, &mut report, &cancel).await?;
+        complete |= followed.complete;
+        match followed.end {
+            End::Moved if moved_for(moved) >= settings.node.timeout => {
+                return Err(busy(settings));
+            }
+            End::Died if deaths == MAX_DEATHS => return Err(always_dies()),
+            End::Moved | End::Died if cancel.is_cancelled() => break followed,
+            End::Died => deaths += 1,
+            End::Moved => {}
+            End::Done | End::Failed(_) => break followed,
+        }
+        // News in between: somebody was at it meanwhile.
+        moved = moved.filter(|_| followed.silent).or(Some(Instant::now()));
+        report.repeat();
+        tokio::select! {
+            () = tokio::time::sleep(LOCK_PAUSE) => {}
+            () = cancel.cancelled() => {}
+        }
+    };
+    let interrupted = interrupt.is_cancelled();
+    let seeding = complete && matches!(plan.request, Request::Get { seed: true, .. });
+    match followed.end {
+        _ if followed.unread => Ok(()),
+        // Ending what has no end is how it succeeds.
+        _ if interrupted && (plan.endless || seeding) => Ok(()),
+        End::Done if interrupted && !complete => Err(broken_off()),
+        End::Done => report.finish().or_else(ignore_closed),
+        End::Moved | End::Died => Err(broken_off()),
+        End::Failed(_) if interrupted => Err(broken_off()),
+        End::Failed(error) if deaths > 0 && undone(&plan.request, &error) => {
+            let message = "the process that was asked first was killed when it had done it";
+            let warning = Event::Warning {
+                message: message.to_owned(),
+            };
+            report.event(&warning).or_else(ignore_closed)
+        }
+        End::Failed(error) => Err(error),
+    }
+}
+
+/// Whether an error says that what was to be removed is not there.
+fn undone(request: &Request, error: &EngineError) -> bool {
+    let removes = matches!(
+        request,
+        Request::Unsubscribe { .. } | Request::Leave { .. } | Request::Forget { .. }
+    );
+    removes && error.kind == ErrorKind::NotFound
+}
+
+fn moved_for(since: Option<Instant>) -> Duration {
+    since.map_or(Duration::ZERO, |since| since.elapsed())
+}
+
+fn busy(settings: &Settings) -> EngineError {
+    EngineError {
+        kind: ErrorKind::Locked,
+        message: format!(
+            "another command is at work on {}; try again when it has ended",
+            settings.node.data_dir.display()
+        ),
+    }
+}
+
+fn always_dies() -> EngineError {
+    EngineError {
+        kind: ErrorKind::Internal,
+        message: "every process that carried this out has died over it".to_owned(),
+    }
+}
+
+/// Has the request carried out by whoever has the directory now.
+async fn once(
+    settings: &Settings,
+    plan: &Plan,
+    asked: &Asked,
+    moved: Option<Instant>,
+    report: &mut Told,
+    cancel: &CancellationToken,
+) -> Result<Followed, EngineError> {
+    let (engine, events) = begin(settings, plan, asked, moved, cancel).await?;
     let servers = match &engine {
         Some(engine) if plan.mode == Mode::Online => {
             let started = Servers::start(
@@ -43,33 +136,36 @@ pub(crate) async fn request(
                 settings.metrics_asked,
                 false,
             );
-            Some(started.await?)
+            match started.await {
+                Ok(servers) => Some(servers),
+                Err(error) => {
+                    engine.shutdown().await;
+                    return Err(error);
+                }
+            }
         }
         _ => None,
     };
-    let outcome = follow(events, &mut *report, &cancel, STOP_PATIENCE).await;
+    report.may_repeat(engine.is_none());
+    let mut followed = follow(events, report, cancel, STOP_PATIENCE).await;
+    if engine.is_some() && matches!(followed.end, End::Died) {
+        followed.end = End::Failed(EngineError {
+            kind: ErrorKind::Internal,
+            message: "the node ended before it had answered".to_owned(),
+        });
+    }
     if let Some(servers) = servers {
         servers.stop().await;
     }
     if let Some(engine) = engine {
+        // All is told: what others still have done here is not waited for in silence.
+        if matches!(followed.end, End::Done) && !cancel.is_cancelled() {
+            // If it fails here, it fails again at the end, and is told.
+            let _ = report.finish();
+        }
         engine.shutdown().await;
     }
-    let Followed {
-        result,
-        complete,
-        unread,
-    } = outcome;
-    let interrupted = interrupt.is_cancelled();
-    let seeding = complete && matches!(plan.request, Request::Get { seed: true, .. });
-    match result {
-        _ if unread => Ok(()),
-        // Ending what has no end is how it succeeds.
-        _ if interrupted && (plan.endless || seeding) => Ok(()),
-        Ok(()) if interrupted && !complete => Err(broken_off()),
-        Ok(()) => report.finish().or_else(ignore_closed),
-        Err(_) if interrupted => Err(broken_off()),
-        Err(error) => Err(error),
-    }
+    Ok(followed)
 }
 
 fn broken_off() -> EngineError {
@@ -89,38 +185,50 @@ fn ignore_closed(error: io::Error) -> Result<(), EngineError> {
     })
 }
 
-/// Asks the running node; without one, opens an engine here. Another command may
-/// hold the data directory for a moment: then both are tried again.
+/// Asks whoever has the data directory; if nobody answers, opens an engine here.
 async fn begin(
     settings: &Settings,
     plan: &Plan,
+    asked: &Asked,
+    moved: Option<Instant>,
     cancel: &CancellationToken,
 ) -> Result<(Option<Engine>, mpsc::Receiver<Event>), EngineError> {
-    let started = tokio::time::Instant::now();
+    let started = Instant::now();
+    let patience = LOCK_PATIENCE.min(settings.node.timeout);
+    let left_to_others = match moved {
+        Some(_) if plan.request.is_endless() => LEFT_TO_OTHERS,
+        _ => Duration::ZERO,
+    };
     loop {
         let dir = &settings.node.data_dir;
-        if let Some(events) = control::ask(dir, &plan.request, cancel.clone()).await {
+        if let Some(events) = control::ask(dir, asked, cancel.clone()).await {
             return Ok((None, events));
         }
-        match Engine::open(settings.node.clone(), plan.mode).await {
-            Ok(engine) => {
-                let events = engine.run(plan.request.clone(), cancel.clone());
-                return Ok((Some(engine), events));
+        if started.elapsed() >= left_to_others || cancel.is_cancelled() {
+            match Engine::open(settings.node.clone(), plan.mode).await {
+                Ok(engine) => {
+                    let events = engine.run_as(asked.clone(), cancel.clone());
+                    return Ok((Some(engine), events));
+                }
+                Err(error)
+                    if error.kind == ErrorKind::Locked
+                        && started.elapsed() < patience
+                        && !cancel.is_cancelled() => {}
+                Err(error) => return Err(error),
             }
-            Err(error) if error.kind == ErrorKind::Locked && started.elapsed() < LOCK_PATIENCE => {
-                tokio::time::sleep(LOCK_PAUSE).await;
-            }
-            Err(error) => return Err(error),
         }
+        tokio::time::sleep(LOCK_PAUSE).await;
     }
 }
 
-/// Opens an engine for `samara node`, with the same patience.
+/// Opens an engine for `samara node`.
 pub(crate) async fn open_node(config: &NodeConfig) -> Result<Engine, EngineError> {
-    let started = tokio::time::Instant::now();
+    let started = Instant::now();
     loop {
         match Engine::open(config.clone(), Mode::Node).await {
-            Err(error) if error.kind == ErrorKind::Locked && started.elapsed() < LOCK_PATIENCE => {
+            Err(error)
+                if error.kind == ErrorKind::Locked && started.elapsed() < NODE_LOCK_PATIENCE =>
+            {
                 tokio::time::sleep(LOCK_PAUSE).await;
             }
             opened => return opened,
@@ -128,10 +236,23 @@ pub(crate) async fn open_node(config: &NodeConfig) -> Result<Engine, EngineError
     }
 }
 
+/// How the events of a request ended.
+#[derive(Debug)]
+enum End {
+    Done,
+    Failed(EngineError),
+    /// It has to be asked again.
+    Moved,
+    /// The process that carried it out is gone, without a word.
+    Died,
+}
+
 struct Followed {
-    result: Result<(), EngineError>,
+    end: End,
     /// Whether a content was completed.
     complete: bool,
+    /// Whether nothing came but the end.
+    silent: bool,
     /// Whether standard output was closed.
     unread: bool,
 }
@@ -145,10 +266,12 @@ async fn follow(
     patience: Duration,
 ) -> Followed {
     let mut followed = Followed {
-        result: Ok(()),
+        end: End::Died,
         complete: false,
+        silent: true,
         unread: false,
     };
+    let mut unwritable = None;
     let stopped = async {
         cancel.cancelled().await;
         tokio::time::sleep(patience).await;
@@ -159,27 +282,31 @@ async fn follow(
             event = events.recv() => event,
             () = &mut stopped => None,
         };
-        match event {
-            Some(Event::Done) => return followed,
-            Some(Event::Error { kind, message }) => {
-                followed.result = Err(EngineError { kind, message });
-                return followed;
-            }
+        followed.end = match event {
+            Some(Event::Done) => End::Done,
+            Some(Event::Moved) => End::Moved,
+            Some(Event::Error { kind, message }) => End::Failed(EngineError { kind, message }),
             Some(event) => {
+                followed.silent = false;
                 followed.complete |= matches!(event, Event::Complete { .. });
-                if !followed.unread && report.event(&event).is_err() {
-                    followed.unread = true;
+                if followed.unread || unwritable.is_some() {
+                    continue;
+                }
+                if let Err(error) = report.event(&event) {
+                    match ignore_closed(error) {
+                        Ok(()) => followed.unread = true,
+                        Err(error) => unwritable = Some(error),
+                    }
                     cancel.cancel();
                 }
+                continue;
             }
-            None => {
-                followed.result = Err(EngineError {
-                    kind: ErrorKind::Internal,
-                    message: "the node ended before it had answered".to_owned(),
-                });
-                return followed;
-            }
+            None => End::Died,
+        };
+        if let Some(error) = unwritable {
+            followed.end = End::Failed(error);
         }
+        return followed;
     }
 }
 
@@ -231,7 +358,7 @@ mod tests {
     #[tokio::test]
     async fn the_last_event_decides() {
         let (followed, kept, _) = run(vec![link(), Event::Done], 9).await;
-        assert!(followed.result.is_ok());
+        assert!(matches!(followed.end, End::Done) && !followed.silent);
         assert_eq!(kept.events, [link()]);
 
         let error = Event::Error {
@@ -239,10 +366,12 @@ mod tests {
             message: "nobody".into(),
         };
         let (followed, _, _) = run(vec![error], 9).await;
-        assert_eq!(followed.result.unwrap_err().kind, ErrorKind::NoPeer);
+        assert!(matches!(followed.end, End::Failed(e) if e.kind == ErrorKind::NoPeer));
 
         let (followed, _, _) = run(vec![link()], 9).await;
-        assert_eq!(followed.result.unwrap_err().kind, ErrorKind::Internal);
+        assert!(matches!(followed.end, End::Died));
+        let (followed, _, _) = run(vec![Event::Moved], 9).await;
+        assert!(matches!(followed.end, End::Moved) && followed.silent);
     }
 
     #[tokio::test]
@@ -260,12 +389,8 @@ mod tests {
             events: vec![],
             room: 9,
         };
-        assert!(
-            follow(rx, &mut kept, &cancel, Duration::ZERO)
-                .await
-                .result
-                .is_err()
-        );
+        let followed = follow(rx, &mut kept, &cancel, Duration::ZERO).await;
+        assert!(matches!(followed.end, End::Died));
         drop(tx);
     }
 }

@@ -1,6 +1,7 @@
 //! One set of settings out of options, environment, file and defaults.
 
 use std::{
+    ffi::OsString,
     fs, io,
     net::{Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
@@ -15,6 +16,7 @@ use samara_node::{
     config::{
         DEFAULT_HTTP_PORT, DEFAULT_QUOTA, DEFAULT_TIMEOUT, DEFAULT_WAN_UPLOAD, Dht, DiscoveryConfig,
     },
+    limits::MAX_SITE_LABEL,
 };
 use serde::{Deserialize, Deserializer, de};
 
@@ -73,7 +75,8 @@ struct FileSettings {
     http: Option<Endpoint>,
     #[serde(deserialize_with = "text")]
     metrics: Option<Endpoint>,
-    site: Option<String>,
+    #[serde(deserialize_with = "text")]
+    site: Option<Site>,
     #[serde(deserialize_with = "text")]
     timeout: Option<Time>,
     #[serde(deserialize_with = "text")]
@@ -149,6 +152,92 @@ impl FromStr for Cap {
     }
 }
 
+/// A site's label, as long as it may travel.
+pub(crate) fn parse_site(text: &str) -> Result<String, String> {
+    match text.len() {
+        1..=MAX_SITE_LABEL => Ok(text.to_owned()),
+        0 => Err("a site's label is not empty".to_owned()),
+        len => Err(format!(
+            "a site's label has at most {MAX_SITE_LABEL} bytes, this one has {len}"
+        )),
+    }
+}
+
+#[derive(Debug, PartialEq)]
+struct Site(String);
+
+impl FromStr for Site {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        parse_site(text).map(Self)
+    }
+}
+
+/// Options that were not given, out of the environment. Read here and not with the
+/// options: there, one that is given would not keep a bad variable from counting.
+pub(crate) fn with_environment(
+    globals: &Globals,
+    variable: impl Fn(&str) -> Option<OsString>,
+) -> Result<Globals, EngineError> {
+    // Set to nothing is as good as not set.
+    let raw = |name: &str| variable(name).filter(|value| !value.is_empty());
+    let mut all = globals.clone();
+    all.data_dir = all
+        .data_dir
+        .or_else(|| raw("SAMARA_DATA_DIR").map(Into::into));
+    all.config = all.config.or_else(|| raw("SAMARA_CONFIG").map(Into::into));
+    let given = |name: &str| raw(name).map(|value| value.to_string_lossy().into_owned());
+    fill(&mut all.listen, "SAMARA_LISTEN", &given, |text| {
+        text.parse()
+            .map_err(|_| "not an address with a port, like 0.0.0.0:7421".to_owned())
+    })?;
+    fill(&mut all.http, "SAMARA_HTTP", &given, str::parse)?;
+    fill(&mut all.metrics, "SAMARA_METRICS", &given, str::parse)?;
+    fill(&mut all.site, "SAMARA_SITE", &given, parse_site)?;
+    fill(&mut all.timeout, "SAMARA_TIMEOUT", &given, parse_duration)?;
+    if all.external.is_empty()
+        && let Some(text) = given("SAMARA_EXTERNAL")
+    {
+        let addrs = text.split(',').map(|addr| addr.trim().parse());
+        let why = "not addresses with ports, with commas between";
+        let addrs = addrs.collect::<Result<_, _>>();
+        all.external = addrs.map_err(|_| bad("SAMARA_EXTERNAL", &text, why))?;
+    }
+    all.no_mdns |= given("SAMARA_NO_MDNS").is_some_and(|text| is_truthy(&text));
+    all.json |= given("SAMARA_JSON").is_some_and(|text| is_truthy(&text));
+    if all.verbose == 0
+        && let Some(text) = given("SAMARA_VERBOSE")
+    {
+        let count = text.parse::<u8>();
+        all.verbose = count.map_err(|_| bad("SAMARA_VERBOSE", &text, "not a small number"))?;
+    }
+    Ok(all)
+}
+
+fn fill<T>(
+    option: &mut Option<T>,
+    name: &str,
+    given: &impl Fn(&str) -> Option<String>,
+    parse: impl Fn(&str) -> Result<T, String>,
+) -> Result<(), EngineError> {
+    if option.is_none()
+        && let Some(text) = given(name)
+    {
+        *option = Some(parse(&text).map_err(|why| bad(name, &text, &why))?);
+    }
+    Ok(())
+}
+
+fn bad(name: &str, text: &str, why: &str) -> EngineError {
+    usage(format!("{name} in the environment is `{text}`: {why}"))
+}
+
+/// Whether a variable switches something on.
+pub(crate) fn is_truthy(text: &str) -> bool {
+    let off = ["", "0", "n", "no", "f", "false", "off"];
+    !off.iter().any(|word| text.eq_ignore_ascii_case(word))
+}
+
 /// A value written as text or as a plain number.
 fn text<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
 where
@@ -209,7 +298,7 @@ impl Settings {
         Self {
             node: NodeConfig {
                 listen: globals.listen.or(file.listen),
-                site: globals.site.clone().or(file.site),
+                site: globals.site.clone().or(file.site.map(|site| site.0)),
                 timeout: globals
                     .timeout
                     .or(file.timeout.map(|time| time.0))
@@ -313,6 +402,51 @@ mod tests {
     }
 
     #[test]
+    fn a_bad_variable_is_named_unless_an_option_goes_before_it() {
+        let variable = |name: &str| (name == "SAMARA_LISTEN").then(|| OsString::from("xx"));
+        let bare = Globals::default();
+        let message = with_environment(&bare, variable).unwrap_err().message;
+        assert!(
+            message.contains("SAMARA_LISTEN") && message.contains("xx"),
+            "{message}"
+        );
+        let listen = Some("127.0.0.1:0".parse().unwrap());
+        let given = Globals { listen, ..bare };
+        assert_eq!(with_environment(&given, variable).unwrap().listen, listen);
+    }
+
+    #[test]
+    fn the_environment_fills_what_is_not_given() {
+        let variable = |name: &str| {
+            let value = match name {
+                "SAMARA_DATA_DIR" => "/d",
+                "SAMARA_HTTP" => "off",
+                "SAMARA_SITE" => "",
+                "SAMARA_TIMEOUT" => "5s",
+                "SAMARA_JSON" => "no",
+                "SAMARA_NO_MDNS" => "1",
+                "SAMARA_EXTERNAL" => "192.0.2.1:7, 192.0.2.2:8",
+                "SAMARA_VERBOSE" => "2",
+                _ => return None,
+            };
+            Some(value.into())
+        };
+        let all = with_environment(&Globals::default(), variable).unwrap();
+        assert_eq!(all.data_dir.as_deref(), Some(Path::new("/d")));
+        assert_eq!((all.http, all.site), (Some(Endpoint::Off), None));
+        assert_eq!(all.timeout, Some(Duration::from_secs(5)));
+        assert_eq!((all.json, all.verbose), (false, 2));
+        assert!(all.no_mdns && all.external.len() == 2);
+    }
+
+    #[test]
+    fn a_site_is_as_long_as_it_may_travel() {
+        assert!(parse_site(&"x".repeat(MAX_SITE_LABEL)).is_ok());
+        assert!(parse_site(&"x".repeat(MAX_SITE_LABEL + 1)).is_err());
+        assert!(parse_site("").is_err());
+    }
+
+    #[test]
     fn only_the_daemon_is_capped() {
         let cap = |text: &str, daemon| {
             Settings::merge(&Globals::default(), file(text), "/d".into(), daemon)
@@ -370,6 +504,7 @@ mod tests {
             ("\nwan_upload = 0", "off"),
             ("\nquota = -1", "negative"),
             ("\nhttp = \"on\"", "off"),
+            ("\nsite = \"\"", "empty"),
         ] {
             let message = parse_file(Path::new("/etc/samara.toml"), text)
                 .unwrap_err()

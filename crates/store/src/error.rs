@@ -86,7 +86,7 @@ pub enum StoreError {
         reason: String,
     },
     /// The destination cannot hold two of the tree's paths at once.
-    #[error("{} cannot hold {issue}", path.display())]
+    #[error("{}: {issue}", path.display())]
     Unportable {
         /// The destination, or what was to be published.
         path: PathBuf,
@@ -138,6 +138,9 @@ pub enum StoreError {
     /// Data could not be made durable.
     #[error(transparent)]
     Sync(#[from] SyncError),
+    /// Too much waits for the index.
+    #[error("the index has too much to write at the moment")]
+    Busy,
 }
 
 /// Why a chunk could not be read.

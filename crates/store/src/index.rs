@@ -1,6 +1,10 @@
 use std::{
     path::{Path, PathBuf},
-    sync::mpsc::{Receiver, SyncSender, sync_channel},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+        mpsc::{Receiver, Sender, channel, sync_channel},
+    },
     thread::JoinHandle,
 };
 
@@ -124,8 +128,10 @@ type Done = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
 #[derive(Debug)]
 pub(crate) struct Index {
     path: PathBuf,
-    db: std::sync::Arc<Database>,
-    queue: Option<SyncSender<(Batch, Done)>>,
+    db: Arc<Database>,
+    queue: Option<Sender<(Batch, Done)>>,
+    /// Batches that wait or are being committed.
+    queued: Arc<AtomicUsize>,
     committer: Option<JoinHandle<()>>,
 }
 
@@ -135,20 +141,22 @@ impl Index {
             .set_cache_size(INDEX_CACHE_BYTES)
             .create(&path)
             .map_err(|e| failed(&path, e))?;
-        let db = std::sync::Arc::new(db);
+        let db = Arc::new(db);
         apply(&db, &path, &[]).map_err(|message| failed(&path, message))?;
-        let (queue, batches) = sync_channel(MAX_QUEUED_BATCHES);
+        let (queue, batches) = channel();
+        let queued = Arc::new(AtomicUsize::new(0));
         let committer = {
-            let (db, file) = (db.clone(), path.clone());
+            let (db, file, queued) = (db.clone(), path.clone(), queued.clone());
             std::thread::Builder::new()
                 .name("samara-index".into())
-                .spawn(move || commit_all(&db, &file, &batches))
+                .spawn(move || commit_all(&db, &file, &batches, &queued))
                 .map_err(|e| StoreError::io("start the thread of", &path, e))?
         };
         Ok(Self {
             path,
             db,
             queue: Some(queue),
+            queued,
             committer: Some(committer),
         })
     }
@@ -169,8 +177,21 @@ impl Index {
         done: impl FnOnce(Result<(), StoreError>) + Send + 'static,
     ) {
         let queue = self.queue.as_ref().expect("taken only in drop");
+        self.queued.fetch_add(1, Ordering::Relaxed);
         if let Err(unsent) = queue.send((batch, Box::new(done))) {
             unsent.0.1(Err(failed(&self.path, "the committing thread is gone")));
+        }
+    }
+
+    pub(crate) fn offer_then(
+        &self,
+        batch: Batch,
+        done: impl FnOnce(Result<(), StoreError>) + Send + 'static,
+    ) {
+        if self.queued.load(Ordering::Relaxed) < MAX_QUEUED_BATCHES {
+            self.write_then(batch, done);
+        } else {
+            done(Err(StoreError::Busy));
         }
     }
 
@@ -186,6 +207,33 @@ impl Index {
                 Ok((ChannelId(channel.value()), bytes.value().to_vec()))
             });
             rows.collect()
+        })
+    }
+
+    /// Channels that have a charter or records, in order.
+    pub(crate) fn channels(&self) -> Result<Vec<ChannelId>, StoreError> {
+        self.read(|tx| {
+            let mut all = Vec::new();
+            for row in tx.open_table(CHARTERS)?.iter()? {
+                all.push(ChannelId(row?.0.value()));
+            }
+            let heads = tx.open_table(HEADS)?;
+            let mut from = [0; 64];
+            // From each channel's first record straight to the next channel's.
+            while let Some(row) = heads.range(from..)?.next() {
+                let (key, _) = row?;
+                let key = key.value();
+                let channel = ChannelId(std::array::from_fn(|i| key[i]));
+                all.push(channel);
+                let (_, last) = channel_range(&channel);
+                from = last;
+                if !step(&mut from) {
+                    break;
+                }
+            }
+            all.sort_unstable();
+            all.dedup();
+            Ok(all)
         })
     }
 
@@ -281,12 +329,13 @@ impl Drop for Index {
     }
 }
 
-fn commit_all(db: &Database, path: &Path, batches: &Receiver<(Batch, Done)>) {
+fn commit_all(db: &Database, path: &Path, batches: &Receiver<(Batch, Done)>, queued: &AtomicUsize) {
     while let Ok(first) = batches.recv() {
         let mut group = vec![first];
         group.extend(batches.try_iter().take(MAX_BATCHES_PER_COMMIT - 1));
         let (group, dones): (Vec<_>, Vec<_>) = group.into_iter().unzip();
         let result = apply(db, path, &group);
+        queued.fetch_sub(dones.len(), Ordering::Relaxed);
         for done in dones {
             done(result.clone().map_err(|message| failed(path, message)));
         }
@@ -350,6 +399,17 @@ fn apply_ops(tx: &WriteTransaction, batches: &[Batch]) -> Result<(), redb::Error
         }
     }
     Ok(())
+}
+
+/// The next key; false if there is none.
+fn step(key: &mut [u8; 64]) -> bool {
+    for byte in key.iter_mut().rev() {
+        *byte = byte.wrapping_add(1);
+        if *byte != 0 {
+            return true;
+        }
+    }
+    false
 }
 
 fn record_key(channel: &ChannelId, id: &RecordId) -> [u8; 64] {
@@ -429,6 +489,49 @@ mod tests {
         assert_eq!(heads(&index, &b), [(first, b"h3".to_vec())]);
         assert_eq!(index.setting("n", b"k").unwrap(), None);
         assert_eq!(index.setting("nn", b"k").unwrap().unwrap(), b"x");
+    }
+
+    #[test]
+    fn channels_are_listed_by_charter_or_record() {
+        let dir = tempfile::tempdir().unwrap();
+        let index = Index::open(dir.path().join("index.redb")).unwrap();
+        assert_eq!(index.channels().unwrap(), []);
+        let ids = [0, 1, 2, 0xff].map(|byte| ChannelId([byte; 32]));
+        let mut batch = Batch::new();
+        batch.put_charter(&ids[1], b"A").put_charter(&ids[2], b"B");
+        for channel in [&ids[0], &ids[2], &ids[3]] {
+            for record in [0, 7, 0xff] {
+                batch.put_record(channel, &RecordId([record; 32]), b"h", b"r");
+            }
+        }
+        index.write(batch).unwrap();
+        assert_eq!(index.channels().unwrap(), ids);
+    }
+
+    #[test]
+    fn what_others_make_us_write_is_refused_when_too_much_waits() {
+        let dir = tempfile::tempdir().unwrap();
+        let index = Index::open(dir.path().join("index.redb")).unwrap();
+        let (hold, held) = sync_channel::<()>(0);
+        let (started, waits) = sync_channel(1);
+        // Commits stand still.
+        index.write_then(Batch::new(), move |_| {
+            started.send(()).unwrap();
+            let _ = held.recv();
+        });
+        waits.recv().unwrap();
+        let (tell, told) = std::sync::mpsc::channel();
+        for _ in 0..=MAX_QUEUED_BATCHES {
+            let tell = tell.clone();
+            index.offer_then(Batch::new(), move |result| tell.send(result).unwrap());
+        }
+        assert!(matches!(told.recv().unwrap(), Err(StoreError::Busy)));
+        // Our own is taken, and does not wait here.
+        index.write_then(Batch::new(), move |result| tell.send(result).unwrap());
+        drop(hold);
+        let taken: Vec<_> = told.iter().collect();
+        assert_eq!(taken.len(), MAX_QUEUED_BATCHES + 1);
+        assert!(taken.iter().all(Result::is_ok));
     }
 
     #[test]

@@ -14,7 +14,8 @@ pub const MAX_SINGLE_SYNCS: usize = 32;
 /// Memory of redb's page cache in bytes (its default is 1 GiB).
 pub const INDEX_CACHE_BYTES: usize = 16 << 20;
 
-/// Write batches that wait for the index at once; a caller beyond them waits.
+/// Write batches that wait for the index at once; what peers send beyond them is
+/// refused.
 pub const MAX_QUEUED_BATCHES: usize = 1024;
 
 /// Batches in one commit, so that the first is not kept waiting by the last.

@@ -41,6 +41,8 @@ pub(crate) struct Shared {
     pub(crate) files: FileCache,
     pub(crate) index: Index,
     next_uid: AtomicU64,
+    /// One imported content at a time is put in its place.
+    pub(crate) placing: Mutex<()>,
     /// Locked while it is open.
     _lock: File,
 }
@@ -121,6 +123,7 @@ impl Store {
                 config,
                 files: FileCache::default(),
                 next_uid: AtomicU64::new(0),
+                placing: Mutex::new(()),
                 _lock: lock,
             }),
             table: Arc::default(),
@@ -307,14 +310,30 @@ impl Store {
 
     /// Like [`write`](Self::write), but returns at once and calls `done` on the
     /// index's own thread when the changes are durable, or are not. `done` must
-    /// neither block nor write to the store. Waits only while
-    /// [`MAX_QUEUED_BATCHES`](crate::limits::MAX_QUEUED_BATCHES) are under way.
+    /// neither block nor write to the store. Never waits: for what this node decides
+    /// to write, and does not decide without end.
     pub fn write_then(
         &self,
         batch: Batch,
         done: impl FnOnce(Result<(), StoreError>) + Send + 'static,
     ) {
         self.shared.index.write_then(batch, done);
+    }
+
+    /// Like [`write_then`](Self::write_then), for what others make this node write:
+    /// while [`MAX_QUEUED_BATCHES`](crate::limits::MAX_QUEUED_BATCHES) are under way
+    /// it calls `done` at once with [`StoreError::Busy`].
+    pub fn offer_then(
+        &self,
+        batch: Batch,
+        done: impl FnOnce(Result<(), StoreError>) + Send + 'static,
+    ) {
+        self.shared.index.offer_then(batch, done);
+    }
+
+    /// Channels of which there is a charter or a record, in order.
+    pub fn channels(&self) -> Result<Vec<ChannelId>, StoreError> {
+        self.shared.index.channels()
     }
 
     /// A channel's charter, as [`Batch::put_charter`] kept it.

@@ -300,5 +300,6 @@ pub fn valid_version(version: &str) -> bool {
         && !version.starts_with(' ')
         && !version.ends_with(['.', ' '])
         && !version.eq_ignore_ascii_case("current")
+        && !samara_content::is_device(version)
         && !version.chars().any(bad)
 }

@@ -9,15 +9,15 @@ use std::{
 
 use bytes::Bytes;
 use samara_graph::{
-    Attributes, CharterChain, Config, Draft, Graph, Kind, Link as WayIn, Readers, Record,
-    RecordHeader, Reject,
+    Attributes, CharterChain, Config, Draft, Graph, Kind, Link as WayIn, PeerAddress, Readers,
+    Record, RecordHeader, Reject,
     body::{Body, ContentRef, IssueText, Release},
 };
-use samara_store::Store;
+use samara_store::{Batch, Store};
 use samara_wire::{ChannelId, ContentId, PeerId, RecordId, base32};
 use serde::{Deserialize, Serialize};
 
-use super::{Known, search::Lookup};
+use super::{Known, remembered, search::Lookup};
 use crate::{EngineError, api::ErrorKind, limits};
 
 /// Where a channel's own small things are kept in the store.
@@ -113,6 +113,8 @@ pub(crate) struct Channel {
     /// Whether the node talks about it with others at the moment.
     pub(crate) active: bool,
     pub(crate) items: HashMap<RecordId, Item>,
+    /// Members of the last time that the channel was talked about.
+    pub(super) remembered: Vec<PeerAddress>,
     /// Where members may be reached.
     pub(crate) known: HashMap<PeerId, Known>,
     /// What this node shows while it is no member yet.
@@ -143,6 +145,7 @@ impl Channel {
             redemption,
             active: false,
             items,
+            remembered: Vec::new(),
             known: HashMap::new(),
             members: HashSet::new(),
             greeted: HashSet::new(),
@@ -251,6 +254,12 @@ impl Item {
     }
 }
 
+/// Keeps what the node remembers of a channel.
+pub(crate) fn put_meta(batch: &mut Batch, id: ChannelId, meta: &ChannelMeta) {
+    let value = serde_json::to_vec(meta).expect("metadata is plain data");
+    batch.put_setting(CHANNEL_SETTINGS, id.as_bytes(), &value);
+}
+
 /// A channel as the store has it. Blocks.
 pub(crate) fn load(
     store: &Store,
@@ -275,7 +284,9 @@ pub(crate) fn load(
             .and_then(|text| text.parse::<WayIn>().ok())
             .ok_or_else(|| damaged("the charter", "it is missing".into()))?;
         let graph = Graph::join(id, link.charter(), config);
-        return Ok(Channel::new(graph, meta, HashMap::new()));
+        let mut channel = Channel::new(graph, meta, HashMap::new());
+        channel.remembered = remembered::load(store, id)?;
+        return Ok(channel);
     };
     let chain = CharterChain::decode(&bytes).map_err(|e| damaged("the charter", e.to_string()))?;
     let mut headers = Vec::new();
@@ -293,7 +304,9 @@ pub(crate) fn load(
         }
     }
     let graph = Graph::restore(chain, headers, config);
-    Ok(Channel::new(graph, meta, items))
+    let mut channel = Channel::new(graph, meta, items);
+    channel.remembered = remembered::load(store, id)?;
+    Ok(channel)
 }
 
 /// A channel known by its link alone.

@@ -7,22 +7,24 @@ use samara_graph::{
     Action, CharterRef, Draft, Event, Fault, Graph, Invitation, Kind, Link as WayIn, LinkPeer,
     Message, PeerAddress, Record, RecordHeader, WallMs,
 };
-use samara_store::Batch;
-use samara_wire::{ChannelId, PeerId, Reader, RecordId, Writer};
+use samara_store::{Batch, StoreError};
+use samara_wire::{ChannelId, PeerId, RecordId};
 use tokio::task;
 
-use super::{CHANNEL_SETTINGS, Channel, ChannelMeta, Core, Input, Item, Role, wall_ms};
+use super::{
+    CHANNEL_SETTINGS, Channel, ChannelMeta, Core, Input, Item, Role, channel::put_meta, remembered,
+    wall_ms,
+};
 use crate::{
     EngineError,
     api::ErrorKind,
     discovery::Source,
     limits,
     message::Control,
+    receipt::Receipt,
     session::{Close, SessionId},
 };
 
-/// Where the peers of a channel are remembered for the next start.
-const PEER_SETTINGS: &str = "peers";
 /// How often they are written down.
 const REMEMBER_EVERY: Duration = Duration::from_secs(20);
 
@@ -48,8 +50,7 @@ impl Core {
             return;
         }
         let mut batch = Batch::new();
-        let value = serde_json::to_vec(meta).expect("metadata is plain data");
-        batch.put_setting(CHANNEL_SETTINGS, id.as_bytes(), &value);
+        put_meta(&mut batch, id, meta);
         self.store.write_then(batch, log_failure);
     }
 
@@ -59,12 +60,8 @@ impl Core {
             return;
         };
         channel.active = true;
-        let remembered = self.store.setting(PEER_SETTINGS, id.as_bytes());
-        // What does not read back is as good as nothing: peers are met again.
-        if let Ok(Some(bytes)) = remembered {
-            for peer in decode_remembered(&bytes).unwrap_or_default() {
-                self.graph_event(id, Event::PeerKnown(peer));
-            }
+        for peer in std::mem::take(&mut channel.remembered) {
+            self.graph_event(id, Event::PeerKnown(peer));
         }
         self.next_dial = self.next_dial.min(std::time::Instant::now());
     }
@@ -101,7 +98,7 @@ impl Core {
             let mut batch = Batch::new();
             batch.remove_channel(&id);
             batch.remove_setting(CHANNEL_SETTINGS, id.as_bytes());
-            batch.remove_setting(PEER_SETTINGS, id.as_bytes());
+            remembered::remove(&mut batch, id);
             self.store.write_then(batch, log_failure);
         }
         self.notify();
@@ -125,10 +122,19 @@ impl Core {
     }
 
     /// Signs and publishes a record; it counts once it is stored, which
-    /// [`Channel::graph`]'s `contains` and the items then show.
-    pub(crate) fn publish(&mut self, id: ChannelId, draft: Draft) -> Result<Record, EngineError> {
+    /// [`Channel::graph`]'s `contains` and the items then show. The receipt is stored
+    /// with it.
+    pub(crate) fn publish(
+        &mut self,
+        id: ChannelId,
+        draft: Draft,
+        receipt: Option<Receipt>,
+    ) -> Result<Record, EngineError> {
         let key = self.key.clone();
-        self.with_graph(id, |graph, now, out| graph.publish(now, &key, draft, out))
+        self.receipt = receipt;
+        let record = self.with_graph(id, |graph, now, out| graph.publish(now, &key, draft, out));
+        self.receipt = None;
+        record
     }
 
     /// Signs and publishes a retraction of a record of this identity.
@@ -137,11 +143,15 @@ impl Core {
         id: ChannelId,
         kind: Kind,
         about: &[u8],
+        receipt: Option<Receipt>,
     ) -> Result<Record, EngineError> {
         let key = self.key.clone();
-        self.with_graph(id, |graph, now, out| {
+        self.receipt = receipt;
+        let record = self.with_graph(id, |graph, now, out| {
             graph.retract(now, &key, kind, about, out)
-        })
+        });
+        self.receipt = None;
+        record
     }
 
     pub(crate) fn with_graph<R>(
@@ -384,9 +394,8 @@ impl Core {
         if peers.is_empty() {
             return;
         }
-        // One value a channel, written over: peers come and go without end.
         let mut batch = Batch::new();
-        batch.put_setting(PEER_SETTINGS, id.as_bytes(), &encode_remembered(&peers));
+        remembered::put(&mut batch, id, &peers);
         self.store.write_then(batch, log_failure);
     }
 
@@ -563,32 +572,42 @@ impl Core {
         });
     }
 
-    fn store_record(&self, id: ChannelId, header: &RecordHeader, bytes: &Bytes) {
+    fn store_record(&mut self, id: ChannelId, header: &RecordHeader, bytes: &Bytes) {
         let mut batch = Batch::new();
         let record = header.id;
         batch.put_record(&id, &record, &header.encode(), bytes);
+        if let Some(receipt) = self.receipt.take() {
+            receipt.put(&mut batch, record);
+        }
         let (inputs, runtime) = (self.inputs.clone(), tokio::runtime::Handle::current());
-        self.store.write_then(batch, move |result| {
+        let done = move |result| {
             let input = Input::RecordStored {
                 channel: id,
                 record,
-                result: result.map_err(|e| e.to_string()),
+                result,
             };
             // The index's own thread must not wait for the core.
             runtime.spawn(async move {
                 let _ = inputs.send(input).await;
             });
-        });
+        };
+        if header.author == self.me {
+            self.store.write_then(batch, done);
+        } else {
+            // Not taken now, it comes again with the next reconciliation.
+            self.store.offer_then(batch, done);
+        }
     }
 
     pub(super) fn on_record_stored(
         &mut self,
         id: ChannelId,
         record: RecordId,
-        result: Result<(), String>,
+        result: Result<(), StoreError>,
     ) {
         let event = match result {
             Ok(()) => Event::Stored { id: record },
+            Err(StoreError::Busy) => Event::StoreFailed { id: record },
             Err(error) => {
                 self.warn(format!("a record could not be written: {error}"));
                 Event::StoreFailed { id: record }
@@ -609,23 +628,6 @@ impl Core {
 /// Members besides ourselves that a link names.
 const LINK_PEERS: usize = 5;
 
-fn encode_remembered(peers: &[&PeerAddress]) -> Vec<u8> {
-    let mut w = Writer::new();
-    w.varint(peers.len() as u64);
-    for peer in peers {
-        w.bytes(&peer.encode());
-    }
-    w.finish()
-}
-
-fn decode_remembered(bytes: &[u8]) -> Option<Vec<PeerAddress>> {
-    let mut r = Reader::new(bytes);
-    let n = r.count("peers", limits::WANTED_NEIGHBOURS, 1).ok()?;
-    (0..n)
-        .map(|_| PeerAddress::decode(r.bytes("peer", 1024).ok()?).ok())
-        .collect()
-}
-
 fn fork_warning(id: ChannelId, ours: CharterRef, theirs: CharterRef) -> String {
     format!(
         "channel {}: somebody signed another charter of version {} with the owners' keys ({:?} here, {:?} there): the keys may be stolen; no newer charter is taken",
@@ -636,7 +638,7 @@ fn fork_warning(id: ChannelId, ours: CharterRef, theirs: CharterRef) -> String {
     )
 }
 
-fn log_failure(result: Result<(), samara_store::StoreError>) {
+fn log_failure(result: Result<(), StoreError>) {
     if let Err(error) = result {
         tracing::warn!(%error, "index");
     }
@@ -677,23 +679,5 @@ mod tests {
         let link = &core.sessions[&peer];
         assert_eq!(link.channels, [kept].into());
         assert_eq!(link.theirs, [(2, (kept, other))].into());
-    }
-
-    #[test]
-    fn remembered_peers_read_back_and_damage_is_nothing() {
-        let peers: Vec<_> = (0..limits::WANTED_NEIGHBOURS as u8)
-            .map(|i| {
-                let addr = SocketAddr::from(([10, 0, 0, i], 7421));
-                PeerAddress::sign(
-                    &samara_graph::SecretKey::from_bytes(&[i; 32]),
-                    &[addr],
-                    WallMs(1),
-                )
-            })
-            .collect();
-        let bytes = encode_remembered(&peers.iter().collect::<Vec<_>>());
-        assert_eq!(decode_remembered(&bytes), Some(peers));
-        assert_eq!(decode_remembered(&bytes[..bytes.len() - 1]), None);
-        assert_eq!(decode_remembered(&[]), None);
     }
 }

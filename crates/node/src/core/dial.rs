@@ -3,13 +3,13 @@
 
 use std::{
     collections::BTreeMap,
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use quinn::{Connection, Endpoint};
-use samara_wire::PeerId;
+use samara_wire::{ChannelId, PeerId};
 use tokio::{
     sync::{Semaphore, mpsc},
     time,
@@ -20,7 +20,8 @@ use crate::{
     discovery::{self, Source},
     limits,
     message::Control,
-    session::{Close, Session, SessionId},
+    pool::BufferPool,
+    session::{Close, Session, SessionId, canonical},
     tls,
 };
 
@@ -102,6 +103,26 @@ impl Core {
         by_name.count() + self.search.strangers_dialled()
     }
 
+    /// Whether all known peers of a channel were tried in vain.
+    pub(crate) fn nobody_answers(&self, channel: ChannelId) -> bool {
+        self.channels.get(&channel).is_some_and(|channel| {
+            channel.members.is_empty()
+                && !channel.known.is_empty()
+                && channel.known.iter().all(|(peer, known)| {
+                    known.last_error.is_some() && !self.sessions.contains_key(peer)
+                })
+        })
+    }
+
+    /// Whether the network that a connection came from has its share of them.
+    fn is_network_full(&self, connection: &Connection) -> bool {
+        let network = network_of(canonical(connection.remote_address()).ip());
+        let came = self.sessions.values().filter(|link| {
+            !link.session.dialled && network_of(link.session.addr().ip()) == network
+        });
+        came.count() >= limits::MAX_CONNECTIONS_PER_NETWORK
+    }
+
     /// Ends connections that serve no channel.
     fn close_strangers(&self) {
         for link in self.sessions.values() {
@@ -151,7 +172,9 @@ impl Core {
             }
             existing.session.close(Close::Duplicate);
             self.forget_session(peer);
-        } else if self.sessions.len() >= limits::MAX_CONNECTIONS {
+        } else if self.sessions.len() >= limits::MAX_CONNECTIONS
+            || (!dialled && self.is_network_full(&connection))
+        {
             connection.close(Close::Busy.code(), b"too many connections");
             return;
         }
@@ -178,6 +201,7 @@ impl Core {
                 theirs: Default::default(),
                 ours: Default::default(),
                 requests: Default::default(),
+                share: BufferPool::share(limits::MAX_UNSENT_PER_PEER),
                 received: 0,
                 sent: Default::default(),
             },
@@ -292,11 +316,21 @@ pub(super) async fn accept(endpoint: Endpoint, core: mpsc::Sender<Input>) {
     }
 }
 
+/// The network of an address, as large as one party commonly has at no cost: an IPv4
+/// /24, an IPv6 /64.
+fn network_of(ip: IpAddr) -> [u8; 8] {
+    match ip {
+        IpAddr::V4(v4) => {
+            let [a, b, c, _] = v4.octets();
+            [0, 0, 0, 0, 4, a, b, c]
+        }
+        IpAddr::V6(v6) => std::array::from_fn(|i| v6.octets()[i]),
+    }
+}
+
 #[cfg(test)]
 pub(super) mod tests {
     use std::{net::UdpSocket, path::Path};
-
-    use samara_wire::ChannelId;
 
     use super::*;
     use crate::{
@@ -344,6 +378,42 @@ pub(super) mod tests {
         let honest = client.endpoint.connect(server.addr, tls::SERVER_NAME);
         honest.unwrap().await.unwrap();
         assert!(connected.recv().await.is_some());
+    }
+
+    #[test]
+    fn a_network_is_what_one_party_has() {
+        let network = |ip: &str| network_of(ip.parse().unwrap());
+        assert_eq!(network("192.0.2.1"), network("192.0.2.254"));
+        assert_ne!(network("192.0.2.1"), network("192.0.3.1"));
+        assert_eq!(network("2001:db8::1"), network("2001:db8::ffff:0:0:1"));
+        assert_ne!(network("2001:db8::1"), network("2001:db8:0:1::1"));
+        // No IPv4 network is an IPv6 one.
+        assert_ne!(network("1.2.3.4"), network("::1"));
+    }
+
+    #[tokio::test]
+    async fn one_network_never_has_all_the_places() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut core = core(dir.path());
+        let mut strangers = Vec::new();
+        for i in 0..=limits::MAX_CONNECTIONS_PER_NETWORK {
+            let (ours, stranger) = pair().await;
+            // Each with an identity of its own.
+            let mut key = [0; 32];
+            key[..8].copy_from_slice(&(i as u64).to_le_bytes());
+            let peer = samara_graph::SecretKey::from_bytes(&key).peer_id();
+            core.on_connected(peer, ours, false);
+            assert_eq!(
+                core.sessions.len(),
+                (i + 1).min(limits::MAX_CONNECTIONS_PER_NETWORK)
+            );
+            strangers.push(stranger);
+        }
+        // Whom we dial ourselves is no part of it.
+        let (ours, _stranger) = pair().await;
+        let peer = samara_graph::SecretKey::from_bytes(&[9; 32]).peer_id();
+        core.on_connected(peer, ours, true);
+        assert!(core.sessions.contains_key(&peer));
     }
 
     #[tokio::test]

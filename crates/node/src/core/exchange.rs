@@ -332,6 +332,7 @@ impl Core {
             connection: link.session.connection.clone(),
             content: transfer.content.clone(),
             chunks,
+            share: link.share.clone(),
             sent: link.sent.clone(),
         };
         let shaper = if lan {

@@ -9,6 +9,7 @@ mod exchange;
 mod gate;
 mod known;
 mod race;
+mod remembered;
 mod search;
 mod transfers;
 mod visits;
@@ -30,6 +31,7 @@ use tokio_util::sync::CancellationToken;
 
 pub(crate) use channel::{
     CHANNEL_SETTINGS, Channel, ChannelMeta, Item, Role, What, draft, graph_config, join, load,
+    put_meta,
 };
 pub(crate) use known::Known;
 pub(crate) use transfers::{Transfer, TransferView};
@@ -45,7 +47,8 @@ use crate::{
     limits,
     message::{Ask, Control, Handle},
     metrics::Metrics,
-    pool::BufferPool,
+    pool::{BufferPool, PoolShare},
+    receipt::Receipt,
     session::{Close, Session, SessionId},
     shaper::Shaper,
     transport::Transport,
@@ -123,7 +126,7 @@ pub(crate) enum Input {
     RecordStored {
         channel: ChannelId,
         record: RecordId,
-        result: Result<(), String>,
+        result: Result<(), samara_store::StoreError>,
     },
     /// A sync of a transfer ended.
     Synced {
@@ -230,6 +233,8 @@ pub(crate) struct Core {
     next_asked: u64,
     /// Peers to ban when the state machine at work is done.
     ban_later: Vec<(PeerId, String)>,
+    /// To be stored with the record that is being published.
+    receipt: Option<Receipt>,
     next_sample: Instant,
     pub(crate) warnings: broadcast::Sender<String>,
     subnets: Vec<addrs::Subnet>,
@@ -256,6 +261,8 @@ pub(crate) struct Link {
     ours: std::collections::HashSet<TransferKey>,
     /// Requests of ours under way, to break them off.
     requests: HashMap<RequestId, CancellationToken>,
+    /// What the peer may have of the send pool.
+    share: PoolShare,
     /// Chunk bytes from and to this peer.
     pub(crate) received: u64,
     pub(crate) sent: Arc<std::sync::atomic::AtomicU64>,
@@ -310,6 +317,7 @@ impl Core {
             asked: HashMap::new(),
             next_asked: 0,
             ban_later: Vec::new(),
+            receipt: None,
             next_sample: Instant::now(),
             warnings: broadcast::channel(64).0,
             subnets: addrs::subnets(),

@@ -7,6 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use samara_content::ChunkSet;
 use samara_store::{Content, ReadError, SyncError, WriteError};
 use samara_swarm::{Action, Event, Policy, RequestId, Role, ServeId};
 use samara_wire::{ChannelId, ContentId, PeerId};
@@ -14,7 +15,8 @@ use tokio::task;
 
 use super::{Core, Input, TransferKey};
 use crate::{
-    EngineError, api::ErrorKind, fetch::Fetched, message::Control, rate::Rate, session::Close,
+    EngineError, api::ErrorKind, fetch::Fetched, message::Control, metrics::Metrics, rate::Rate,
+    session::Close,
 };
 
 /// Least time between two syncs of one transfer: what the persistent bitfield may
@@ -35,10 +37,14 @@ pub(crate) struct Transfer {
     pub(crate) author: PeerId,
     /// Channels whose members may have it from us.
     pub(crate) channels: BTreeSet<ChannelId>,
-    /// Chunk bytes that the origin sent.
+    /// Verified chunk bytes that the origin sent, each chunk's once.
     pub(crate) from_origin: u64,
-    /// Chunk bytes that others sent.
+    /// Those that others sent.
     pub(crate) from_others: u64,
+    /// Chunk bytes that were of no use: wrong, or here already.
+    pub(crate) wasted: u64,
+    /// Chunks that were here, or are counted in one of the above.
+    counted: ChunkSet,
     /// Chunks whose hash was wrong.
     pub(crate) rejected: u64,
     /// Why it will not be completed.
@@ -57,6 +63,34 @@ pub(crate) struct Transfer {
     next_sync: Instant,
 }
 
+impl Transfer {
+    /// Counts a verified chunk that a peer sent.
+    fn count(&mut self, chunk: u32, peer: PeerId, metrics: &Metrics) {
+        if !self.counted.insert(chunk) {
+            self.waste(chunk, metrics);
+            return;
+        }
+        let bytes = self.bytes_of(chunk);
+        if peer == self.author {
+            self.from_origin += bytes;
+        } else {
+            self.from_others += bytes;
+        }
+    }
+
+    /// Counts a chunk that came for nothing.
+    fn waste(&mut self, chunk: u32, metrics: &Metrics) {
+        let bytes = self.bytes_of(chunk);
+        self.wasted += bytes;
+        metrics.chunk_bytes_wasted.inc_by(bytes);
+    }
+
+    fn bytes_of(&self, chunk: u32) -> u64 {
+        let chunk = self.content.manifest().chunk(chunk);
+        chunk.map_or(0, |chunk| chunk.len.into())
+    }
+}
+
 /// Why a transfer stopped for good.
 #[derive(Debug, Clone)]
 pub(crate) struct Failure(pub(crate) EngineError);
@@ -71,6 +105,7 @@ pub(crate) struct TransferView {
     pub(crate) sources: u32,
     pub(crate) from_origin: u64,
     pub(crate) from_others: u64,
+    pub(crate) wasted: u64,
     pub(crate) rejected: u64,
     pub(crate) finished: bool,
     pub(crate) failure: Option<Failure>,
@@ -103,10 +138,11 @@ impl Core {
         let sizes: Arc<[u32]> = (0..manifest.chunk_count())
             .map(|i| manifest.chunk(i).map_or(largest, |c| c.len))
             .collect();
+        let have = content.have();
         let event = Event::ContentAdded {
             key,
             chunk_sizes: sizes,
-            have: content.have(),
+            have: have.clone(),
             wanted: Some(content.wanted().clone()),
             role: Role::Member,
             priority: 0,
@@ -122,6 +158,8 @@ impl Core {
                 channels: BTreeSet::from([channel]),
                 from_origin: 0,
                 from_others: 0,
+                wasted: 0,
+                counted: have,
                 rejected: 0,
                 failure: None,
                 down: Rate::default(),
@@ -173,6 +211,7 @@ impl Core {
             sources: progress.sources as u32,
             from_origin: transfer.from_origin,
             from_others: transfer.from_others,
+            wasted: transfer.wasted,
             rejected: transfer.rejected,
             finished: transfer.finished,
             failure: transfer.failure.clone(),
@@ -269,11 +308,6 @@ impl Core {
                 };
                 if let Some(transfer) = self.transfers.get_mut(&key) {
                     let origin = peer == transfer.author;
-                    if origin {
-                        transfer.from_origin += u64::from(bytes);
-                    } else {
-                        transfer.from_others += u64::from(bytes);
-                    }
                     transfer.down.add(bytes.into());
                     transfer.last_progress = Instant::now();
                     self.metrics.received(bytes.into(), origin, lan);
@@ -290,6 +324,7 @@ impl Core {
                 self.metrics.chunk_fetch.observe(took.as_secs_f64());
                 if let Some(transfer) = self.transfers.get_mut(&key) {
                     transfer.dirty = true;
+                    transfer.count(chunk, peer, &self.metrics);
                 }
                 self.swarm_event(Event::ChunkVerified { key, chunk, peer });
                 self.swarm_event(Event::ChunkStored { key, chunk });
@@ -298,6 +333,7 @@ impl Core {
                 self.metrics.chunks_rejected.inc();
                 if let Some(transfer) = self.transfers.get_mut(&key) {
                     transfer.rejected += 1;
+                    transfer.waste(chunk, &self.metrics);
                 }
                 tracing::warn!(peer = %peer.short(), chunk, "chunk with a wrong hash");
                 self.swarm_event(Event::ChunkRejected { key, chunk, peer });

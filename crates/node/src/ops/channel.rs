@@ -11,8 +11,8 @@ use crate::{
     EngineError, addrs,
     api::{ErrorKind, Event},
     config::DEFAULT_PORT,
-    core::{Channel, ChannelMeta, Role, graph_config, wall_ms},
-    engine, identity,
+    core::{self, Channel, ChannelMeta, Role, graph_config, wall_ms},
+    engine, identity, receipt,
 };
 
 /// Longest name of a channel, in bytes.
@@ -27,12 +27,14 @@ pub(super) fn short_name(name: &str) -> String {
     short
 }
 
-/// Makes a channel that this node's identity owns, and keeps it.
+/// Makes a channel that this node's identity owns, and keeps it with what `beside`
+/// adds.
 pub(super) async fn new_channel(
     context: &Context,
     name: &str,
     private: bool,
     meta: ChannelMeta,
+    beside: impl FnOnce(&mut Batch, ChannelId),
 ) -> Result<ChannelId, EngineError> {
     let mut nonce = [0; 16];
     identity::random(&mut nonce)?;
@@ -49,13 +51,13 @@ pub(super) async fn new_channel(
     let signed = charter.sign(&[&key]).map_err(|e| record(&e))?;
     let chain = CharterChain::new(signed).map_err(|e| record(&e))?;
     let id = chain.channel();
-    let bytes = chain.encode();
+    // All that makes it a channel becomes durable together.
+    let mut batch = Batch::new();
+    batch.put_charter(&id, &chain.encode());
+    core::put_meta(&mut batch, id, &meta);
+    beside(&mut batch, id);
     context
-        .blocking(move |store| {
-            let mut batch = Batch::new();
-            batch.put_charter(&id, &bytes);
-            Ok(store.write(batch)?)
-        })
+        .blocking(move |store| Ok(store.write(batch)?))
         .await?;
     let graph = Graph::restore(chain, std::iter::empty(), graph_config(me)?);
     let active = context.engine.mode == crate::Mode::Node;
@@ -95,17 +97,27 @@ pub(super) async fn create(
             format!("this node owns a channel called \"{name}\" already"),
         ));
     }
-    let id = new_channel(context, name, private, ChannelMeta::new(Role::Owner)).await?;
-    context
-        .emit(Event::Channel {
-            id: id.to_string(),
-            name: name.to_owned(),
-            role: Role::Owner.name().to_owned(),
-            records: 0,
-            version: None,
-            issues: 0,
-        })
-        .await;
+    let made = |id: ChannelId| Event::Channel {
+        id: id.to_string(),
+        name: name.to_owned(),
+        role: Role::Owner.name().to_owned(),
+        records: 0,
+        version: None,
+        issues: 0,
+    };
+    let id = new_channel(
+        context,
+        name,
+        private,
+        ChannelMeta::new(Role::Owner),
+        |batch, id| {
+            if let Some(asked) = &context.name {
+                receipt::put(batch, asked, made(id));
+            }
+        },
+    )
+    .await?;
+    context.emit(made(id)).await;
     Ok(())
 }
 
@@ -116,7 +128,6 @@ pub(super) async fn list(context: &Context) -> Result<(), EngineError> {
             let mut rows: Vec<_> = core
                 .channels
                 .iter()
-                .filter(|(_, c)| !matches!(c.meta.role, Role::Share | Role::Guest))
                 .map(|(id, c)| Event::Channel {
                     id: id.to_string(),
                     name: c.name().unwrap_or_default(),
@@ -164,7 +175,7 @@ pub(super) async fn own_addrs(context: &Context) -> Result<Vec<SocketAddr>, Engi
         context
             .emit(Event::Warning {
                 message: format!(
-                    "no node has run here yet: the link names port {DEFAULT_PORT}; ask again when `samara node` runs"
+                    "no node has run here yet, so the link names this machine's addresses with the usual port {DEFAULT_PORT}; start `samara node`, and ask again if that gets another port"
                 ),
             })
             .await;

@@ -16,7 +16,7 @@ use tokio::{
 
 use super::{
     Context,
-    get::synchronized,
+    get::{folder, synchronized},
     manifest::Filter,
     obtain::{Place, Want, obtain},
     parse_link,
@@ -74,6 +74,9 @@ pub(super) async fn store(
     order: &Order,
 ) -> Result<(ChannelId, String, Option<PathBuf>), EngineError> {
     let link = parse_link(&order.link)?;
+    if let Some(into) = &order.into {
+        folder(into).await?;
+    }
     let id = link.channel();
     let role = if order.mirror {
         Role::Mirror
@@ -510,7 +513,9 @@ async fn fetch(
             bytes: manifest.root().total_bytes,
             seconds: started.elapsed().as_secs_f64(),
             downloaded: obtained.downloaded,
+            wasted: obtained.wasted,
             reused: obtained.content.reused_bytes(),
+            confirmed: true,
         })
         .await;
     Ok(())

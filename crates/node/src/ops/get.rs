@@ -1,19 +1,20 @@
 //! `get` and `ls`: what a link leads to, looked at or fetched once.
 
 use std::{
-    path::PathBuf,
+    path::{Path, PathBuf},
     time::{Duration, Instant},
 };
 
 use samara_content::EntryKind;
 use samara_graph::{Link, body::ContentRef};
-use samara_wire::{ChannelId, PeerId};
+use samara_store::{Batch, Store};
+use samara_wire::{ChannelId, ContentId, PeerId};
 
 use super::{
     Context, interrupted,
-    manifest::{Filter, manifest, no_peer},
+    manifest::{Filter, manifest, no_peer, tried},
     obtain::{Place, Want, obtain},
-    parse_link,
+    parse_link, visited,
 };
 use crate::{
     EngineError,
@@ -21,6 +22,10 @@ use crate::{
     core::{self, ChannelMeta, Known, Role},
     discovery::Source,
 };
+
+/// How long to wait for somebody who says whether what is here is the newest: a
+/// handshake over a satellite, and some.
+const CONFIRM_PATIENCE: Duration = Duration::from_secs(3);
 
 /// What `get` was asked for.
 #[derive(Debug)]
@@ -35,6 +40,7 @@ pub(super) struct Order {
 pub(super) async fn get(context: &Context, order: Order) -> Result<(), EngineError> {
     let link = parse_link(&order.link)?;
     let filter = Filter::new(&order.only)?;
+    folder(&order.into).await?;
     visit(context, &link, &order.link).await?;
     let result = fetch(context, &link, &order, filter).await;
     if result.is_ok() && order.seed {
@@ -45,6 +51,20 @@ pub(super) async fn get(context: &Context, order: Order) -> Result<(), EngineErr
     result
 }
 
+/// A file cannot hold what is fetched; what is not there yet is made.
+pub(super) async fn folder(into: &Path) -> Result<(), EngineError> {
+    match tokio::fs::metadata(into).await {
+        Ok(meta) if !meta.is_dir() => Err(EngineError::new(
+            ErrorKind::Usage,
+            format!(
+                "{} is not a folder; name one that shall hold it",
+                into.display()
+            ),
+        )),
+        _ => Ok(()),
+    }
+}
+
 async fn fetch(
     context: &Context,
     link: &Link,
@@ -53,7 +73,13 @@ async fn fetch(
 ) -> Result<(), EngineError> {
     let started = Instant::now();
     let channel = link.channel();
-    let (author, newest) = newest(context, channel).await?;
+    let needed = filter.clone();
+    let is_here = move |store: &Store, id: &ContentId| holds(store, id, &needed);
+    let Newest {
+        author,
+        content: newest,
+        confirmed,
+    } = newest(context, channel, is_here).await?;
     let want = Want {
         channel,
         content: newest.id,
@@ -80,6 +106,13 @@ async fn fetch(
     }
     let name = manifest.root().name.clone();
     context
+        .blocking(move |store| {
+            let mut batch = Batch::new();
+            visited::put(&mut batch, channel, author, newest);
+            Ok(store.write(batch)?)
+        })
+        .await?;
+    context
         .emit(Event::Complete {
             channel: channel.to_string(),
             content: newest.id.to_string(),
@@ -89,7 +122,9 @@ async fn fetch(
             bytes,
             seconds: started.elapsed().as_secs_f64(),
             downloaded: obtained.downloaded,
+            wasted: obtained.wasted,
             reused: content.reused_bytes(),
+            confirmed,
         })
         .await;
     Ok(())
@@ -105,7 +140,16 @@ pub(super) async fn ls(context: &Context, text: &str) -> Result<(), EngineError>
 
 async fn list(context: &Context, link: &Link) -> Result<(), EngineError> {
     let channel = link.channel();
-    let (_, newest) = newest(context, channel).await?;
+    // What is listed stands in the manifest.
+    let is_here = |store: &Store, id: &ContentId| {
+        let manifest = store.load_manifest(id);
+        manifest.is_some_and(|manifest| manifest.entries().is_some())
+    };
+    let Newest {
+        content: newest,
+        confirmed,
+        ..
+    } = newest(context, channel, is_here).await?;
     let patience = Some(context.config().timeout);
     let found = manifest(
         context,
@@ -156,6 +200,7 @@ async fn list(context: &Context, link: &Link) -> Result<(), EngineError> {
             files,
             bytes: total,
             have: here,
+            confirmed,
         })
         .await;
     Ok(())
@@ -203,22 +248,34 @@ pub(super) async fn leave(context: &Context, id: ChannelId) {
     let _ = context.core().call(move |core| core.leave(id)).await;
 }
 
-/// The newest content of a channel, once one member has told us all that it has.
+/// The newest content of a channel.
+struct Newest {
+    author: PeerId,
+    content: ContentRef,
+    /// Whether a member has told us all that it has; else it is what this disk knows.
+    confirmed: bool,
+}
+
+/// The newest content of a channel, once one member has told us all that it has; or
+/// the newest known here, if that `is_here` and nobody answers soon.
 async fn newest(
     context: &Context,
     channel: ChannelId,
-) -> Result<(PeerId, ContentRef), EngineError> {
+    is_here: impl Fn(&Store, &ContentId) -> bool + Send + 'static,
+) -> Result<Newest, EngineError> {
     let patience = context.config().timeout;
+    let known = known_here(context, channel, is_here).await?;
+    let content_here = known.is_some();
     let found = context.core().wait_for(move |core| {
+        let nobody = content_here && core.nobody_answers(channel);
         let channel = core.channels.get(&channel)?;
         // What one member says may be old news: what is here already counts only
         // when a member has confirmed it, or when nobody can be asked.
         if channel.synchronized.is_empty() {
-            return None;
+            return nobody.then_some(None);
         }
-        channel
-            .newest_content()
-            .map(|(item, content)| (item.header.author, content))
+        let (item, content) = channel.newest_content()?;
+        Some(Some((item.header.author, content)))
     });
     let waiting = context.core().call(move |core| {
         core.channels.get(&channel).map(|c| {
@@ -237,11 +294,90 @@ async fn newest(
             })
             .await;
     }
-    let limited = async { Ok(tokio::time::timeout(patience, found).await.ok()) };
-    match context.unless_cancelled(limited).await? {
-        Some(found) => found,
-        None => newest_offline(context, channel).await,
-    }
+    let limited = async {
+        tokio::pin!(found);
+        if content_here {
+            let soon = patience.min(CONFIRM_PATIENCE);
+            if let Ok(found) = tokio::time::timeout(soon, &mut found).await {
+                return found;
+            }
+            let connected = context.core().call(move |core| {
+                let channel = core.channels.get(&channel);
+                channel.is_some_and(|c| !c.members.is_empty())
+            });
+            if !connected.await? {
+                return Ok(None);
+            }
+        }
+        let found = tokio::time::timeout(patience, &mut found).await;
+        found.unwrap_or(Ok(None))
+    };
+    let found = context.unless_cancelled(limited).await?;
+    let (author, content) = match (found, known) {
+        (Some((author, content)), _) => {
+            return Ok(Newest {
+                author,
+                content,
+                confirmed: true,
+            });
+        }
+        (None, Some(known)) => {
+            let tried = tried(context, channel).await;
+            let message =
+                format!("nobody could be asked whether there is something newer; tried {tried}");
+            context.emit(Event::Warning { message }).await;
+            known
+        }
+        (None, None) => newest_offline(context, channel).await?,
+    };
+    Ok(Newest {
+        author,
+        content,
+        confirmed: false,
+    })
+}
+
+/// The newest content that this disk knows of a channel, if it is here.
+async fn known_here(
+    context: &Context,
+    channel: ChannelId,
+    is_here: impl Fn(&Store, &ContentId) -> bool + Send + 'static,
+) -> Result<Option<(PeerId, ContentRef)>, EngineError> {
+    let held = context
+        .core()
+        .call(move |core| {
+            let newest = core.channels.get(&channel)?.newest_content();
+            newest.map(|(item, content)| (item.header.author, content))
+        })
+        .await?;
+    context
+        .blocking(move |store| {
+            let known = match held {
+                Some(held) => Some(held),
+                None => visited::load(store, channel)?,
+            };
+            Ok(known.filter(|(_, content)| is_here(store, &content.id)))
+        })
+        .await
+}
+
+/// Whether all files that are wanted of a content are here whole.
+fn holds(store: &Store, id: &ContentId, filter: &Filter) -> bool {
+    let Some(content) = store.content(id) else {
+        return false;
+    };
+    let manifest = content.manifest();
+    let (Some(entries), Some(layout)) = (manifest.entries(), manifest.layout()) else {
+        return false;
+    };
+    (0..).zip(entries).all(|(i, entry)| {
+        let bytes = entry.size();
+        bytes == 0
+            || !filter.wants(entry)
+            || layout
+                .file_range(i)
+                .is_some_and(|range| held_bytes(&content, range) == bytes)
+    })
 }
 
 /// Nobody answered: what this disk knows, or why there is nothing.

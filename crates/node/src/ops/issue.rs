@@ -6,6 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use pulldown_cmark::{Event as Markdown, Parser, Tag, TagEnd};
 use samara_content::EntryKind;
 use samara_graph::{
     Kind, Record, WallMs,
@@ -13,7 +14,7 @@ use samara_graph::{
     limits::{MAX_INLINE_MARKDOWN, MAX_SUBJECT_BYTES},
 };
 use samara_store::{ImportOptions, Store};
-use samara_wire::{ChannelId, ContentId};
+use samara_wire::{ChannelId, ContentId, RecordId};
 
 use super::{
     Context,
@@ -34,6 +35,8 @@ const ATTACHMENTS: &str = "attachments";
 const TEXT: &str = "text.md";
 /// Longest text of an issue, in bytes.
 const MAX_TEXT: usize = 1 << 20;
+/// Longest subject that is taken from a text, in characters.
+const SUBJECT_CHARS: usize = 120;
 /// Longest readable part of a slug, in bytes.
 const SLUG_WORDS: usize = 40;
 
@@ -72,6 +75,11 @@ pub(super) async fn post(
             "an issue needs a subject of 1 to {MAX_SUBJECT_BYTES} bytes: --subject, or a heading in the text"
         )));
     }
+    if subject.chars().any(char::is_control) {
+        return Err(usage(
+            "the subject has a control character in it".to_owned(),
+        ));
+    }
     let slug = slug(&subject)?;
     let dir = issue_dir(context.data_dir(), id, &slug);
     let attachments = match attach.is_empty() {
@@ -102,23 +110,23 @@ pub(super) async fn post(
         attachments: attachments.as_ref().map(|content| content_ref(content)),
     };
     let about = slug.clone();
+    let posted = move |record: RecordId| Event::Posted {
+        channel: id.to_string(),
+        issue: slug,
+        subject,
+        attachments: count.into(),
+        record: record.to_string(),
+    };
+    let receipt = context.receipt(posted.clone());
     let record = context
         .core()
         .call(move |core| {
             let draft = core::draft(Kind::ISSUE, about.as_bytes(), issue.encode());
-            Ok::<_, EngineError>(core.publish(id, draft)?.id())
+            Ok::<_, EngineError>(core.publish(id, draft, receipt)?.id())
         })
         .await??;
     delivered(context, id, record).await?;
-    context
-        .emit(Event::Posted {
-            channel: id.to_string(),
-            issue: slug,
-            subject,
-            attachments: count.into(),
-            record: record.to_string(),
-        })
-        .await;
+    context.emit(posted(record)).await;
     Ok(())
 }
 
@@ -381,17 +389,38 @@ fn write_file(path: &Path, bytes: &[u8]) -> Result<(), EngineError> {
         .map_err(|e| EngineError::disk(path, &e))
 }
 
-/// The first Markdown heading, or the first line that is not empty.
+/// The words of the first Markdown heading, else those of the first line of text.
 fn first_heading(text: &str) -> String {
-    let lines = || text.lines().map(str::trim).filter(|l| !l.is_empty());
-    let heading = lines().find(|l| l.starts_with('#')).or(lines().next());
-    heading
-        .unwrap_or_default()
-        .trim_start_matches('#')
-        .trim()
-        .chars()
-        .take(120)
-        .collect()
+    let mut line = None;
+    let mut open: Option<(bool, String)> = None;
+    for event in Parser::new(text) {
+        match (event, &mut open) {
+            (Markdown::Start(Tag::Heading { .. }), _) => open = Some((true, String::new())),
+            (Markdown::Start(Tag::Paragraph | Tag::CodeBlock(_)), _) if line.is_none() => {
+                open = Some((false, String::new()));
+            }
+            (Markdown::Text(words) | Markdown::Code(words), Some((_, words_so_far))) => {
+                words_so_far.push_str(&words);
+            }
+            (Markdown::SoftBreak | Markdown::HardBreak, Some((true, words))) => words.push(' '),
+            (Markdown::SoftBreak | Markdown::HardBreak, Some((false, _)))
+            | (Markdown::End(TagEnd::Paragraph | TagEnd::CodeBlock), Some((false, _))) => {
+                line = open.take().map(|(_, words)| words);
+            }
+            (Markdown::End(TagEnd::Heading(_)), Some((true, words))) => {
+                if !words.trim().is_empty() {
+                    return shortened(words);
+                }
+                open = None;
+            }
+            _ => {}
+        }
+    }
+    shortened(line.unwrap_or_default().lines().next().unwrap_or_default())
+}
+
+fn shortened(words: &str) -> String {
+    words.trim().chars().take(SUBJECT_CHARS).collect()
 }
 
 /// A short readable name that no other issue has: day, words, four random letters.
@@ -430,6 +459,17 @@ mod tests {
         assert_eq!(first_heading("\nhello\n\n## Spring  \n"), "Spring");
         assert_eq!(first_heading("\n just a line\nmore"), "just a line");
         assert_eq!(first_heading(""), "");
+        assert_eq!(
+            first_heading("# Hello *you* and `code`"),
+            "Hello you and code"
+        );
+        assert_eq!(
+            first_heading("[News](http://x) of **May**\n"),
+            "News of May"
+        );
+        assert_eq!(first_heading("#\n\nUnder\n=====\n"), "Under");
+        assert_eq!(first_heading("    let x;\n    let y;\n"), "let x;");
+        assert_eq!(first_heading("- one\n- two"), "");
     }
 
     #[test]

@@ -216,6 +216,20 @@ fn members(core: &mut Core, channel: ChannelId) -> Vec<(PeerId, quinn::Connectio
 
 /// Nobody had it: says whom we tried.
 pub(crate) async fn no_peer(context: &Context, channel: ChannelId, bad: usize) -> EngineError {
+    let whom = tried(context, channel).await;
+    let (kind, what) = if bad > 0 {
+        (
+            ErrorKind::BadData,
+            "peers sent wrong data and there is no other source",
+        )
+    } else {
+        (ErrorKind::NoPeer, "no peer could be reached that has it")
+    };
+    EngineError::new(kind, format!("{what}; tried {whom}"))
+}
+
+/// Whom we tried to reach for a channel, and how that ended.
+pub(super) async fn tried(context: &Context, channel: ChannelId) -> String {
     let tried = context
         .core()
         .call(move |core| {
@@ -240,20 +254,8 @@ pub(crate) async fn no_peer(context: &Context, channel: ChannelId, bad: usize) -
         })
         .await
         .unwrap_or_default();
-    let kind = if bad > 0 {
-        ErrorKind::BadData
-    } else {
-        ErrorKind::NoPeer
-    };
-    let whom = if tried.is_empty() {
-        "nobody: no address is known".to_owned()
-    } else {
-        tried.join("; ")
-    };
-    let what = if bad > 0 {
-        "peers sent wrong data and there is no other source"
-    } else {
-        "no peer could be reached that has it"
-    };
-    EngineError::new(kind, format!("{what}; tried {whom}"))
+    if tried.is_empty() {
+        return "nobody: no address is known".to_owned();
+    }
+    tried.join("; ")
 }

@@ -12,11 +12,12 @@ mod publish;
 mod report;
 mod seek;
 mod share;
+mod visited;
 
 use std::{path::Path, sync::Arc};
 
 use samara_store::Store;
-use samara_wire::ChannelId;
+use samara_wire::{ChannelId, RecordId};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -28,6 +29,7 @@ use crate::{
     config::NodeConfig,
     core::{Channel, Core, CoreHandle},
     engine::Inner,
+    receipt::{self, Receipt},
 };
 
 /// Who asks: where events go, and how the asker breaks off.
@@ -35,6 +37,8 @@ use crate::{
 pub(crate) struct Context {
     engine: Arc<Inner>,
     events: Option<mpsc::Sender<Event>>,
+    /// The name under which the asker would ask again.
+    name: Option<String>,
     cancel: CancellationToken,
 }
 
@@ -42,11 +46,13 @@ impl Context {
     pub(crate) fn new(
         engine: &Engine,
         events: mpsc::Sender<Event>,
+        name: Option<String>,
         cancel: CancellationToken,
     ) -> Self {
         Self {
             engine: engine.inner().clone(),
             events: Some(events),
+            name,
             cancel,
         }
     }
@@ -56,6 +62,7 @@ impl Context {
         Self {
             engine: engine.inner().clone(),
             events: None,
+            name: None,
             cancel: CancellationToken::new(),
         }
     }
@@ -80,6 +87,11 @@ impl Context {
         if let Some(events) = &self.events {
             let _ = events.send(event).await;
         }
+    }
+
+    /// What is to be kept with a record that answers this request.
+    fn receipt(&self, event: impl FnOnce(RecordId) -> Event + Send + 'static) -> Option<Receipt> {
+        Some(Receipt::new(self.name.clone()?, event))
     }
 
     /// Drops the event if the asker is slow: another like it follows.
@@ -118,6 +130,13 @@ fn interrupted() -> EngineError {
 
 /// Carries out a request.
 pub(crate) async fn run(context: Context, request: Request) -> Result<(), EngineError> {
+    if let Some(name) = context.name.clone().filter(|_| request.is_done_once()) {
+        let done = context.blocking(move |store| receipt::find(store, &name));
+        if let Some(answer) = done.await? {
+            context.emit(answer).await;
+            return Ok(());
+        }
+    }
     match request {
         Request::Share { path, portable } => share::share(&context, path, portable).await,
         Request::Ls { link } => get::ls(&context, &link).await,

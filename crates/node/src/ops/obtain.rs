@@ -51,6 +51,8 @@ pub(crate) enum Place {
 pub(crate) struct Obtained {
     pub(crate) content: Arc<Content>,
     pub(crate) downloaded: Downloaded,
+    /// Bytes that came for nothing.
+    pub(crate) wasted: u64,
 }
 
 /// Fetches what is missing and puts it in place. The transfer stays, so that
@@ -117,6 +119,7 @@ pub(crate) async fn obtain(context: &Context, want: Want) -> Result<Obtained, En
                 origin: view.from_origin,
                 peers: view.from_others,
             },
+            wasted: view.wasted,
         }),
         Err(error) => {
             let _ = context

@@ -8,7 +8,7 @@ use samara_graph::{
     body::{ContentRef, Release, valid_version},
 };
 use samara_store::{Batch, Content, ImportOptions};
-use samara_wire::ChannelId;
+use samara_wire::{ChannelId, RecordId};
 
 use super::{Context, resolve, share};
 use crate::{
@@ -44,7 +44,7 @@ pub(super) async fn publish(
         return Err(EngineError::new(
             ErrorKind::Usage,
             format!(
-                "\"{version}\" cannot be a version: one path component of at most 64 bytes, not starting with a dot, and not \"current\""
+                "\"{version}\" cannot be a version: one path component of at most 64 bytes, not starting with a dot, not \"current\", and no device of Windows like CON"
             ),
         ));
     }
@@ -54,10 +54,7 @@ pub(super) async fn publish(
             format!("version {version} was published before; a version is never used twice"),
         ));
     }
-    let name = share::given_name(&draft.path);
-    let path = tokio::fs::canonicalize(&draft.path)
-        .await
-        .map_err(|e| EngineError::disk(&draft.path, &e))?;
+    let (name, path) = share::found(&draft.path).await?;
     let params = avg
         .map(ChunkParams::new)
         .transpose()
@@ -87,11 +84,23 @@ pub(super) async fn publish(
     let fresh = fresh_bytes(context, &content, previous).await?;
     let chunk_avg = content.manifest().root().params.avg();
     let about = version.clone();
+    let (files, bytes) = (reference.files.into(), reference.bytes);
+    let (channel, content, said) = (id.to_string(), reference.id.to_string(), version.clone());
+    let published = move |record: RecordId| Event::Published {
+        channel,
+        version: said,
+        content,
+        files,
+        bytes,
+        fresh,
+        record: record.to_string(),
+    };
+    let receipt = context.receipt(published.clone());
     let record = context
         .core()
         .call(move |core| {
             let draft = core::draft(Kind::RELEASE, about.as_bytes(), release.encode());
-            let record = core.publish(id, draft)?;
+            let record = core.publish(id, draft, receipt)?;
             if let Some(channel) = core.channels.get_mut(&id)
                 && channel.meta.chunk_avg.is_none()
             {
@@ -112,17 +121,7 @@ pub(super) async fn publish(
             Ok(store.write(batch)?)
         })
         .await?;
-    context
-        .emit(Event::Published {
-            channel: id.to_string(),
-            version,
-            content: reference.id.to_string(),
-            files: reference.files.into(),
-            bytes: reference.bytes,
-            fresh,
-            record: record.to_string(),
-        })
-        .await;
+    context.emit(published(record)).await;
     Ok(())
 }
 
@@ -133,6 +132,13 @@ pub(super) async fn unpublish(
 ) -> Result<(), EngineError> {
     let (id, ..) = owned(context, channel).await?;
     let about = version.to_owned();
+    let (named, said) = (id.to_string(), version.to_owned());
+    let unpublished = move |record: RecordId| Event::Unpublished {
+        channel: named,
+        version: said,
+        record: record.to_string(),
+    };
+    let receipt = context.receipt(unpublished.clone());
     let (retraction, gone) = context
         .core()
         .call(move |core| {
@@ -146,7 +152,7 @@ pub(super) async fn unpublish(
                     format!("version {about} is not published"),
                 ));
             };
-            let record = core.retract(id, Kind::RELEASE, about.as_bytes())?;
+            let record = core.retract(id, Kind::RELEASE, about.as_bytes(), receipt)?;
             Ok((record.id(), gone))
         })
         .await??;
@@ -157,13 +163,7 @@ pub(super) async fn unpublish(
             (!channel.items.contains_key(&gone)).then_some(())
         })
         .await?;
-    context
-        .emit(Event::Unpublished {
-            channel: id.to_string(),
-            version: version.to_owned(),
-            record: retraction.to_string(),
-        })
-        .await;
+    context.emit(unpublished(retraction)).await;
     Ok(())
 }
 
@@ -211,9 +211,33 @@ async fn used_versions(
     Ok(used)
 }
 
+/// The version after the highest: of those that are numbers with dots between (with a
+/// `v` before, or without), compared number by number, the last number one higher.
 fn next_version(used: &HashSet<String>) -> String {
-    let highest = used.iter().filter_map(|v| v.parse::<u64>().ok()).max();
-    highest.unwrap_or(0).saturating_add(1).to_string()
+    let highest = used.iter().filter_map(|v| Some((numbers(v)?, v))).max();
+    let Some((mut numbers, highest)) = highest else {
+        return "1".to_owned();
+    };
+    let v = &highest[..usize::from(highest.starts_with('v'))];
+    loop {
+        let last = numbers.last_mut().expect("at least one number");
+        *last = last.saturating_add(1);
+        let parts: Vec<_> = numbers.iter().map(ToString::to_string).collect();
+        let next = format!("{v}{}", parts.join("."));
+        // As far as numbers go: nobody counts there.
+        if !used.contains(&next) || numbers.last() == Some(&u64::MAX) {
+            return next;
+        }
+    }
+}
+
+fn numbers(version: &str) -> Option<Vec<u64>> {
+    let digits = version.strip_prefix('v').unwrap_or(version);
+    let number = |part: &str| match part.starts_with('+') {
+        true => None,
+        false => part.parse().ok(),
+    };
+    digits.split('.').map(number).collect()
 }
 
 /// Bytes of chunks that the previous release had not.
@@ -255,7 +279,7 @@ pub(super) fn content_ref(content: &Content) -> ContentRef {
 pub(super) async fn delivered(
     context: &Context,
     id: ChannelId,
-    record: samara_wire::RecordId,
+    record: RecordId,
 ) -> Result<(), EngineError> {
     context
         .core()
@@ -271,5 +295,31 @@ pub(super) fn newest_version(channel: &Channel) -> Option<String> {
     match &channel.newest(Kind::RELEASE).first()?.what {
         What::Release(release) => Some(release.version.clone()),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_next_version_follows_the_highest() {
+        for (used, next) in [
+            (&[][..], "1"),
+            (&["1", "2"], "3"),
+            (&["9", "10"], "11"),
+            (&["1.0"], "1.1"),
+            (&["1.9", "1.10"], "1.11"),
+            (&["1.2.9", "2"], "3"),
+            (&["2.0", "2"], "2.1"),
+            (&["v1.4", "1.3"], "v1.5"),
+            (&["spring", "1.0-rc1", "+1", "1."], "1"),
+            (&["spring", "7"], "8"),
+            (&["01"], "2"),
+            (&["18446744073709551615"], "18446744073709551615"),
+        ] {
+            let used = used.iter().map(|&v| v.to_owned()).collect();
+            assert_eq!(next_version(&used), next, "{used:?}");
+        }
     }
 }

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use samara_wire::ContentId;
 
-use super::{Context, publish::newest_version, resolve};
+use super::{Context, publish::newest_version, resolve, visited};
 use crate::{
     EngineError,
     api::{ChannelStatus, ContentStatus, ErrorKind, Event, PeerStatus, Status},
@@ -147,6 +147,9 @@ pub(super) async fn gc(context: &Context, dry_run: bool) -> Result<(), EngineErr
             } else {
                 store.gc(&keep)?
             };
+            if !dry_run {
+                visited::prune(store, |id| store.content(id).is_some())?;
+            }
             for path in stray.into_iter().filter(|_| !dry_run) {
                 std::fs::remove_dir_all(&path).map_err(|e| EngineError::disk(&path, &e))?;
             }
@@ -221,31 +224,36 @@ pub(super) async fn forget(context: &Context, what: &str) -> Result<(), EngineEr
             })
             .await?;
     }
-    let going = contents.clone();
     let held = context.core().call(held_channels).await?;
     let data_dir = context.data_dir().to_owned();
-    let freed = context
+    let (freed, gone) = context
         .blocking(move |store| {
             let mut freed = 0;
             for path in engine::stray_issues(&data_dir, |name| held.contains(name))? {
                 freed += engine::bytes_below(&path);
                 std::fs::remove_dir_all(&path).map_err(|e| EngineError::disk(&path, &e))?;
             }
-            for id in going {
-                freed += match store.forget(&id) {
-                    Ok(bytes) => bytes,
-                    Err(samara_store::StoreError::UnknownContent(_)) => 0,
+            let mut gone = Vec::new();
+            for id in contents {
+                match store.forget(&id) {
+                    Ok(bytes) => {
+                        freed += bytes;
+                        gone.push(id);
+                    }
+                    // Named in the channel, and never here.
+                    Err(samara_store::StoreError::UnknownContent(_)) => {}
                     Err(error) => return Err(error.into()),
-                };
+                }
             }
+            visited::prune(store, |id| store.content(id).is_some())?;
             store.write(samara_store::Batch::new())?;
-            Ok(freed)
+            Ok((freed, gone))
         })
         .await?;
     context
         .emit(Event::Freed {
             bytes: freed,
-            contents: contents.iter().map(ToString::to_string).collect(),
+            contents: gone.iter().map(ToString::to_string).collect(),
             dry_run: false,
         })
         .await;

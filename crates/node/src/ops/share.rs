@@ -10,7 +10,7 @@ use std::{
 
 use samara_content::EntryKind;
 use samara_graph::{Kind, body};
-use samara_store::{Batch, Content, ImportOptions};
+use samara_store::{Content, ImportOptions};
 use samara_wire::ChannelId;
 
 use super::{
@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     EngineError,
-    api::Event,
+    api::{ErrorKind, Event},
     core::{self, ChannelMeta, Role},
 };
 
@@ -32,11 +32,7 @@ pub(super) async fn share(
     path: PathBuf,
     portable: bool,
 ) -> Result<(), EngineError> {
-    // A link to it gives its own name: `latest` stays `latest`.
-    let name = given_name(&path);
-    let path = tokio::fs::canonicalize(&path)
-        .await
-        .map_err(|e| EngineError::disk(&path, &e))?;
+    let (name, path) = found(&path).await?;
     let options = ImportOptions {
         portable,
         name,
@@ -67,7 +63,7 @@ async fn serve(
             core.visit_to_share(channel);
             if current != Some(reference.id) {
                 let body = body::Share { content: reference }.encode();
-                core.publish(channel, core::draft(Kind::SHARE, b"", body))?;
+                core.publish(channel, core::draft(Kind::SHARE, b"", body), None)?;
             }
             let me = core.me;
             core.add_transfer(held, channel, me);
@@ -144,21 +140,11 @@ async fn channel_of(context: &Context, path: &Path, name: &str) -> Result<Channe
             return Ok(id);
         }
     }
-    let id = new_channel(
-        context,
-        &short_name(name),
-        false,
-        ChannelMeta::new(Role::Share),
-    )
-    .await?;
-    context
-        .blocking(move |store| {
-            let mut batch = Batch::new();
-            batch.put_setting(SHARE_SETTINGS, &key, id.as_bytes());
-            Ok(store.write(batch)?)
-        })
-        .await?;
-    Ok(id)
+    let meta = ChannelMeta::new(Role::Share);
+    new_channel(context, &short_name(name), false, meta, |batch, id| {
+        batch.put_setting(SHARE_SETTINGS, &key, id.as_bytes());
+    })
+    .await
 }
 
 /// Imports a path, reporting how far it is.
@@ -188,9 +174,23 @@ pub(super) async fn import(
     }
 }
 
-/// The last component of a path as it was given.
-pub(super) fn given_name(path: &Path) -> Option<String> {
-    path.file_name()?.to_str().map(str::to_owned)
+/// Where a path leads, and the name that it was given: of a link to it the link's own,
+/// so that `latest` stays `latest`.
+pub(super) async fn found(path: &Path) -> Result<(Option<String>, PathBuf), EngineError> {
+    let name = path.file_name().and_then(|name| name.to_str());
+    let real = tokio::fs::canonicalize(path)
+        .await
+        .map_err(|e| EngineError::disk(path, &e))?;
+    if name.is_none() && real.file_name().is_none() {
+        return Err(EngineError::new(
+            ErrorKind::Usage,
+            format!(
+                "{} has no name to give its contents; name a folder in it",
+                real.display()
+            ),
+        ));
+    }
+    Ok((name.map(str::to_owned), real))
 }
 
 /// Files in a content.

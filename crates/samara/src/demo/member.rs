@@ -11,7 +11,7 @@ use std::{
 };
 
 use samara_node::{
-    EngineError,
+    Asked, EngineError,
     api::{ErrorKind, Event, Request},
     control,
 };
@@ -107,16 +107,18 @@ impl Member {
     /// Sends a request over the control socket and gathers its events.
     pub(super) async fn call(&self, request: Request) -> Result<Vec<Event>, EngineError> {
         let gone = || bug(&format!("{} is gone; {}", self.name, self.last_words()));
+        let asked = Asked::new(request)?;
         let answer = async {
             let cancel = CancellationToken::new();
             let _ends_with_us = cancel.clone().drop_guard();
-            let mut events = control::ask(&self.data, &request, cancel)
+            let mut events = control::ask(&self.data, &asked, cancel)
                 .await
                 .ok_or_else(gone)?;
             let mut all = Vec::new();
             loop {
                 match events.recv().await.ok_or_else(gone)? {
                     Event::Done => return Ok(all),
+                    Event::Moved => return Err(gone()),
                     Event::Error { kind, message } => {
                         return Err(EngineError {
                             kind,

@@ -39,6 +39,9 @@ impl Source {
         let real = fs::canonicalize(&path).map_err(|error| say(&error.to_string()))?;
         let mut tally = Tally::new(u64::MAX, u64::MAX);
         tally.add(&real, &real).map_err(|what| say(&what))?;
+        if tally.bytes == 0 {
+            return Err(say("there is nothing in it to distribute"));
+        }
         tally
             .into_source(&real)
             .ok_or_else(|| say("it has no name"))

@@ -192,6 +192,7 @@ impl Report for Human {
             | Event::Progress { .. }
             | Event::Waiting { .. }
             | Event::Error { .. }
+            | Event::Moved
             | Event::Done => {}
             Event::Sharing {
                 link,
@@ -576,7 +577,9 @@ mod tests {
                 origin: 1 << 20,
                 peers: 1 << 20,
             },
+            wasted: 0,
             reused: 1 << 20,
+            confirmed: true,
         };
         assert_eq!(
             complete_text(&event, Style::PLAIN),

@@ -24,7 +24,7 @@ impl Json {
 
     fn wants(&self, event: &Event) -> bool {
         match event {
-            Event::Done => false,
+            Event::Done | Event::Moved => false,
             Event::Importing { .. } | Event::Progress { .. } | Event::Waiting { .. } => {
                 self.verbose
             }

@@ -4,6 +4,8 @@ mod bars;
 mod human;
 mod json;
 mod markdown;
+mod output;
+mod told;
 
 use std::io::{self, Write};
 
@@ -13,6 +15,8 @@ use samara_node::{
 };
 
 pub(crate) use json::write_line;
+pub(crate) use output::check_output;
+pub(crate) use told::Told;
 
 use crate::{settings::Settings, terminal::line};
 

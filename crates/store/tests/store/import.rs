@@ -235,3 +235,21 @@ fn threads_and_buffers_do_not_change_the_result() {
     });
     assert_eq!(ids[0], ids[1]);
 }
+
+#[test]
+fn one_path_imported_by_many_at_once_is_one_content() {
+    let world = World::new();
+    let path = world.path("file");
+    std::fs::write(&path, noise(7, 3_000_000)).unwrap();
+    let store = world.store("ours");
+    let contents: Vec<_> = std::thread::scope(|scope| {
+        let one = || import(&store, &path).unwrap();
+        let all: Vec<_> = (0..8).map(|_| scope.spawn(one)).collect();
+        all.into_iter().map(|one| one.join().unwrap()).collect()
+    });
+    let mut chunk = Vec::new();
+    for content in &contents {
+        assert!(content.is_complete());
+        content.read_chunk(0, &mut chunk).unwrap();
+    }
+}

@@ -1,0 +1,144 @@
+//! Several commands at once on one data directory, with no node on it: one of them
+//! has the directory, the others are carried out by it, and go on when it ends.
+
+use std::fs;
+
+use crate::{
+    running::poll,
+    tree::{assert_same, noise},
+    wire::{Wire, first_addr},
+    world::{Peer, World, number, sources, text},
+};
+
+/// What passes the wire before it is clamped, of contents of 24 MB.
+const SOME: i64 = 8_000_000;
+const MIDDLING: usize = 24_000_000;
+
+#[test]
+fn all_of_many_commands_at_once_succeed() {
+    let world = World::new();
+    let a = world.peer("a");
+    a.run(&["channel", "create", "weekly"]).ok();
+    fs::write(a.path("issue.md"), "# Hello\n\nthere").unwrap();
+    fs::write(a.path("file"), noise(300_000, 1)).unwrap();
+    let mut running = Vec::new();
+    for i in 0..6 {
+        let subject = format!("Number {i}");
+        running.push(a.start(&["post", "weekly", "issue.md", "--subject", &subject]));
+        running.push(a.start(&["publish", "weekly", "file", "--version", &format!("v{i}")]));
+        running.push(a.start(&["status"]));
+    }
+    for command in running {
+        command.end().ok();
+    }
+    let read = a.run(&["read"]).ok();
+    let subjects = read.events.iter().filter(|e| e["event"] == "issue");
+    assert_eq!(subjects.count(), 6, "{read:?}");
+    let list = a.run(&["channel", "list"]).ok();
+    assert_eq!(number(&list.event("channel")["records"]), 12);
+}
+
+/// A clamped download on `b` that has its directory, and something else to share.
+fn holder(world: &World, b: &Peer) -> (crate::running::Running, crate::running::Running, Wire) {
+    let a = world.peer("a");
+    let file = world.path("file.bin");
+    fs::write(&file, noise(MIDDLING, 1)).unwrap();
+    let (share, link) = a.share(&file);
+    let wire = Wire::to(first_addr(&link), SOME);
+    let out = b.path("first");
+    let mut holder = b.start(&["get", "-v", &wire.link(&link), "-o", text(&out)]);
+    holder.until("the middle", |event| {
+        event["event"] == "progress" && number(&event["have"]) > 0
+    });
+    (share, holder, wire)
+}
+
+#[test]
+fn a_share_outlives_the_command_that_carried_it_out() {
+    for kill in [false, true] {
+        let world = World::new();
+        let (b, c) = (world.peer("b"), world.peer("c"));
+        let (_share, holder, _wire) = holder(&world, &b);
+        let other = world.path("other.bin");
+        fs::write(&other, noise(200_000, 2)).unwrap();
+        let (guest, link) = b.share(&other);
+        match kill {
+            true => holder.kill(),
+            false => assert_eq!(holder.interrupt().status, Some(130)),
+        }
+        // The same port, and so the same link.
+        c.get(&link).ok();
+        assert_same(&other, &c.path("out/other.bin"));
+        let ended = guest.interrupt().ok();
+        let shared = ended.events.iter().filter(|e| e["event"] == "sharing");
+        assert_eq!(shared.count(), 1, "{ended:?}");
+        assert_eq!(ended.stderr, "");
+    }
+}
+
+#[test]
+fn a_download_goes_on_where_it_was_when_its_carrier_ends() {
+    for kill in [false, true] {
+        let world = World::new();
+        let (b, d) = (world.peer("b"), world.peer("d"));
+        let (_share, holder, _first) = holder(&world, &b);
+        let file = world.path("second.bin");
+        fs::write(&file, noise(MIDDLING, 3)).unwrap();
+        let (_source, link) = d.share(&file);
+        let wire = Wire::to(first_addr(&link), SOME);
+        let out = b.path("second");
+        let mut guest = b.start(&["get", "-v", &wire.link(&link), "-o", text(&out)]);
+        guest.until("the middle", |event| {
+            event["event"] == "progress"
+                && event["name"] == "second.bin"
+                && number(&event["have"]) > 0
+        });
+        guest.event("progress");
+        guest.event("progress");
+        match kill {
+            true => holder.kill(),
+            false => assert_eq!(holder.interrupt().status, Some(130)),
+        }
+        wire.open();
+        let ended = guest.end().ok();
+        let complete = ended.event("complete");
+        assert!(sources(complete).2 > 0, "{complete}");
+        assert_same(&file, &out.join("second.bin"));
+    }
+}
+
+#[test]
+fn what_is_published_through_a_command_that_is_killed_is_published_once() {
+    let world = World::new();
+    let b = world.peer("b");
+    b.run(&["channel", "create", "product"]).ok();
+    let (_share, holder, _wire) = holder(&world, &b);
+    let big = world.path("big.bin");
+    fs::write(&big, noise(300_000_000, 4)).unwrap();
+    let mut guest = b.start(&["publish", "-v", "product", text(&big), "--version", "1.0"]);
+    guest.event("importing");
+    holder.kill();
+    let ended = guest.end().ok();
+    assert_eq!(ended.event("published")["version"], "1.0");
+    let list = b.run(&["channel", "list"]).ok();
+    let product = list.events.iter().find(|e| e["name"] == "product");
+    assert_eq!(number(&product.unwrap()["records"]), 1, "{list:?}");
+}
+
+#[test]
+fn a_command_does_not_wait_for_those_that_it_carries_out() {
+    let world = World::new();
+    let b = world.peer("b");
+    let (_share, holder, wire) = holder(&world, &b);
+    let other = world.path("other.bin");
+    fs::write(&other, noise(200_000, 2)).unwrap();
+    let (guest, _) = b.share(&other);
+    wire.open();
+    holder.end().ok();
+    // The share has the directory now.
+    poll("the share to answer", || {
+        let status = b.ask(&["status"], "status");
+        status["listen"] != ""
+    });
+    guest.interrupt().ok();
+}
