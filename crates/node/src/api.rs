@@ -3,9 +3,14 @@
 //! the engine. A request is answered by a stream of events that ends with
 //! [`Event::Done`] or [`Event::Error`].
 
-use std::path::PathBuf;
+use std::{collections::BTreeMap, path::PathBuf};
 
 use serde::{Deserialize, Serialize};
+
+mod record;
+
+pub(crate) use record::attributes;
+pub use record::{Attribute, Change, RecordAbout, RecordView};
 
 /// A command. Paths are absolute: the asker's working directory is not ours.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -119,6 +124,59 @@ pub enum Request {
         /// Number in the listing, newest first from 1, or slug; default: all.
         #[serde(default)]
         issue: Option<String>,
+    },
+    /// Lists records that have not ended, the oldest first.
+    Records {
+        /// Name, id or id prefix.
+        channel: String,
+        /// Which; see [`samara_graph::Query`]. Default: all.
+        #[serde(default, rename = "where")]
+        filter: Option<String>,
+        /// With their bodies.
+        #[serde(default)]
+        bodies: bool,
+    },
+    /// Publishes a record of an application.
+    RecordPut {
+        /// Name, id or id prefix.
+        channel: String,
+        /// Number of its kind, from 65,536.
+        kind: u32,
+        /// What it is about; at most 64 bytes.
+        #[serde(default)]
+        key: String,
+        /// Attributes by name.
+        #[serde(default)]
+        attributes: BTreeMap<String, Attribute>,
+        /// How long it lives, in milliseconds; default, and at most: as long as the
+        /// channel allows.
+        #[serde(default)]
+        lifetime_ms: Option<u64>,
+        /// Higher ones are wanted first; default 0.
+        #[serde(default)]
+        priority: u8,
+        /// Base64; with everything else the record has at most 64 KiB.
+        #[serde(default)]
+        body: String,
+    },
+    /// Reads a record.
+    RecordGet {
+        /// Name, id or id prefix.
+        channel: String,
+        /// Record id or id prefix.
+        record: String,
+        /// File that gets the body; default: the body comes with the event.
+        #[serde(default)]
+        output: Option<PathBuf>,
+    },
+    /// Tells what happens in a channel, until the asker goes away.
+    Watch {
+        /// Name, id or id prefix.
+        channel: String,
+        /// The cursor of the last event that the asker has seen, 0 for none;
+        /// default: from now on.
+        #[serde(default)]
+        since: Option<u64>,
     },
     /// What this node has and follows.
     Status,
@@ -402,6 +460,21 @@ pub enum Event {
         attachments: Vec<Attachment>,
         /// False while body or attachments are still on their way.
         complete: bool,
+    },
+    /// A record: listed, published or read.
+    Record(Box<RecordView>),
+    /// Something happened in a channel that is watched.
+    Change {
+        /// Channel id.
+        channel: String,
+        /// Where to go on after this event: [`Request::Watch`].
+        cursor: u64,
+        /// When it was written down here, RFC 3339; absent if it was not.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        at: Option<String>,
+        /// What.
+        #[serde(flatten)]
+        change: Change,
     },
     /// What the node has and does.
     Status(Box<Status>),

@@ -62,6 +62,28 @@ pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
     }
 }
 
+/// "90 s", "12 h", "30 d", "2 w", "1 y": how long something lives, at most 100 years.
+pub(crate) fn parse_lifetime(text: &str) -> Result<Duration, String> {
+    const DAY: f64 = 86_400.0;
+    let (number, unit) = split(text)?;
+    let seconds = match &*unit {
+        "s" | "sec" => number,
+        "m" | "min" => number * 60.0,
+        "h" => number * 3_600.0,
+        "d" | "day" | "days" => number * DAY,
+        "w" | "week" | "weeks" => number * 7.0 * DAY,
+        "y" | "year" | "years" => number * 365.25 * DAY,
+        _ => f64::NAN,
+    };
+    if (0.001..=100.0 * 366.0 * DAY).contains(&seconds) {
+        Ok(Duration::from_secs_f64(seconds))
+    } else {
+        Err(format!(
+            "`{text}` is not a time of up to 100 years; write for example 12h, 30d or 1y"
+        ))
+    }
+}
+
 fn split(text: &str) -> Result<(f64, String), String> {
     let text = text.trim();
     let end = text

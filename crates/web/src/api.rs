@@ -15,7 +15,7 @@ use samara_node::api::{ErrorKind, Event, Request};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    body::EventBody,
+    body::{EventBody, Form},
     node::{Failure, collect},
     server,
 };
@@ -67,11 +67,9 @@ pub(crate) async fn run(State(node): server::State, headers: HeaderMap, body: By
         }
     };
     let cancel = CancellationToken::new();
-    let body = EventBody {
-        events: node.run(request, cancel.clone()),
-        _cancel: cancel.drop_guard(),
-    };
-    let kind = HeaderValue::from_static("application/x-ndjson");
+    let events = node.run(request, cancel.clone());
+    let body = EventBody::new(None, events, Form::Lines, cancel.drop_guard());
+    let kind = HeaderValue::from_static(Form::Lines.media_type());
     ([(CONTENT_TYPE, kind)], Body::new(body)).into_response()
 }
 

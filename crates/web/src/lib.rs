@@ -16,6 +16,7 @@ mod limits;
 mod markdown;
 mod node;
 mod pages;
+mod records;
 mod server;
 
 use std::{io, sync::Arc};

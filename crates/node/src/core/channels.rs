@@ -11,7 +11,7 @@ use samara_store::Batch;
 use samara_wire::{ChannelId, PeerId, Reader, RecordId, Writer};
 use tokio::task;
 
-use super::{CHANNEL_SETTINGS, Channel, ChannelMeta, Core, Input, Item, Role, wall_ms};
+use super::{CHANNEL_SETTINGS, Channel, ChannelMeta, Core, Input, Item, Live, Role, wall_ms};
 use crate::{
     EngineError,
     api::ErrorKind,
@@ -99,7 +99,7 @@ impl Core {
             batch.remove_channel(&id);
             batch.remove_setting(CHANNEL_SETTINGS, id.as_bytes());
             batch.remove_setting(PEER_SETTINGS, id.as_bytes());
-            self.store.write_then(batch, log_failure);
+            self.write_telling(batch, log_failure);
         }
         self.notify();
     }
@@ -274,6 +274,7 @@ impl Core {
         }
         self.graph_event(id, Event::Message { peer, message });
         if proved {
+            self.news.tell(id, Live::NeighbourUp(peer));
             self.announce_channel(id, peer);
             self.notify();
         }
@@ -408,13 +409,13 @@ impl Core {
                 }
                 self.notify();
             }
-            Action::Remove { id: record, .. } => {
+            Action::Remove { id: record, reason } => {
                 if let Some(channel) = self.channels.get_mut(&id) {
                     channel.items.remove(&record);
                 }
                 let mut batch = Batch::new();
-                batch.remove_record(&id, &record);
-                self.store.write_then(batch, log_failure);
+                self.remove_record(&mut batch, &id, &record, reason);
+                self.write_telling(batch, log_failure);
                 self.notify();
             }
             Action::Connect { peer, addrs } => {
@@ -447,6 +448,7 @@ impl Core {
                 if let Some(channel) = self.channels.get_mut(&id) {
                     channel.synchronized.insert(peer);
                 }
+                self.news.tell(id, Live::Synchronized(peer));
                 self.notify();
             }
             Action::CharterFork { ours, theirs } => {
@@ -471,7 +473,9 @@ impl Core {
         let Some(link) = self.sessions.get_mut(&peer) else {
             return;
         };
-        link.channels.remove(&id);
+        if link.channels.remove(&id) {
+            self.news.tell(id, Live::NeighbourDown(peer));
+        }
         let mut gone = Vec::new();
         link.theirs.retain(|_, (channel, content)| {
             if *channel == id {
@@ -527,9 +531,9 @@ impl Core {
     fn store_record(&self, id: ChannelId, header: &RecordHeader, bytes: &Bytes) {
         let mut batch = Batch::new();
         let record = header.id;
-        batch.put_record(&id, &record, &header.encode(), bytes);
+        self.put_record(&mut batch, &id, &record, &header.encode(), bytes);
         let (inputs, runtime) = (self.inputs.clone(), tokio::runtime::Handle::current());
-        self.store.write_then(batch, move |result| {
+        self.write_telling(batch, move |result| {
             let input = Input::RecordStored {
                 channel: id,
                 record,

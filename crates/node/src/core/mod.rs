@@ -7,6 +7,7 @@ mod channels;
 mod dial;
 mod exchange;
 mod known;
+mod news;
 mod race;
 mod search;
 mod transfers;
@@ -31,6 +32,7 @@ pub(crate) use channel::{
     CHANNEL_SETTINGS, Channel, ChannelMeta, Item, Role, What, draft, graph_config, join, load,
 };
 pub(crate) use known::Known;
+pub(crate) use news::{Live, News, reason_name};
 pub(crate) use transfers::{Transfer, TransferView};
 use visits::Visits;
 
@@ -231,6 +233,7 @@ pub(crate) struct Core {
     ban_later: Vec<(PeerId, String)>,
     next_sample: Instant,
     pub(crate) warnings: broadcast::Sender<String>,
+    pub(crate) news: News,
     subnets: Vec<addrs::Subnet>,
     next_dial: Instant,
     receive_pool: BufferPool,
@@ -309,6 +312,7 @@ impl Core {
             ban_later: Vec::new(),
             next_sample: Instant::now(),
             warnings: broadcast::channel(64).0,
+            news: News::new(),
             subnets: addrs::subnets(),
             next_dial: Instant::now(),
             receive_pool: BufferPool::new(limits::MAX_UNWRITTEN),

@@ -7,10 +7,13 @@ mod get;
 mod issue;
 mod manifest;
 mod obtain;
+mod place;
 mod publish;
+mod record;
 mod report;
 mod seek;
 mod share;
+mod watch;
 
 use std::{path::Path, sync::Arc};
 
@@ -183,6 +186,36 @@ pub(crate) async fn run(context: Context, request: Request) -> Result<(), Engine
         Request::Read { channel, issue } => {
             issue::read(&context, channel.as_deref(), issue.as_deref()).await
         }
+        Request::Records {
+            channel,
+            filter,
+            bodies,
+        } => record::list(&context, &channel, filter.as_deref(), bodies).await,
+        Request::RecordPut {
+            channel,
+            kind,
+            key,
+            attributes,
+            lifetime_ms,
+            priority,
+            body,
+        } => {
+            let put = record::Put {
+                kind,
+                key,
+                attributes,
+                lifetime_ms,
+                priority,
+                body,
+            };
+            record::put(&context, &channel, put).await
+        }
+        Request::RecordGet {
+            channel,
+            record,
+            output,
+        } => record::get(&context, &channel, &record, output).await,
+        Request::Watch { channel, since } => watch::watch(&context, &channel, since).await,
         Request::Status => report::status(&context).await,
         Request::Peers => report::peers(&context).await,
         Request::Gc { dry_run } => report::gc(&context, dry_run).await,

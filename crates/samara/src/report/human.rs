@@ -2,7 +2,7 @@ use std::io::{self, Write};
 
 use samara_node::api::{Event, PeerStatus, Request, Status};
 
-use super::{Report, bars::Bars, markdown};
+use super::{Report, bars::Bars, markdown, record};
 use crate::{
     quantity::{count, rate, size, span},
     terminal::{Style, Table, body, columns, line},
@@ -19,6 +19,10 @@ enum Shape {
     Issue,
     /// Peers in a table.
     Peers,
+    /// Records in a table.
+    Records,
+    /// A record's body as it is.
+    Body,
     /// Each event as it comes.
     News,
 }
@@ -47,6 +51,8 @@ impl Human {
                 &[1, 4],
             ),
             Request::Read { issue: Some(_), .. } => (Shape::Issue, &[""], &[]),
+            Request::Records { .. } => (Shape::Records, record::HEAD, record::RIGHT),
+            Request::RecordGet { output: None, .. } => (Shape::Body, &[""], &[]),
             Request::Peers => (Shape::Peers, PEER_HEAD, PEER_RIGHT),
             _ => (Shape::News, &[""], &[]),
         };
@@ -306,6 +312,18 @@ impl Report for Human {
                 ))?;
             }
             Event::Issue { .. } => self.issue(event)?,
+            Event::Record(found) => match self.shape {
+                Shape::Records => self.table.row(record::row(found)),
+                Shape::Body => {
+                    let mut out = self.out.lock();
+                    out.write_all(&record::body(found).unwrap_or_default())?;
+                    out.flush()?;
+                }
+                _ => self.result(&line(&found.about.record))?,
+            },
+            Event::Change {
+                cursor, at, change, ..
+            } => self.result(&record::change(*cursor, at.as_deref(), change))?,
             Event::Status(status) => self.result(&status_text(status, style))?,
             Event::Peer(peer) => self.table.row(peer_row(peer)),
             Event::Freed {
@@ -361,7 +379,8 @@ impl Report for Human {
             Shape::Channels => "No channels yet.",
             Shape::Issues => "No issues yet.",
             Shape::Peers => "Connected with nobody.",
-            Shape::Issue | Shape::News => return Ok(()),
+            Shape::Records => "No such records.",
+            Shape::Issue | Shape::Body | Shape::News => return Ok(()),
         };
         if self.table.is_empty() {
             self.aside(nothing);

@@ -4,6 +4,7 @@ mod bars;
 mod human;
 mod json;
 mod markdown;
+mod record;
 
 use std::io::{self, Write};
 
