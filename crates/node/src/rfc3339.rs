@@ -13,7 +13,7 @@ pub(crate) fn format(ms: u64) -> String {
     )
 }
 
-/// Like [`format`], with the milliseconds if there are any.
+/// Like [`format()`], with the milliseconds if there are any.
 pub(crate) fn format_ms(ms: u64) -> String {
     let mut text = format(ms);
     if !ms.is_multiple_of(1000) {

@@ -311,7 +311,7 @@ mod tests {
             len: 100,
             key: key.into(),
             attributes: Attributes::default(),
-            retracts: None,
+            control: None,
         }
     }
 

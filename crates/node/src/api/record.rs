@@ -98,7 +98,29 @@ pub enum Change {
         /// Which.
         #[serde(flatten)]
         about: RecordAbout,
-        /// `equivocation`, `quota`, `not_publisher`, `lost` or `other`.
+        /// `equivocation`, `quota`, `not_publisher`, `revoked`, `invite_used_up`, `lost`
+        /// or `other`.
+        reason: String,
+    },
+    /// Somebody got a role that had none.
+    MemberJoined {
+        /// Public key, base32.
+        peer: String,
+        /// The mightiest that it has.
+        role: String,
+    },
+    /// A member's mightiest role is another one.
+    RoleChanged {
+        /// Public key, base32.
+        peer: String,
+        /// Which it is now.
+        role: String,
+    },
+    /// A member is none any more.
+    MemberLeft {
+        /// Public key, base32.
+        peer: String,
+        /// `revoked`, `lapsed` or `other`.
         reason: String,
     },
     /// Changes after the cursor that was asked for are not kept any more, or the

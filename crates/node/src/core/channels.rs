@@ -11,10 +11,13 @@ use samara_store::Batch;
 use samara_wire::{ChannelId, PeerId, Reader, RecordId, Writer};
 use tokio::task;
 
-use super::{CHANNEL_SETTINGS, Channel, ChannelMeta, Core, Input, Item, Live, Role, wall_ms};
+use super::{
+    CHANNEL_SETTINGS, Channel, ChannelMeta, Core, Input, Item, Live, Role, news::leave_name,
+    wall_ms,
+};
 use crate::{
     EngineError,
-    api::ErrorKind,
+    api::{Change, ErrorKind},
     discovery::Source,
     limits,
     message::Control,
@@ -451,6 +454,18 @@ impl Core {
                 self.news.tell(id, Live::Synchronized(peer));
                 self.notify();
             }
+            Action::MemberJoined { peer, role } => {
+                let (peer, role) = (peer.to_string(), role.to_string());
+                self.note(&id, &Change::MemberJoined { peer, role });
+            }
+            Action::RoleChanged { peer, role } => {
+                let (peer, role) = (peer.to_string(), role.to_string());
+                self.note(&id, &Change::RoleChanged { peer, role });
+            }
+            Action::MemberLeft { peer, reason } => {
+                let (peer, reason) = (peer.to_string(), leave_name(reason).to_owned());
+                self.note(&id, &Change::MemberLeft { peer, reason });
+            }
             Action::CharterFork { ours, theirs } => {
                 self.metrics.charter_forks.inc();
                 self.warn(fork_warning(id, ours, theirs));
@@ -601,7 +616,7 @@ fn fork_warning(id: ChannelId, ours: CharterRef, theirs: CharterRef) -> String {
     )
 }
 
-fn log_failure(result: Result<(), samara_store::StoreError>) {
+pub(super) fn log_failure(result: Result<(), samara_store::StoreError>) {
     if let Err(error) = result {
         tracing::warn!(%error, "index");
     }

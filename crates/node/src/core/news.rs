@@ -1,12 +1,13 @@
 //! What applications are told of: durable entries in the store's log, and what is
 //! true only while the node runs.
 
-use samara_graph::{RemoveReason, WallMs};
+use samara_graph::{LeaveReason, RemoveReason, WallMs};
 use samara_store::{Batch, StoreError};
 use samara_wire::{ChannelId, PeerId, RecordId};
 use tokio::sync::{broadcast, watch};
 
 use super::{Core, Role, wall_ms};
+use crate::api::Change;
 
 /// News of connections that may wait for a slow watcher.
 const MAX_LIVE: usize = 256;
@@ -83,6 +84,17 @@ impl Core {
         };
     }
 
+    /// Logs what no record's entry tells.
+    pub(super) fn note(&self, channel: &ChannelId, change: &Change) {
+        if !self.logs(channel) {
+            return;
+        }
+        let note = serde_json::to_vec(change).expect("texts and numbers");
+        let mut batch = Batch::new();
+        batch.note(channel, &note, WallMs(wall_ms()));
+        self.write_telling(batch, super::channels::log_failure);
+    }
+
     pub(super) fn remove_record(
         &self,
         batch: &mut Batch,
@@ -98,6 +110,15 @@ impl Core {
     }
 }
 
+/// Why a member is none any more, in events.
+pub(super) fn leave_name(reason: LeaveReason) -> &'static str {
+    match reason {
+        LeaveReason::Revoked => "revoked",
+        LeaveReason::Lapsed => "lapsed",
+        _ => "other",
+    }
+}
+
 /// A reason as the log keeps it; the numbers stay.
 fn reason_number(reason: RemoveReason) -> u8 {
     match reason {
@@ -107,6 +128,8 @@ fn reason_number(reason: RemoveReason) -> u8 {
         RemoveReason::Quota => 4,
         RemoveReason::NotPublisher => 5,
         RemoveReason::Lost => 6,
+        RemoveReason::Revoked => 7,
+        RemoveReason::InviteUsedUp => 8,
         _ => 0,
     }
 }
@@ -120,6 +143,8 @@ pub(crate) fn reason_name(number: u8) -> &'static str {
         4 => "quota",
         5 => "not_publisher",
         6 => "lost",
+        7 => "revoked",
+        8 => "invite_used_up",
         _ => "other",
     }
 }

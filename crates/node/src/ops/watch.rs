@@ -170,6 +170,24 @@ fn of_entry(what: Logged) -> Option<Change> {
                 reason: other.to_owned(),
             },
         },
-        Logged::Note(_) => return None,
+        Logged::Note(note) => return serde_json::from_slice(&note).ok(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_node_notes_is_told_and_what_a_later_one_notes_is_passed_over() {
+        let joined = Change::MemberJoined {
+            peer: "p".repeat(52),
+            role: "publisher".to_owned(),
+        };
+        let note = serde_json::to_vec(&joined).unwrap();
+        assert!(note.len() <= samara_store::limits::MAX_LOG_NOTE_BYTES);
+        assert_eq!(of_entry(Logged::Note(note)), Some(joined));
+        let later = br#"{"change":"charter_framed"}"#.to_vec();
+        assert_eq!(of_entry(Logged::Note(later)), None);
+    }
 }

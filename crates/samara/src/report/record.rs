@@ -69,6 +69,9 @@ pub(super) fn change(cursor: u64, at: Option<&str>, change: &Change) -> String {
         Change::Gap { after } => {
             format!("changes after {after} are not kept any more; list the records again")
         }
+        Change::MemberJoined { peer, role } => format!("member joined: {} as {role}", short(peer)),
+        Change::RoleChanged { peer, role } => format!("{} is now {role}", short(peer)),
+        Change::MemberLeft { peer, reason } => format!("member left ({reason}): {}", short(peer)),
         Change::NeighbourUp { peer } => format!("neighbour up: {}", short(peer)),
         Change::NeighbourDown { peer } => format!("neighbour down: {}", short(peer)),
         Change::Synchronized { peer } => format!("synchronized with {}", short(peer)),
