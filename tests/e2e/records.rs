@@ -1,11 +1,12 @@
 //! Records of applications: published, searched, read, watched.
 
-use std::fs;
+use std::{fs, path::PathBuf};
 
 use serde_json::Value;
 
 use crate::{
     running::{Running, poll},
+    tree::noise,
     world::{Peer, World, number, string, text},
 };
 
@@ -138,12 +139,15 @@ fn a_watcher_that_was_away_misses_nothing() {
     b.run(&["subscribe", &a.link("jobs")]).ok();
     // By its id: the name comes with the charter.
     let mut watch = b.start(&["watch", &id, "--since", "0"]);
-    change(&mut watch, "watching");
+    // Whom the charter names.
+    let joined = change(&mut watch, "member_joined");
+    assert_eq!(joined["peer"], a.ask(&["id"], "id")["peer_id"]);
+    assert_eq!(joined["role"], "owner");
     let one = put(&a, "k", b"1", &[]);
     let arrived = change(&mut watch, "arrived");
     assert_eq!(arrived["record"], one.as_str());
     let seen = number(&arrived["cursor"]);
-    assert_eq!(seen, 1);
+    assert_eq!(seen, number(&joined["cursor"]) + 1);
     watch.interrupt().ok();
 
     // Away, and the node killed: what happens meanwhile is told in order, once.
@@ -154,7 +158,7 @@ fn a_watcher_that_was_away_misses_nothing() {
     let three = put(&a, "other", b"3", &["--expires", "1h"]);
     let mut watch = b.start(&["watch", "jobs", "--since", &seen.to_string()]);
     let replaced = change(&mut watch, "replaced");
-    assert_eq!(number(&replaced["cursor"]), 2);
+    assert_eq!(number(&replaced["cursor"]), seen + 1);
     assert_eq!(
         (&replaced["record"], &replaced["previous"]),
         (&two.into(), &one.into())
@@ -162,7 +166,7 @@ fn a_watcher_that_was_away_misses_nothing() {
     let arrived = change(&mut watch, "arrived");
     assert_eq!(
         (number(&arrived["cursor"]), &arrived["record"]),
-        (3, &three.into())
+        (seen + 2, &three.into())
     );
     watch.interrupt().ok();
 
@@ -193,4 +197,100 @@ fn a_watcher_hears_of_neighbours() {
     a_node.interrupt().ok();
     let down = change(&mut other, "neighbour_down");
     assert_eq!(down["peer"], id["peer_id"]);
+}
+
+/// Exports a channel of `a` with everything; the file.
+fn exported(world: &World, a: &Peer) -> PathBuf {
+    let file = world.path("weekly.samara");
+    let args = ["export", "weekly", text(&file), "--with-content"];
+    let told = a.ask(&args, "exported");
+    assert_eq!(
+        (number(&told["records"]), number(&told["contents"])),
+        (2, 1)
+    );
+    assert_eq!(number(&told["bytes"]), fs::metadata(&file).unwrap().len());
+    file
+}
+
+#[test]
+fn a_channel_crosses_an_air_gap_in_one_file() {
+    let world = World::new();
+    let (a, b) = (world.peer("a"), world.peer("b"));
+    let made = a.ask(&["channel", "create", "weekly"], "channel");
+    let (issue, chart) = (world.path("issue.md"), world.path("chart.bin"));
+    fs::write(&issue, "# Spring\n").unwrap();
+    fs::write(&chart, noise(300_000, 3)).unwrap();
+    a.run(&["post", "weekly", text(&issue), "--attach", text(&chart)])
+        .ok();
+    fs::write(&issue, "# Summer\n").unwrap();
+    a.run(&["post", "weekly", text(&issue)]).ok();
+    let file = exported(&world, &a);
+
+    // No network: neither node is there for the other.
+    let told = b.ask(&["import", text(&file)], "imported");
+    assert_eq!(told["channel"], made["id"]);
+    assert_eq!(told["exporter"], a.ask(&["id"], "id")["peer_id"]);
+    assert_eq!(told["joined"], true);
+    assert_eq!((number(&told["new"]), number(&told["refused"])), (2, 0));
+    assert_eq!(
+        (
+            number(&told["contents"]),
+            number(&told["contents_left_out"])
+        ),
+        (1, 0)
+    );
+    let read = b.run(&["read", "weekly"]).ok().events;
+    let subjects: Vec<_> = read.iter().map(|issue| string(&issue["subject"])).collect();
+    assert_eq!(subjects, ["Summer", "Spring"]);
+    let again = b.ask(&["import", text(&file)], "imported");
+    assert_eq!((number(&again["new"]), number(&again["known"])), (0, 2));
+    assert_eq!(again["joined"], false);
+    // It stays, and the attachment is put in its place from what was imported.
+    let (_b_node, _) = b.node();
+    poll("the attachment", || {
+        let read = b.run(&["read", "weekly"]).ok().events;
+        read.iter().all(|issue| issue["complete"] == true)
+    });
+    let read = b.run(&["read", "weekly", "2"]).ok();
+    let path = string(&read.event("issue")["attachments"][0]["path"]);
+    assert_eq!(fs::read(path).unwrap(), noise(300_000, 3));
+}
+
+#[test]
+fn nothing_of_a_damaged_file_is_used() {
+    let world = World::new();
+    let (a, b) = (world.peer("a"), world.peer("b"));
+    a.run(&["channel", "create", "weekly"]).ok();
+    let (issue, chart) = (world.path("issue.md"), world.path("chart.bin"));
+    fs::write(&issue, "# Spring\n").unwrap();
+    fs::write(&chart, noise(30_000, 3)).unwrap();
+    a.run(&["post", "weekly", text(&issue), "--attach", text(&chart)])
+        .ok();
+    a.run(&["post", "weekly", text(&issue)]).ok();
+    let whole = fs::read(exported(&world, &a)).unwrap();
+
+    let bad = world.path("bad.samara");
+    let refused = |bytes: &[u8], kind: &str, status: i32| {
+        fs::write(&bad, bytes).unwrap();
+        let ended = b.run(&["import", text(&bad)]);
+        ended.failed(kind, status);
+        assert!(b.run(&["channel", "list"]).ok().events.is_empty());
+        let status = b.ask(&["status"], "status");
+        assert_eq!(status["contents"], Value::Array(vec![]));
+    };
+    // Cut in the last byte and in the chunks, flipped in the chunks, and no bundle.
+    refused(&whole[..whole.len() - 1], "bad_data", 5);
+    refused(&whole[..whole.len() - 1_000], "bad_data", 5);
+    let mut flipped = whole.clone();
+    flipped[whole.len() - 1_000] ^= 1;
+    refused(&flipped, "bad_data", 5);
+    refused(b"hello", "usage", 2);
+    b.run(&["import", text(&world.path("none"))])
+        .failed("not_found", 14);
+    // What stood there stays when a new file cannot be written.
+    let kept = a.path("kept.samara");
+    fs::write(&kept, "kept").unwrap();
+    a.run(&["export", "nothing", text(&kept)])
+        .failed("not_found", 14);
+    assert_eq!(fs::read(&kept).unwrap(), b"kept");
 }

@@ -169,6 +169,21 @@ pub enum Request {
         #[serde(default)]
         output: Option<PathBuf>,
     },
+    /// Writes a channel into one signed file.
+    Export {
+        /// Name, id or id prefix.
+        channel: String,
+        /// File that is made, or replaced when the new one is whole.
+        file: PathBuf,
+        /// With the contents that are whole on this node.
+        #[serde(default)]
+        with_content: bool,
+    },
+    /// Takes in what [`Request::Export`] wrote.
+    Import {
+        /// The file.
+        file: PathBuf,
+    },
     /// Tells what happens in a channel, until the asker goes away.
     Watch {
         /// Name, id or id prefix.
@@ -460,6 +475,42 @@ pub enum Event {
         attachments: Vec<Attachment>,
         /// False while body or attachments are still on their way.
         complete: bool,
+    },
+    /// A channel was written into a file.
+    Exported {
+        /// Channel id.
+        channel: String,
+        /// The file.
+        file: PathBuf,
+        /// Records in it.
+        records: u64,
+        /// Contents in it.
+        contents: u64,
+        /// Its size.
+        bytes: u64,
+    },
+    /// A file was taken in.
+    Imported {
+        /// Channel id.
+        channel: String,
+        /// The file.
+        file: PathBuf,
+        /// Public key of whoever wrote it, base32.
+        exporter: String,
+        /// Whether the channel was not on this node before.
+        joined: bool,
+        /// Records that were new.
+        new: u64,
+        /// Records that were here already.
+        known: u64,
+        /// Records that wait for others that they stand by.
+        waiting: u64,
+        /// Records that break a rule of the channel, or came too late.
+        refused: u64,
+        /// Contents that are whole here now.
+        contents: u64,
+        /// Contents that no record names, or that are being fetched.
+        contents_left_out: u64,
     },
     /// A record: listed, published or read.
     Record(Box<RecordView>),

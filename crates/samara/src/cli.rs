@@ -39,6 +39,10 @@ For programs of your own:
   record        Publish a record of an application, or read one
   watch         Tell what happens in a channel, also since one was away
 
+Carry a channel on a disk:
+  export        Write a channel into one signed file
+  import        Take such a file in
+
 Run a node:
   node          The daemon: seeds, follows subscriptions, serves pages and metrics
   status        What this node has, follows and is doing
@@ -364,6 +368,30 @@ pub(crate) enum Command {
         /// Cursor of the last event seen, 0 for all that are kept; default: from now on
         #[arg(long, value_name = "CURSOR")]
         since: Option<u64>,
+    },
+    /// Write a channel into one signed file: charters, records and, if wanted, contents.
+    ///
+    /// For where no network goes. Whoever has the file can read all that is in it, also of a private
+    /// channel.
+    #[command(
+        after_help = "Example:\n  samara export weekly /media/usb/weekly.samara --with-content"
+    )]
+    Export {
+        /// Name, id, or the beginning of an id
+        channel: String,
+        /// File to write; one that is there is replaced when the new one is whole
+        file: PathBuf,
+        /// With the contents that are whole on this node
+        #[arg(long)]
+        with_content: bool,
+    },
+    /// Take in a file that `samara export` wrote.
+    ///
+    /// It is checked like a peer's words: nothing of a damaged file is used; of a whole one each record
+    /// is judged by the channel's rules and each chunk by its hash.
+    Import {
+        /// The file
+        file: PathBuf,
     },
     /// The daemon: seeds, follows subscriptions, serves pages and metrics, until SIGINT or SIGTERM.
     #[command(after_help = "Examples:\n  samara node\n  \

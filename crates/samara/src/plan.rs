@@ -157,6 +157,18 @@ impl Plan {
                 record,
                 output: output.as_deref().map(absolute).transpose()?,
             }),
+            Command::Export {
+                channel,
+                file,
+                with_content,
+            } => offline(Request::Export {
+                channel,
+                file: absolute(&file)?,
+                with_content,
+            }),
+            Command::Import { file } => offline(Request::Import {
+                file: absolute(&file)?,
+            }),
             Command::Watch { channel, since } => online(Request::Watch { channel, since }, true),
             Command::Status => offline(Request::Status),
             Command::Peers => offline(Request::Peers),

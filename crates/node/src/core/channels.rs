@@ -369,7 +369,7 @@ impl Core {
         self.graph_actions(id, actions);
     }
 
-    fn graph_actions(&mut self, id: ChannelId, actions: Vec<Action>) {
+    pub(super) fn graph_actions(&mut self, id: ChannelId, actions: Vec<Action>) {
         for action in actions {
             self.graph_action(id, action);
         }

@@ -8,6 +8,7 @@ mod dial;
 mod exchange;
 mod known;
 mod news;
+mod offer;
 mod race;
 mod search;
 mod transfers;

@@ -2,8 +2,10 @@
 //! the store.
 
 mod channel;
+mod export;
 mod follow;
 mod get;
+mod import;
 mod issue;
 mod manifest;
 mod obtain;
@@ -215,6 +217,12 @@ pub(crate) async fn run(context: Context, request: Request) -> Result<(), Engine
             record,
             output,
         } => record::get(&context, &channel, &record, output).await,
+        Request::Export {
+            channel,
+            file,
+            with_content,
+        } => export::export(&context, &channel, file, with_content).await,
+        Request::Import { file } => import::import(&context, file).await,
         Request::Watch { channel, since } => watch::watch(&context, &channel, since).await,
         Request::Status => report::status(&context).await,
         Request::Peers => report::peers(&context).await,

@@ -35,13 +35,21 @@ pub(super) async fn list(
     let query = filter.map(Query::parse).transpose();
     let query = query.map_err(|e| EngineError::new(ErrorKind::Usage, format!("--where: {e}")))?;
     let id = channel_id(context, channel).await?;
+    // Where expiry is put off nothing ends while it is held.
+    let defers = context
+        .core()
+        .call(move |core| {
+            let charters = core.channels.get(&id).and_then(|c| c.graph.charters());
+            charters.is_some_and(|chain| chain.current().deferred_expiry)
+        })
+        .await?;
     let now = WallMs(wall_ms());
     // Which, in order, before what: forty bytes a record, whatever is in them.
     let found = context
         .blocking(move |store| {
             let mut found = Vec::new();
             each_head(store, &id, &mut |header| {
-                let live = header.expires > now;
+                let live = defers || header.expires > now;
                 if live && query.as_ref().is_none_or(|q| q.matches(&header, now)) {
                     found.push((header.created, header.id));
                 }

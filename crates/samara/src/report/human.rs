@@ -312,6 +312,9 @@ impl Report for Human {
                 ))?;
             }
             Event::Issue { .. } => self.issue(event)?,
+            Event::Exported { .. } | Event::Imported { .. } => {
+                self.result(&record::carried(event))?;
+            }
             Event::Record(found) => match self.shape {
                 Shape::Records => self.table.row(record::row(found)),
                 Shape::Body => {

@@ -1,9 +1,12 @@
 //! Records and what happens to them, for people.
 
 use data_encoding::BASE64;
-use samara_node::api::{Attribute, Change, RecordAbout, RecordView};
+use samara_node::api::{Attribute, Change, Event, RecordAbout, RecordView};
 
-use crate::terminal::line;
+use crate::{
+    quantity::{count, size},
+    terminal::line,
+};
 
 pub(super) const HEAD: &[&str] = &[
     "CREATED",
@@ -80,6 +83,60 @@ pub(super) fn change(cursor: u64, at: Option<&str>, change: &Change) -> String {
     };
     let at = at.map(|at| format!("  {at}")).unwrap_or_default();
     line(&format!("{cursor}{at}  {what}"))
+}
+
+/// A channel that went into a file, or came out of one.
+pub(super) fn carried(event: &Event) -> String {
+    match event {
+        Event::Exported {
+            file,
+            records,
+            contents,
+            bytes,
+            ..
+        } => format!(
+            "Exported {} and {}, {}: {}",
+            count(*records, "record", "records"),
+            count(*contents, "content", "contents"),
+            size(*bytes),
+            line(&file.to_string_lossy())
+        ),
+        Event::Imported {
+            channel,
+            exporter,
+            joined,
+            new,
+            known,
+            waiting,
+            refused,
+            contents,
+            contents_left_out,
+            ..
+        } => {
+            let mut text = format!(
+                "Imported {} and {} of channel {}, exported by {}",
+                count(*new, "new record", "new records"),
+                count(*contents, "content", "contents"),
+                line(channel),
+                line(exporter)
+            );
+            for (number, what) in [
+                (known, "records were here"),
+                (waiting, "records wait for others"),
+                (refused, "records were refused"),
+                (contents_left_out, "contents were left out"),
+            ] {
+                if *number > 0 {
+                    text += &format!("\n  {number} {what}");
+                }
+            }
+            if *joined {
+                text += "\n  the channel is new on this node";
+            }
+            text
+        }
+        _ => String::new(),
+    }
 }
 
 fn kind(about: &RecordAbout) -> String {
