@@ -126,6 +126,12 @@ fn a_listing_says_what_is_here_before_and_after() {
     assert_eq!(number(&entry(&after, "big.bin")["have"]), 2_999_000);
     assert_eq!(number(&entry(&after, "run")["have"]), 0);
     assert_eq!(number(&after.event("listing")["have"]), 2_999_000);
+    let here = |listing: &crate::running::Ended, path| entry(listing, path)["here"] == true;
+    assert!(here(&after, "big.bin") && !here(&before, "big.bin"));
+    assert!(!here(&after, "run") && !here(&after, "deep/none"));
+    b.run(&["get", &link, "-o", text(&out)]).ok();
+    let all = b.run(&["ls", &link]).ok();
+    assert!(here(&all, "run") && here(&all, "deep/none") && here(&all, "empty dir"));
 }
 
 #[test]

@@ -34,6 +34,7 @@ pub(crate) fn make(root: &Path) {
     fs::write(root.join("run"), noise(1_000, 2)).unwrap();
     fs::set_permissions(root.join("run"), fs::Permissions::from_mode(0o750)).unwrap();
     symlink("deep/er/straße.txt", root.join("link")).unwrap();
+    fs::set_permissions(root, fs::Permissions::from_mode(0o700)).unwrap();
 }
 
 /// What stands at a path of a tree.

@@ -3,265 +3,16 @@
 //! the engine. A request is answered by a stream of events that ends with
 //! [`Event::Done`] or [`Event::Error`].
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
 mod record;
+mod request;
 
 pub(crate) use record::attributes;
 pub use record::{Attribute, Change, RecordAbout, RecordView};
-
-/// A command. Paths are absolute: the asker's working directory is not ours.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "command", rename_all = "snake_case", deny_unknown_fields)]
-pub enum Request {
-    /// Makes (or finds again) the one-off channel of a path and serves it until
-    /// the asker goes away.
-    Share {
-        /// File or folder.
-        path: PathBuf,
-        /// Refuse names that some platform cannot hold.
-        #[serde(default)]
-        portable: bool,
-    },
-    /// Lists what a link leads to.
-    Ls {
-        /// The link.
-        link: String,
-    },
-    /// Fetches the newest content of a link into `into`.
-    Get {
-        /// The link.
-        link: String,
-        /// Directory that will hold the content's name.
-        into: PathBuf,
-        /// Globs over entry paths; empty means everything.
-        #[serde(default)]
-        only: Vec<String>,
-        /// Keep serving after completion, until the asker goes away.
-        #[serde(default)]
-        seed: bool,
-        /// Replace a destination that differs.
-        #[serde(default)]
-        force: bool,
-    },
-    /// Makes a lasting channel owned by this node's identity.
-    ChannelCreate {
-        /// Display name, 1 to 64 bytes.
-        name: String,
-    },
-    /// Lists the channels this node holds.
-    ChannelList,
-    /// The link of a channel, with this node's addresses as the way in.
-    Link {
-        /// Name, id or id prefix.
-        channel: String,
-    },
-    /// Publishes a release.
-    Publish {
-        /// Name, id or id prefix.
-        channel: String,
-        /// File or folder.
-        path: PathBuf,
-        /// One path component, never used before in the channel; default: the next number.
-        #[serde(default)]
-        version: Option<String>,
-        /// Release notes, Markdown text.
-        #[serde(default)]
-        notes: Option<String>,
-        /// Refuse names that some platform cannot hold.
-        #[serde(default)]
-        portable: bool,
-    },
-    /// Retracts a release.
-    Unpublish {
-        /// Name, id or id prefix.
-        channel: String,
-        /// The version to take back.
-        version: String,
-    },
-    /// Posts a newsletter issue.
-    Post {
-        /// Name, id or id prefix.
-        channel: String,
-        /// Subject; default: the first heading of the body.
-        #[serde(default)]
-        subject: Option<String>,
-        /// Markdown text.
-        body: String,
-        /// Files to attach.
-        #[serde(default)]
-        attach: Vec<PathBuf>,
-    },
-    /// Follows a channel.
-    Subscribe {
-        /// The link.
-        link: String,
-        /// Where releases appear, as `into/<version>/<name>` and `into/current`.
-        #[serde(default)]
-        into: Option<PathBuf>,
-        /// Fetch all that is current, then finish.
-        #[serde(default)]
-        once: bool,
-        /// Stay, reporting what arrives, until the asker goes away.
-        #[serde(default)]
-        wait: bool,
-        /// Keep and serve everything that the channel has.
-        #[serde(default)]
-        mirror: bool,
-    },
-    /// Stops following a channel. What was installed stays.
-    Unsubscribe {
-        /// Name, id or id prefix.
-        channel: String,
-    },
-    /// Shows issues.
-    Read {
-        /// Name, id or id prefix; default: all channels.
-        #[serde(default)]
-        channel: Option<String>,
-        /// Number in the listing, newest first from 1, or slug; default: all.
-        #[serde(default)]
-        issue: Option<String>,
-    },
-    /// Lists records that have not ended, the oldest first.
-    Records {
-        /// Name, id or id prefix.
-        channel: String,
-        /// Which; see [`samara_graph::Query`]. Default: all.
-        #[serde(default, rename = "where")]
-        filter: Option<String>,
-        /// With their bodies.
-        #[serde(default)]
-        bodies: bool,
-    },
-    /// Publishes a record of an application.
-    RecordPut {
-        /// Name, id or id prefix.
-        channel: String,
-        /// Number of its kind, from 65,536.
-        kind: u32,
-        /// What it is about; at most 64 bytes.
-        #[serde(default)]
-        key: String,
-        /// Attributes by name.
-        #[serde(default)]
-        attributes: BTreeMap<String, Attribute>,
-        /// How long it lives, in milliseconds; default, and at most: as long as the
-        /// channel allows.
-        #[serde(default)]
-        lifetime_ms: Option<u64>,
-        /// Higher ones are wanted first; default 0.
-        #[serde(default)]
-        priority: u8,
-        /// Base64; with everything else the record has at most 64 KiB.
-        #[serde(default)]
-        body: String,
-    },
-    /// Reads a record.
-    RecordGet {
-        /// Name, id or id prefix.
-        channel: String,
-        /// Record id or id prefix.
-        record: String,
-        /// File that gets the body; default: the body comes with the event.
-        #[serde(default)]
-        output: Option<PathBuf>,
-    },
-    /// Writes a channel into one signed file.
-    Export {
-        /// Name, id or id prefix.
-        channel: String,
-        /// File that is made, or replaced when the new one is whole.
-        file: PathBuf,
-        /// With the contents that are whole on this node.
-        #[serde(default)]
-        with_content: bool,
-    },
-    /// Takes in what [`Request::Export`] wrote.
-    Import {
-        /// The file.
-        file: PathBuf,
-    },
-    /// Tells what happens in a channel, until the asker goes away.
-    Watch {
-        /// Name, id or id prefix.
-        channel: String,
-        /// The cursor of the last event that the asker has seen, 0 for none;
-        /// default: from now on.
-        #[serde(default)]
-        since: Option<u64>,
-    },
-    /// What this node has and follows.
-    Status,
-    /// With whom this node is connected.
-    Peers,
-    /// Gives back disk space that nothing needs.
-    Gc {
-        /// Only say what would go.
-        #[serde(default)]
-        dry_run: bool,
-    },
-    /// Drops a channel or a content from the store.
-    Forget {
-        /// Channel name or id, or content id; prefixes allowed.
-        what: String,
-    },
-    /// Finds who answers to a name: members of a channel, nearest first, or a peer.
-    Resolve {
-        /// A link; a channel's name, id or id prefix; or a peer's id.
-        what: String,
-        /// How far away it may be.
-        #[serde(default)]
-        scope: Scope,
-        /// How many, at least 1; default: 1.
-        #[serde(default = "one")]
-        count: u32,
-    },
-    /// Who this node is.
-    Id,
-}
-
-fn one() -> u32 {
-    1
-}
-
-/// How far away a peer is. Each contains the ones before.
-#[derive(
-    Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
-)]
-#[serde(rename_all = "snake_case")]
-pub enum Scope {
-    /// On a network that this machine is on, or this machine itself.
-    Lan,
-    /// At a private address, or of the same site by its label.
-    Site,
-    /// Anywhere.
-    #[default]
-    Global,
-}
-
-impl Scope {
-    /// As it is written.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Lan => "lan",
-            Self::Site => "site",
-            Self::Global => "global",
-        }
-    }
-}
-
-impl std::str::FromStr for Scope {
-    type Err = String;
-    fn from_str(text: &str) -> Result<Self, String> {
-        [Self::Lan, Self::Site, Self::Global]
-            .into_iter()
-            .find(|scope| scope.name() == text)
-            .ok_or_else(|| "neither `lan`, `site` nor `global`".to_owned())
-    }
-}
+pub use request::{Request, Scope};
 
 /// What happened. One JSON object a line with `--json`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -306,6 +57,9 @@ pub enum Event {
         target: Option<String>,
         /// Bytes of it that are on this disk already.
         have: u64,
+        /// Whether nothing of it is missing on this disk.
+        #[serde(default)]
+        here: bool,
     },
     /// What a link leads to, after its entries.
     Listing {
@@ -387,6 +141,60 @@ pub enum Event {
     Link {
         /// The link.
         link: String,
+    },
+    /// This node was admitted to a channel.
+    Joined {
+        /// Channel id.
+        channel: String,
+        /// Display name.
+        name: String,
+        /// In which role.
+        role: String,
+    },
+    /// Somebody who belongs to a channel, or did.
+    Member {
+        /// Channel id.
+        channel: String,
+        /// Who.
+        peer_id: String,
+        /// The mightiest role now; absent if it has none any more.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        role: Option<String>,
+        /// Since when, RFC 3339, UTC.
+        since: String,
+        /// Until when unless it is renewed; absent for one that the charter names.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        until: Option<String>,
+        /// Who granted it; absent for one that the charter names.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        by: Option<String>,
+        /// Whether it was revoked.
+        revoked: bool,
+        /// Whether it is this node.
+        this_node: bool,
+    },
+    /// Somebody's rights were taken.
+    Revoked {
+        /// Channel id.
+        channel: String,
+        /// Who.
+        peer_id: String,
+        /// Record id.
+        record: String,
+    },
+    /// Somebody was given a role.
+    RoleGiven {
+        /// Channel id.
+        channel: String,
+        /// Who.
+        peer_id: String,
+        /// Which.
+        role: String,
+    },
+    /// This node belongs to a channel no more.
+    Left {
+        /// Channel id.
+        channel: String,
     },
     /// A release was published.
     Published {
@@ -473,6 +281,25 @@ pub enum Event {
         body: String,
         /// Attached files.
         attachments: Vec<Attachment>,
+        /// False while body or attachments are still on their way.
+        complete: bool,
+    },
+    /// A newsletter issue in a list.
+    Heading {
+        /// Channel name.
+        channel: String,
+        /// Channel id.
+        channel_id: String,
+        /// Slug.
+        issue: String,
+        /// Number in the channel's listing, newest first from 1.
+        number: u64,
+        /// Subject.
+        subject: String,
+        /// When it was signed, RFC 3339, UTC.
+        published: String,
+        /// How many files are attached.
+        attachments: u64,
         /// False while body or attachments are still on their way.
         complete: bool,
     },

@@ -31,6 +31,9 @@ pub const MAX_OUTGOING_BYTES: usize = 20 << 20;
 pub const MAX_OPENS_PER_PEER: usize = 1024;
 /// Channels that one peer may prove membership of on one connection.
 pub const MAX_CHANNELS_PER_PEER: usize = 256;
+/// Proofs that one peer may send on one connection: one a channel, and as many again
+/// after it was refused or left.
+pub const MAX_PROOFS_PER_PEER: usize = 2 * MAX_CHANNELS_PER_PEER;
 /// A silent connection ends after this.
 pub const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 /// An idle connection sends something this often.

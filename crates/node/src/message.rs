@@ -16,6 +16,9 @@ mod kind {
     pub(super) const CLOSE: u64 = 4;
     pub(super) const SWARM: u64 = 5;
     pub(super) const INTRODUCE: u64 = 6;
+    pub(super) const PROVE: u64 = 7;
+    pub(super) const PROVED: u64 = 8;
+    pub(super) const REFUSED: u64 = 9;
 }
 
 /// Request kinds, first on a bidirectional stream.
@@ -36,6 +39,13 @@ pub(crate) enum Control {
     Graph { channel: ChannelId, body: Bytes },
     /// The sender holds no such channel, or does not show it to this peer.
     NoChannel { channel: ChannelId },
+    /// The sender shows that it belongs to a private channel, and asks for the same.
+    /// The tag stands for the channel; see `samara_graph::Gate`.
+    Prove { tag: [u8; 32], sealed: Bytes },
+    /// The same in answer to a good proof.
+    Proved { tag: [u8; 32], sealed: Bytes },
+    /// There is no such channel, or nobody with that proof is let into it.
+    Refused { tag: [u8; 32] },
     /// The sender takes part in a content's swarm and calls it `handle` from now on.
     Open {
         handle: Handle,
@@ -67,6 +77,20 @@ impl Control {
             Self::NoChannel { channel } => {
                 channel.write(&mut w);
                 kind::NO_CHANNEL
+            }
+            Self::Prove { tag, sealed } => {
+                w.raw(tag);
+                w.raw(sealed);
+                kind::PROVE
+            }
+            Self::Proved { tag, sealed } => {
+                w.raw(tag);
+                w.raw(sealed);
+                kind::PROVED
+            }
+            Self::Refused { tag } => {
+                w.raw(tag);
+                kind::REFUSED
             }
             Self::Open {
                 handle,
@@ -122,6 +146,26 @@ impl Control {
                 let channel = ChannelId::read(&mut r)?;
                 r.finish()?;
                 Self::NoChannel { channel }
+            }
+            tagged @ (kind::PROVE | kind::PROVED) => {
+                let tag = r.array("tag")?;
+                if r.remaining() > samara_graph::limits::MAX_SEALED_PROOF {
+                    return Err(WireError::TooLarge {
+                        field: "proof",
+                        got: r.remaining() as u64,
+                        max: samara_graph::limits::MAX_SEALED_PROOF as u64,
+                    });
+                }
+                let sealed = rest(&mut r);
+                match tagged {
+                    kind::PROVE => Self::Prove { tag, sealed },
+                    _ => Self::Proved { tag, sealed },
+                }
+            }
+            kind::REFUSED => {
+                let tag = r.array("tag")?;
+                r.finish()?;
+                Self::Refused { tag }
             }
             kind::OPEN => {
                 let open = Self::Open {

@@ -19,6 +19,7 @@ pub(crate) struct Metrics {
     pub(crate) misbehaviour: IntCounterVec,
     pub(crate) records_rejected: IntCounterVec,
     pub(crate) charter_forks: IntCounter,
+    pub(crate) gate_refusals: IntCounterVec,
     pub(crate) chunk_fetch: Histogram,
     discovery_found: IntCounterVec,
     discovery_dials: IntCounterVec,
@@ -134,6 +135,11 @@ impl Metrics {
             charter_forks: counter(
                 "samara_charter_forks_total",
                 "Conflicting charters seen: an owner's keys may be stolen.",
+            )?,
+            gate_refusals: counters(
+                "samara_gate_refusals_total",
+                "Proofs of membership in private channels that were not taken, by reason.",
+                &["reason"],
             )?,
             records_rejected: counters(
                 "samara_records_rejected_total",

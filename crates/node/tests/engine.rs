@@ -1,91 +1,14 @@
 //! Whole engines in one process, over real sockets on loopback.
 
+mod world;
+
 use std::{fs, path::Path, time::Duration};
 
 use samara_node::{
     Engine, Mode, NodeConfig,
     api::{ErrorKind, Event, Request},
 };
-use tempfile::TempDir;
-use tokio::sync::mpsc;
-use tokio_util::sync::CancellationToken;
-
-/// An engine with a directory of its own.
-struct Node {
-    dir: TempDir,
-    engine: Engine,
-}
-
-impl Node {
-    async fn start(mode: Mode) -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let engine = Self::open(dir.path(), mode).await;
-        Self { dir, engine }
-    }
-
-    async fn open(dir: &Path, mode: Mode) -> Engine {
-        let mut config = NodeConfig::new(dir.join("data"));
-        config.listen = Some("127.0.0.1:0".parse().unwrap());
-        config.timeout = Duration::from_secs(20);
-        Engine::open(config, mode).await.unwrap()
-    }
-
-    fn path(&self, name: &str) -> std::path::PathBuf {
-        self.dir.path().join(name)
-    }
-
-    /// All events of a request that ends by itself.
-    async fn ask(&self, request: Request) -> Vec<Event> {
-        let mut events = self.engine.run(request, CancellationToken::new());
-        let mut all = Vec::new();
-        while let Some(event) = events.recv().await {
-            all.push(event);
-        }
-        all
-    }
-
-    /// Starts a request that goes on, and waits for its first event of a kind.
-    async fn begin(
-        &self,
-        request: Request,
-        is_it: impl Fn(&Event) -> bool,
-    ) -> (Event, mpsc::Receiver<Event>, CancellationToken) {
-        let cancel = CancellationToken::new();
-        let mut events = self.engine.run(request, cancel.clone());
-        loop {
-            let event = events.recv().await.expect("the request ended early");
-            assert!(!matches!(event, Event::Error { .. }), "{event:?}");
-            if is_it(&event) {
-                return (event, events, cancel);
-            }
-        }
-    }
-
-    async fn share(&self, path: &Path) -> (String, mpsc::Receiver<Event>, CancellationToken) {
-        let request = Request::Share {
-            path: path.to_owned(),
-            portable: false,
-        };
-        let (event, events, cancel) = self
-            .begin(request, |e| matches!(e, Event::Sharing { .. }))
-            .await;
-        let Event::Sharing { link, .. } = event else {
-            unreachable!()
-        };
-        (link, events, cancel)
-    }
-
-    async fn get(&self, link: &str, into: &Path) -> Vec<Event> {
-        self.ask(Request::Get {
-            link: link.to_owned(),
-            into: into.to_owned(),
-            only: vec![],
-            seed: false,
-            force: false,
-        })
-        .await
-    }
-}
+use world::{Node, link_of};
 
 fn noise(len: usize, seed: u64) -> Vec<u8> {
     let mut bytes = vec![0; len];
@@ -282,6 +205,7 @@ async fn a_newsletter_is_read_after_its_publisher_has_gone() {
     let a = Node::start(Mode::Node).await;
     a.ask(Request::ChannelCreate {
         name: "news".into(),
+        private: false,
     })
     .await;
     let picture = a.path("picture.png");
@@ -366,6 +290,7 @@ async fn a_record_reaches_those_who_wait_for_it_at_once() {
     let a = Node::start(Mode::Node).await;
     a.ask(Request::ChannelCreate {
         name: "news".into(),
+        private: false,
     })
     .await;
     let link = link_of(&a, "news").await;
@@ -427,11 +352,15 @@ async fn a_link_to_a_path_is_shared_under_its_own_name() {
 async fn names_are_bounded_and_long_file_names_are_shared_all_the_same() {
     let a = Node::start(Mode::Online).await;
     for bad in ["", "  ", "a\nb", &"x".repeat(65)] {
-        let request = Request::ChannelCreate { name: bad.into() };
+        let request = Request::ChannelCreate {
+            name: bad.into(),
+            private: false,
+        };
         assert_eq!(failure(&a.ask(request).await), ErrorKind::Usage, "{bad:?}");
     }
     let request = Request::ChannelCreate {
         name: "x".repeat(64),
+        private: false,
     };
     assert_eq!(a.ask(request).await.last(), Some(&Event::Done));
     let file = a.path(&"ä".repeat(120));
@@ -442,14 +371,4 @@ async fn names_are_bounded_and_long_file_names_are_shared_all_the_same() {
     let there = b.path("out").join(file.file_name().unwrap());
     assert_eq!(fs::read(there).unwrap(), b"long");
     cancel.cancel();
-}
-
-async fn link_of(node: &Node, channel: &str) -> String {
-    let request = Request::Link {
-        channel: channel.into(),
-    };
-    match node.ask(request).await.first() {
-        Some(Event::Link { link }) => link.clone(),
-        other => panic!("{other:?}"),
-    }
 }

@@ -105,8 +105,11 @@ impl Node {
 
     /// A channel of this node's, and its link.
     async fn channel(&self, name: &str) -> String {
-        self.done(Request::ChannelCreate { name: name.into() })
-            .await;
+        self.done(Request::ChannelCreate {
+            name: name.into(),
+            private: false,
+        })
+        .await;
         let channel = name.into();
         let events = self.done(Request::Link { channel }).await;
         events

@@ -34,6 +34,14 @@ Publish:
   unpublish     Take a release back
   post          Post a newsletter issue
 
+Decide who belongs to a channel:
+  invite        Make a link that admits its bearer
+  join          Join a channel by an invitation
+  members       List who belongs to a channel
+  role          Give somebody a role
+  revoke        Take somebody's rights for good
+  leave         Stop belonging to a channel on this node
+
 For programs of your own:
   records       List a channel's records, and search them
   record        Publish a record of an application, or read one
@@ -293,6 +301,73 @@ pub(crate) enum Command {
         /// Name, id, or the beginning of an id
         channel: String,
     },
+    /// Make a link that admits its bearer to a channel.
+    ///
+    /// The link holds a key for one use, never a secret of the channel. Inviters, admins and the
+    /// owner can make one.
+    #[command(
+        after_help = "Examples:\n  samara invite club\n  samara invite club --role reader --uses 20 --expires 30d"
+    )]
+    Invite {
+        /// Name, id, or the beginning of an id
+        channel: String,
+        /// What the bearer becomes: publisher, inviter, keeper, member or reader; default: member
+        #[arg(long)]
+        role: Option<String>,
+        /// How long it may be used; default: 7d
+        #[arg(long, value_name = "TIME", value_parser = parse_lifetime)]
+        expires: Option<Duration>,
+        /// How many it admits; default: 1
+        #[arg(long, value_name = "N")]
+        uses: Option<u32>,
+    },
+    /// Join a channel by an invitation, and follow it from now on.
+    #[command(after_help = "Example:\n  samara join samara:abc... && samara node")]
+    Join {
+        /// The link, as `samara invite` printed it
+        link: String,
+        /// Install releases as DIR/VERSION/NAME, with DIR/current pointing at the newest
+        #[arg(long, value_name = "DIR")]
+        into: Option<PathBuf>,
+    },
+    /// List who belongs to a channel, in which role, since when and until when.
+    Members {
+        /// Name, id, or the beginning of an id
+        channel: String,
+    },
+    /// Take somebody's rights in a channel, for as long as the channel lives.
+    ///
+    /// Every node that learns of it disconnects the revoked one and takes nothing more from it. What
+    /// it published before stays unless --erase is given.
+    Revoke {
+        /// Name, id, or the beginning of an id
+        channel: String,
+        /// Who: the id, or the beginning of a member's
+        peer: String,
+        /// Take back what it published, too
+        #[arg(long)]
+        erase: bool,
+    },
+    /// Give somebody a role in a channel, in place of the one that they have.
+    #[command(
+        after_help = "Examples:\n  samara role club 4fzk publisher\n  samara role club 4fzk reader --expires 90d"
+    )]
+    Role {
+        /// Name, id, or the beginning of an id
+        channel: String,
+        /// Who: the id, or the beginning of a member's
+        peer: String,
+        /// admin, publisher, inviter, keeper, member or reader
+        role: String,
+        /// How long; default: a year, renewed before it ends
+        #[arg(long, value_name = "TIME", value_parser = parse_lifetime)]
+        expires: Option<Duration>,
+    },
+    /// Stop belonging to a channel on this node; what was installed stays.
+    Leave {
+        /// Name, id, or the beginning of an id
+        channel: String,
+    },
     /// Publish a release: a file or folder, and a signed record of it.
     #[command(after_help = "Examples:\n  samara publish product ./dist\n  \
         samara publish product ./dist --version 2.1.0 --notes CHANGES.md")]
@@ -472,9 +547,15 @@ pub(crate) struct Follow {
 #[derive(Debug, Clone, Subcommand)]
 pub(crate) enum ChannelCommand {
     /// Make a lasting channel owned by this node's identity.
+    #[command(
+        after_help = "Examples:\n  samara channel create product\n  samara channel create club --private && samara invite club"
+    )]
     Create {
         /// Display name
         name: String,
+        /// Only members may read it, or learn that it exists
+        #[arg(long)]
+        private: bool,
     },
     /// List the channels that this node holds.
     List,

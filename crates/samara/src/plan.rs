@@ -5,6 +5,7 @@ use std::{
     fs::{self, File},
     io::{self, Read},
     path::Path,
+    time::Duration,
 };
 
 use data_encoding::BASE64;
@@ -79,9 +80,46 @@ impl Plan {
             Command::Mirror { follow } => Self::follow(follow, true),
             Command::Unsubscribe { channel } => offline(Request::Unsubscribe { channel }),
             Command::Read { channel, issue } => offline(Request::Read { channel, issue }),
-            Command::Channel(ChannelCommand::Create { name }) => {
-                offline(Request::ChannelCreate { name })
+            Command::Channel(ChannelCommand::Create { name, private }) => {
+                offline(Request::ChannelCreate { name, private })
             }
+            Command::Invite {
+                channel,
+                role,
+                expires,
+                uses,
+            } => offline(Request::Invite {
+                channel,
+                role,
+                expires_ms: expires.map(millis),
+                uses,
+            }),
+            Command::Join { link, into } => {
+                let into = into.as_deref().map(absolute).transpose()?;
+                online(Request::Join { link, into }, false)
+            }
+            Command::Members { channel } => offline(Request::Members { channel }),
+            Command::Revoke {
+                channel,
+                peer,
+                erase,
+            } => offline(Request::Revoke {
+                channel,
+                peer,
+                erase,
+            }),
+            Command::Role {
+                channel,
+                peer,
+                role,
+                expires,
+            } => offline(Request::Role {
+                channel,
+                peer,
+                role,
+                expires_ms: expires.map(millis),
+            }),
+            Command::Leave { channel } => offline(Request::Leave { channel }),
             Command::Channel(ChannelCommand::List) => offline(Request::ChannelList),
             Command::Link { channel } => offline(Request::Link { channel }),
             Command::Publish {
@@ -207,6 +245,10 @@ impl Plan {
             endless: wait,
         }))
     }
+}
+
+fn millis(time: Duration) -> u64 {
+    time.as_millis().try_into().unwrap_or(u64::MAX)
 }
 
 /// The body of a record, of a file or of standard input.

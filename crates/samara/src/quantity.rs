@@ -43,6 +43,28 @@ pub(crate) fn parse_rate(text: &str) -> Result<u64, String> {
         .ok_or_else(|| format!("`{text}` is not a rate; write for example 2.5 MB/s or 20 Mbit/s"))
 }
 
+/// "12 h", "30 d", "8 w", "2 y": how long a right lasts; up to a hundred years.
+pub(crate) fn parse_lifetime(text: &str) -> Result<Duration, String> {
+    const DAY: f64 = 86_400.0;
+    let (number, unit) = split(text)?;
+    let seconds = match &*unit {
+        "s" | "sec" => number,
+        "m" | "min" => number * 60.0,
+        "h" => number * 3_600.0,
+        "d" => number * DAY,
+        "w" => number * 7.0 * DAY,
+        "y" => number * 365.0 * DAY,
+        _ => f64::NAN,
+    };
+    if seconds > 0.0 && seconds <= 36_500.0 * DAY {
+        Ok(Duration::from_secs_f64(seconds))
+    } else {
+        Err(format!(
+            "`{text}` is not a time of up to 100 years; write for example 12h, 30d or 2y"
+        ))
+    }
+}
+
 /// "30", "30 s", "500 ms", "2 min", "1 h"; more than nothing, at most a day.
 pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
     let (number, unit) = split(text)?;
@@ -58,28 +80,6 @@ pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
     } else {
         Err(format!(
             "`{text}` is not a time of up to a day; write for example 30, 500ms or 2min"
-        ))
-    }
-}
-
-/// "90 s", "12 h", "30 d", "2 w", "1 y": how long something lives, at most 100 years.
-pub(crate) fn parse_lifetime(text: &str) -> Result<Duration, String> {
-    const DAY: f64 = 86_400.0;
-    let (number, unit) = split(text)?;
-    let seconds = match &*unit {
-        "s" | "sec" => number,
-        "m" | "min" => number * 60.0,
-        "h" => number * 3_600.0,
-        "d" | "day" | "days" => number * DAY,
-        "w" | "week" | "weeks" => number * 7.0 * DAY,
-        "y" | "year" | "years" => number * 365.25 * DAY,
-        _ => f64::NAN,
-    };
-    if (0.001..=100.0 * 366.0 * DAY).contains(&seconds) {
-        Ok(Duration::from_secs_f64(seconds))
-    } else {
-        Err(format!(
-            "`{text}` is not a time of up to 100 years; write for example 12h, 30d or 1y"
         ))
     }
 }
@@ -145,6 +145,18 @@ pub(crate) fn count(number: u64, one: &str, many: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn rights_last_for_days_and_years() {
+        let days = |text| parse_lifetime(text).map(|time| time.as_secs() as f64 / 86_400.0);
+        assert_eq!(days("12h"), Ok(0.5));
+        assert_eq!(days("30 d"), Ok(30.0));
+        assert_eq!(days("2w"), Ok(14.0));
+        assert_eq!(days("100y"), Ok(36_500.0));
+        for bad in ["", "0d", "30", "101y", "-1d", "soon"] {
+            assert!(parse_lifetime(bad).is_err(), "{bad}");
+        }
+    }
 
     #[test]
     fn sizes_are_read() {

@@ -154,6 +154,16 @@ impl Content {
         self.have.count() == self.wanted.count()
     }
 
+    /// Whether nothing of an entry is missing: no chunk of a file, and of what has
+    /// no bytes that it was put in place.
+    pub fn has_entry(&self, entry: u32) -> bool {
+        let chunks = self.chunks_of(entry);
+        match chunks.is_empty() {
+            true => self.is_finished() && self.is_chosen(entry),
+            false => chunks.into_iter().all(|chunk| self.has(chunk)),
+        }
+    }
+
     /// Whether it is in its final place: in place, installed, or sealed and whole.
     pub fn is_finished(&self) -> bool {
         self.place().state == State::Finished

@@ -124,7 +124,7 @@ pub enum StoreError {
     #[error("nothing in the content matches the selection")]
     NothingSelected,
     /// [`finish`](crate::Content::finish) before all wanted chunks are there.
-    #[error("{missing} chunks are missing")]
+    #[error("missing: {}", chunks(*missing as usize))]
     Incomplete {
         /// How many.
         missing: u32,
@@ -153,7 +153,7 @@ pub enum ReadError {
     /// A file was changed behind our back. It was hashed again; `lost` is not
     /// served any more and has to be withdrawn. A chunk that is not among them
     /// can be read again at once.
-    #[error("{} was changed: {} chunks are withdrawn", path.display(), lost.len())]
+    #[error("{} was changed; withdrawn: {}", path.display(), chunks(lost.len()))]
     Changed {
         /// The file.
         path: PathBuf,
@@ -214,9 +214,9 @@ pub enum WriteError {
 /// not synced before is taken out of `have`, the rest is hashed again.
 #[derive(Debug, Error)]
 #[error(
-    "cannot make {} durable: {source}; {} chunks have to be fetched again",
+    "cannot make {} durable: {source}; to be fetched again: {}",
     path.display(),
-    lost.len()
+    chunks(lost.len())
 )]
 pub struct SyncError {
     /// The file or directory.
@@ -226,6 +226,13 @@ pub struct SyncError {
     /// What the system said.
     #[source]
     pub source: io::Error,
+}
+
+fn chunks(count: usize) -> String {
+    match count {
+        1 => "1 chunk".to_owned(),
+        _ => format!("{count} chunks"),
+    }
 }
 
 impl StoreError {

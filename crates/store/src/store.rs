@@ -196,6 +196,7 @@ impl Store {
     /// # Errors
     /// [`StoreError::UnknownContent`] if there is nothing of that name.
     pub fn forget(&self, id: &ContentId) -> Result<u64, StoreError> {
+        let folders = self.folders(id);
         let row = self.table.rows.lock().expect("no panic inside").remove(id);
         let content = self
             .table
@@ -203,8 +204,7 @@ impl Store {
             .write()
             .expect("no panic inside")
             .remove(id);
-        let dir = self.content_dir(id);
-        if row.is_none() && content.is_none() && !dir.path().exists() {
+        if row.is_none() && content.is_none() && !folders.iter().any(|folder| folder.exists()) {
             return Err(StoreError::UnknownContent(*id));
         }
         if let Some(content) = content {
@@ -214,20 +214,44 @@ impl Store {
         let mut batch = Batch::new();
         batch.remove_content(id);
         self.shared.index.write(batch)?;
-        let mut freed = remove(dir.path())?;
-        if let Some(Row {
-            placement: Placement::Staging { staging, .. },
-            ..
-        }) = row
-        {
-            freed += remove(&staging)?;
-        }
-        Ok(freed)
+        folders.iter().map(|folder| remove(folder)).sum()
     }
 
     /// Forgets every content for which `keep` does not hold, and whatever lies in
     /// the store without belonging to one.
     pub fn gc(&self, keep: &dyn Fn(&ContentId) -> bool) -> Result<GcReport, StoreError> {
+        let mut report = GcReport::default();
+        for id in self.collectable(keep)? {
+            report.freed += self.forget(&id)?;
+            report.removed.push(id);
+        }
+        Ok(report)
+    }
+
+    /// What [`gc`](Self::gc) would do, if it were called now.
+    pub fn gc_preview(&self, keep: &dyn Fn(&ContentId) -> bool) -> Result<GcReport, StoreError> {
+        let removed = self.collectable(keep)?;
+        let freed = removed
+            .iter()
+            .flat_map(|id| self.folders(id))
+            .map(|folder| disk_usage(&folder))
+            .sum();
+        Ok(GcReport { freed, removed })
+    }
+
+    /// The folders that belong to a content, there or not: its own in the store, and
+    /// that of an unfinished download.
+    fn folders(&self, id: &ContentId) -> Vec<PathBuf> {
+        let rows = self.table.rows.lock().expect("no panic inside");
+        let staging = match rows.get(id).map(|row| &row.placement) {
+            Some(Placement::Staging { staging, .. }) => Some(staging.clone()),
+            _ => None,
+        };
+        let own = self.content_dir(id).path().to_owned();
+        [own].into_iter().chain(staging).collect()
+    }
+
+    fn collectable(&self, keep: &dyn Fn(&ContentId) -> bool) -> Result<Vec<ContentId>, StoreError> {
         let mut ids: Vec<ContentId> = self
             .table
             .rows
@@ -247,12 +271,8 @@ impl Store {
         }
         ids.sort_unstable();
         ids.dedup();
-        let mut report = GcReport::default();
-        for id in ids.into_iter().filter(|id| !keep(id)) {
-            report.freed += self.forget(&id)?;
-            report.removed.push(id);
-        }
-        Ok(report)
+        ids.retain(|id| !keep(id));
+        Ok(ids)
     }
 
     /// Bytes that sealed contents take, reserved ones included: what the quota

@@ -3,7 +3,7 @@
 use axum::{
     Json,
     body::{Body, Bytes},
-    extract::State,
+    extract::{self, FromRequest, State},
     http::{
         HeaderMap, StatusCode,
         header::{CONTENT_TYPE, HeaderValue},
@@ -12,10 +12,12 @@ use axum::{
 };
 use prometheus::{Encoder, TextEncoder};
 use samara_node::api::{ErrorKind, Event, Request};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     body::{EventBody, Form},
+    limits::BODY_TIMEOUT,
     node::{Failure, collect},
     server,
 };
@@ -42,7 +44,11 @@ pub(crate) async fn healthz(State(node): server::State) -> Response {
 }
 
 /// Any request of the engine, answered by its events, one JSON object a line.
-pub(crate) async fn run(State(node): server::State, headers: HeaderMap, body: Bytes) -> Response {
+pub(crate) async fn run(
+    State(node): server::State,
+    headers: HeaderMap,
+    request: extract::Request,
+) -> Response {
     // A type that a foreign page cannot send without asking first (Fetch, CORS preflight).
     let json = headers
         .get(CONTENT_TYPE)
@@ -57,6 +63,11 @@ pub(crate) async fn run(State(node): server::State, headers: HeaderMap, body: By
         *response.status_mut() = StatusCode::UNSUPPORTED_MEDIA_TYPE;
         return response;
     }
+    let body = match timeout(BODY_TIMEOUT, Bytes::from_request(request, &())).await {
+        Ok(Ok(body)) => body,
+        Ok(Err(refused)) => return refused.into_response(),
+        Err(_) => return StatusCode::REQUEST_TIMEOUT.into_response(),
+    };
     let request = match serde_json::from_slice::<Request>(&body) {
         Ok(request) => request,
         Err(error) => {

@@ -4,7 +4,7 @@ use std::{fmt::Write, path::Path};
 
 use axum::{
     body::Body,
-    extract::{Path as UrlPath, State},
+    extract::{Path as UrlPath, Query, State},
     http::{
         StatusCode,
         header::{CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_SECURITY_POLICY, CONTENT_TYPE},
@@ -12,11 +12,12 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use samara_node::api::{Attachment, ErrorKind, Event, Request};
+use serde::Deserialize;
 
 use crate::{
     body::FileBody,
     html::{Text, page, segment, size, time},
-    limits::MAX_RENDERED_BODY,
+    limits::{ISSUES_PER_PAGE, MAX_RENDERED_BODY},
     markdown,
     node::{Failure, Node, collect},
     pages::failed,
@@ -37,20 +38,20 @@ struct Issue {
 
 impl Issue {
     fn address(&self) -> String {
-        format!(
-            "/read/{}/{}",
-            segment(&self.channel_id),
-            segment(&self.slug)
-        )
+        address(&self.channel_id, &self.slug)
     }
 }
 
-async fn read(
-    node: &dyn Node,
-    channel: Option<String>,
-    issue: Option<String>,
-) -> Result<Vec<Issue>, Failure> {
-    let events = collect(node, Request::Read { channel, issue }).await?;
+fn address(channel_id: &str, slug: &str) -> String {
+    format!("/read/{}/{}", segment(channel_id), segment(slug))
+}
+
+async fn read(node: &dyn Node, channel: String, issue: String) -> Result<Vec<Issue>, Failure> {
+    let request = Request::Read {
+        channel: Some(channel),
+        issue: Some(issue),
+    };
+    let events = collect(node, request).await?;
     Ok(events
         .into_iter()
         .filter_map(|event| match event {
@@ -79,53 +80,95 @@ async fn read(
         .collect())
 }
 
-pub(crate) async fn all(State(node): server::State) -> Response {
-    match read(&*node, None, None).await {
-        Ok(issues) => listing("Newsletters", issues),
-        Err(error) => failed(&error),
-    }
+/// Which page of a listing, from 1.
+#[derive(Deserialize)]
+pub(crate) struct Paging {
+    #[serde(default)]
+    page: Option<u64>,
+}
+
+pub(crate) async fn all(State(node): server::State, Query(paging): Query<Paging>) -> Response {
+    listing(&*node, None, paging).await
 }
 
 pub(crate) async fn of_channel(
     State(node): server::State,
     UrlPath(channel): UrlPath<String>,
+    Query(paging): Query<Paging>,
 ) -> Response {
-    match read(&*node, Some(channel), None).await {
-        Ok(issues) => {
-            let name = issues.first().map(|issue| issue.channel.clone());
-            listing(name.as_deref().unwrap_or("Newsletters"), issues)
-        }
-        Err(error) => failed(&error),
-    }
+    listing(&*node, Some(channel), paging).await
 }
 
-fn listing(title: &str, mut issues: Vec<Issue>) -> Response {
-    // RFC 3339 in UTC sorts as text.
-    issues.sort_by(|a, b| b.published.cmp(&a.published));
-    let mut body = format!("<h1><bdi>{}</bdi></h1>\n", Text(title));
+async fn listing(node: &dyn Node, channel: Option<String>, paging: Paging) -> Response {
+    let number = paging.page.unwrap_or(1).max(1);
+    let request = Request::Headings {
+        channel: channel.clone(),
+        skip: (number - 1).saturating_mul(ISSUES_PER_PAGE),
+        // One more tells whether there is another page.
+        limit: ISSUES_PER_PAGE + 1,
+    };
+    let mut issues = match collect(node, request).await {
+        Ok(issues) => issues,
+        Err(error) => return failed(&error),
+    };
+    let more = issues.len() as u64 > ISSUES_PER_PAGE;
+    issues.truncate(ISSUES_PER_PAGE as usize);
+    let title = match (&channel, issues.first()) {
+        (Some(_), Some(Event::Heading { channel, .. })) => channel.clone(),
+        _ => "Newsletters".to_owned(),
+    };
+    let mut body = format!("<h1><bdi>{}</bdi></h1>\n", Text(&title));
     if issues.is_empty() {
         body.push_str("<p class=\"nothing\">No issue has arrived yet.</p>");
     } else {
         body.push_str("<ol class=\"issues\">\n");
-        for issue in &issues {
-            let _ = writeln!(
-                body,
-                "<li><a href=\"{}\"><bdi>{}</bdi></a><p><bdi>{}</bdi> · {}{}{}</p></li>",
-                issue.address(),
-                Text(&issue.subject),
-                Text(&issue.channel),
-                time(&issue.published),
-                match issue.attachments.len() {
-                    0 => String::new(),
-                    1 => " · 1 attachment".to_owned(),
-                    n => format!(" · {n} attachments"),
-                },
-                if issue.complete { "" } else { " · arriving" },
-            );
-        }
+        issues
+            .iter()
+            .for_each(|issue| write_heading(&mut body, issue));
         body.push_str("</ol>");
     }
-    page(StatusCode::OK, title, None, &body)
+    let here = match &channel {
+        Some(channel) => format!("/read/{}", segment(channel)),
+        None => "/read".to_owned(),
+    };
+    let mut link = |there: bool, number: u64, text: &str| {
+        if there {
+            let _ = writeln!(body, "<p><a href=\"{here}?page={number}\">{text}</a></p>");
+        }
+    };
+    link(number > 1, number - 1, "Newer issues");
+    link(more, number.saturating_add(1), "Older issues");
+    page(StatusCode::OK, &title, None, &body)
+}
+
+fn write_heading(out: &mut String, event: &Event) {
+    let Event::Heading {
+        channel,
+        channel_id,
+        issue,
+        subject,
+        published,
+        attachments,
+        complete,
+        ..
+    } = event
+    else {
+        return;
+    };
+    let _ = writeln!(
+        out,
+        "<li><a href=\"{}\"><bdi>{}</bdi></a><p><bdi>{}</bdi> · {}{}{}</p></li>",
+        address(channel_id, issue),
+        Text(subject),
+        Text(channel),
+        time(published),
+        match attachments {
+            0 => String::new(),
+            1 => " · 1 attachment".to_owned(),
+            n => format!(" · {n} attachments"),
+        },
+        if *complete { "" } else { " · arriving" },
+    );
 }
 
 pub(crate) async fn show(
@@ -147,7 +190,7 @@ pub(crate) async fn show(
 }
 
 async fn find(node: &dyn Node, channel: String, slug: String) -> Result<Issue, Failure> {
-    let mut issues = read(node, Some(channel), Some(slug)).await?;
+    let mut issues = read(node, channel, slug).await?;
     if issues.is_empty() {
         return Err(Failure::new(ErrorKind::NotFound, "there is no such issue"));
     }

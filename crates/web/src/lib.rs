@@ -16,6 +16,7 @@ mod limits;
 mod markdown;
 mod node;
 mod pages;
+mod patient;
 mod records;
 mod server;
 
@@ -26,8 +27,9 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 pub use limits::{
-    HEADER_TIMEOUT, MAX_CONNECTIONS, MAX_EVENTS, MAX_NESTING, MAX_RAW_TAGS, MAX_RENDERED_BODY,
-    MAX_REQUEST_BYTES, REQUEST_TIMEOUT,
+    BODY_TIMEOUT, HEADER_TIMEOUT, ISSUES_PER_PAGE, MAX_CONNECTIONS, MAX_EVENT_BYTES, MAX_EVENTS,
+    MAX_NESTING, MAX_RAW_TAGS, MAX_RENDERED_BODY, MAX_REQUEST_BYTES, REQUEST_TIMEOUT,
+    WRITE_TIMEOUT,
 };
 
 /// What a listener offers.

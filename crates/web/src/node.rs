@@ -7,7 +7,7 @@ use samara_node::{
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use crate::limits::{MAX_EVENTS, REQUEST_TIMEOUT};
+use crate::limits::{MAX_EVENT_BYTES, MAX_EVENTS, REQUEST_TIMEOUT};
 
 /// What the pages need of an engine, so that tests can answer in its place.
 pub(crate) trait Node: Send + Sync + 'static {
@@ -56,7 +56,7 @@ pub(crate) async fn collect(node: &dyn Node, request: Request) -> Result<Vec<Eve
     let cancel = CancellationToken::new();
     let _ends_with_us = cancel.clone().drop_guard();
     let mut events = node.run(request, cancel);
-    let mut found = Vec::new();
+    let (mut found, mut bytes) = (Vec::new(), 0);
     let deadline = tokio::time::Instant::now() + REQUEST_TIMEOUT;
     loop {
         match tokio::time::timeout_at(deadline, events.recv()).await {
@@ -70,11 +70,25 @@ pub(crate) async fn collect(node: &dyn Node, request: Request) -> Result<Vec<Eve
             Ok(Some(Event::Done)) => return Ok(found),
             Ok(Some(Event::Error { kind, message })) => return Err(Failure { kind, message }),
             Ok(Some(event)) => {
+                bytes += text_bytes(&event);
                 found.push(event);
-                if found.len() == MAX_EVENTS {
+                if found.len() == MAX_EVENTS || bytes >= MAX_EVENT_BYTES {
                     return Ok(found);
                 }
             }
         }
+    }
+}
+
+/// What of an event can be large.
+fn text_bytes(event: &Event) -> usize {
+    match event {
+        Event::Issue {
+            body, attachments, ..
+        } => {
+            let names = attachments.iter().map(|attachment| attachment.name.len());
+            body.len() + names.sum::<usize>()
+        }
+        _ => 0,
     }
 }

@@ -13,7 +13,11 @@ use hyper_util::{
     rt::{TokioIo, TokioTimer},
     service::TowerToHyperService,
 };
-use tokio::{net::TcpListener, sync::Semaphore};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpListener,
+    sync::Semaphore,
+};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::debug;
 
@@ -21,9 +25,11 @@ use crate::{
     Kind, WebOptions, api,
     guard::{self, Guard},
     issue,
-    limits::{HEADER_TIMEOUT, MAX_CONNECTIONS, MAX_REQUEST_BYTES},
+    limits::{HEADER_TIMEOUT, MAX_CONNECTIONS, MAX_REQUEST_BYTES, WRITE_TIMEOUT},
     node::Node,
-    pages, records,
+    pages,
+    patient::Patient,
+    records,
 };
 
 /// How long open requests may go on after the shutdown.
@@ -63,30 +69,40 @@ pub(crate) async fn serve(
         let (service, shutdown) = (service.clone(), shutdown.clone());
         open.spawn(async move {
             let _place = place;
-            let mut connection = std::pin::pin!(
-                http1::Builder::new()
-                    .timer(TokioTimer::new())
-                    .header_read_timeout(HEADER_TIMEOUT)
-                    .serve_connection(TokioIo::new(stream), service)
-            );
-            let served = tokio::select! {
-                served = connection.as_mut() => served,
-                () = shutdown.cancelled() => {
-                    connection.as_mut().graceful_shutdown();
-                    match tokio::time::timeout(GRACE, connection.as_mut()).await {
-                        Ok(served) => served,
-                        Err(_) => return,
-                    }
-                }
-            };
-            if let Err(error) = served {
-                debug!(%error, "connection ended");
-            }
+            visit(stream, service, shutdown).await;
         });
     }
     open.close();
     open.wait().await;
     Ok(())
+}
+
+/// One connection, from its first request to its end.
+async fn visit(
+    stream: impl AsyncRead + AsyncWrite + Unpin,
+    service: TowerToHyperService<Router>,
+    shutdown: CancellationToken,
+) {
+    let stream = TokioIo::new(Patient::new(stream, WRITE_TIMEOUT));
+    let mut connection = std::pin::pin!(
+        http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(HEADER_TIMEOUT)
+            .serve_connection(stream, service)
+    );
+    let served = tokio::select! {
+        served = connection.as_mut() => served,
+        () = shutdown.cancelled() => {
+            connection.as_mut().graceful_shutdown();
+            match tokio::time::timeout(GRACE, connection.as_mut()).await {
+                Ok(served) => served,
+                Err(_) => return,
+            }
+        }
+    };
+    if let Err(error) = served {
+        debug!(%error, "connection ended");
+    }
 }
 
 fn router(node: Arc<dyn Node>, kind: Kind, guard: Guard) -> Router {

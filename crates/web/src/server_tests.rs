@@ -11,6 +11,7 @@ use tokio::{
 };
 
 use super::*;
+use crate::limits::{ISSUES_PER_PAGE, MAX_EVENT_BYTES};
 
 const TOKEN: &str = "sesame";
 
@@ -22,6 +23,20 @@ pub(crate) struct Canned {
     /// Cancelled when the visitor goes away.
     last_cancel: Mutex<Option<CancellationToken>>,
     attachment: Option<std::path::PathBuf>,
+    issues: u64,
+}
+
+fn heading(number: u64) -> Event {
+    Event::Heading {
+        channel: "News & more".into(),
+        channel_id: "c".into(),
+        issue: format!("issue-{number}"),
+        number,
+        subject: format!("<i>{number}</i>"),
+        published: "2026-05-01T10:00:00Z".into(),
+        attachments: 0,
+        complete: true,
+    }
 }
 
 impl Node for Canned {
@@ -35,6 +50,40 @@ impl Node for Canned {
                 })),
                 Event::Done,
             ],
+            Request::Headings { skip, limit, .. } => (0..self.issues)
+                .skip(*skip as usize)
+                .take(*limit as usize)
+                .map(heading)
+                .chain([Event::Done])
+                .collect(),
+            // Each with the largest text.
+            Request::Read { issue: None, .. } => {
+                let large = |_| match self.issue() {
+                    Event::Issue {
+                        channel,
+                        channel_id,
+                        issue,
+                        number,
+                        subject,
+                        published,
+                        attachments,
+                        complete,
+                        ..
+                    } => Event::Issue {
+                        body: "x".repeat(1 << 20),
+                        channel,
+                        channel_id,
+                        issue,
+                        number,
+                        subject,
+                        published,
+                        attachments,
+                        complete,
+                    },
+                    other => other,
+                };
+                (0..self.issues).map(large).chain([Event::Done]).collect()
+            }
             Request::Read { issue: Some(_), .. } => vec![self.issue(), Event::Done],
             Request::Gc { .. } => vec![Event::Waiting { what: "it".into() }],
             Request::Watch { since, .. } => vec![
@@ -304,6 +353,40 @@ async fn going_away_cancels_the_request() {
     cancel.cancelled().await;
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_visitor_that_reads_nothing_or_sends_half_gives_its_place_back() {
+    let address = "127.0.0.1:1".parse().unwrap();
+    let post = format!(
+        "POST /api/v1/run HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {TOKEN}\r\n\
+         Content-Type: application/json\r\nContent-Length: 9\r\n\r\n{{"
+    );
+    let get = "GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    for (sent, room, expected) in [
+        (get, 16, WRITE_TIMEOUT),
+        ("GET /heal", 1 << 16, HEADER_TIMEOUT),
+        (get, 1 << 16, HEADER_TIMEOUT),
+        (
+            &*post,
+            1 << 16,
+            crate::limits::BODY_TIMEOUT + HEADER_TIMEOUT,
+        ),
+    ] {
+        let node: Arc<dyn Node> = Arc::new(Canned::default());
+        let guard = Guard::new(node.clone(), address, &WebOptions::default());
+        let service = TowerToHyperService::new(router(node, Kind::Full, guard));
+        let (ours, mut theirs) = tokio::io::duplex(room);
+        let start = tokio::time::Instant::now();
+        let visit = tokio::spawn(visit(ours, service, CancellationToken::new()));
+        theirs.write_all(sent.as_bytes()).await.unwrap();
+        visit.await.unwrap();
+        let took = start.elapsed();
+        assert!(
+            took <= expected + Duration::from_millis(10),
+            "{sent}: {took:?}"
+        );
+    }
+}
+
 #[tokio::test]
 async fn a_channel_is_watched_from_where_the_visitor_left_off() {
     let site = Site::new(Kind::Full, Canned::default()).await;
@@ -387,6 +470,51 @@ async fn an_issue_is_shown_harmless_with_its_headers() {
         let path = format!("/read/c/i/attachment/{n}");
         assert_eq!(code(&site.get(&path).await), 404);
     }
+}
+
+#[tokio::test]
+async fn a_listing_has_pages_and_asks_for_no_texts() {
+    let node = Canned {
+        issues: 2 * ISSUES_PER_PAGE,
+        ..Canned::default()
+    };
+    let site = Site::new(Kind::Full, node).await;
+    let shown = |answer: &str| answer.matches("<li>").count() as u64;
+    let first = site.get("/read/c").await;
+    assert_eq!(shown(&first), ISSUES_PER_PAGE);
+    assert!(first.contains("&lt;i&gt;0&lt;/i&gt;") && first.contains("News &amp; more"));
+    assert!(first.contains("/read/c?page=2") && !first.contains("Newer"));
+    let second = site.get("/read/c?page=2").await;
+    assert_eq!(shown(&second), ISSUES_PER_PAGE);
+    assert!(second.contains("/read/c?page=1") && !second.contains("Older"));
+    for path in [
+        "/read?page=3",
+        "/read?page=18446744073709551615",
+        "/read?page=0",
+    ] {
+        assert_eq!(code(&site.get(path).await), 200, "{path}");
+    }
+    assert_eq!(code(&site.get("/read?page=x").await), 400);
+    let asked = site.node.asked.lock().unwrap();
+    assert!(asked.iter().all(|r| matches!(r, Request::Headings { .. })));
+}
+
+#[tokio::test]
+async fn texts_that_are_collected_are_bounded() {
+    let collected = async |issues: u64| {
+        let node = Canned {
+            issues,
+            ..Canned::default()
+        };
+        let read = Request::Read {
+            channel: None,
+            issue: None,
+        };
+        crate::node::collect(&node, read).await.unwrap().len()
+    };
+    let most = MAX_EVENT_BYTES as u64 / (1 << 20);
+    assert_eq!(collected(most - 1).await as u64, most - 1);
+    assert_eq!(collected(most + 3).await as u64, most);
 }
 
 #[tokio::test]

@@ -28,17 +28,19 @@ impl Graph {
             return;
         }
         let dialled = self.overlay.connected(&peer);
+        let probe = dialled && self.probed.take_if(|p| *p == peer).is_some();
         if self.neighbours.len() >= self.config.max_neighbours && !self.make_room(out) {
             self.tell_peers(peer, out);
             let reason = DropReason::Full;
             out.push(Action::Drop { peer, reason });
             return;
         }
-        let neighbour = Neighbour::new(peer, mono);
+        let mut neighbour = Neighbour::new(peer, mono);
+        neighbour.probe = probe;
         neighbour.send(self.hello(), out);
         self.neighbours.insert(peer, neighbour);
         let active = self.active();
-        let most = match dialled {
+        let most = match dialled && !probe {
             true => self.capacity(),
             false => self.config.target_neighbours,
         };
@@ -59,6 +61,21 @@ impl Graph {
         if self.forget(peer) {
             self.overlay.failed(peer, mono, &mut self.rng);
             self.restless = true;
+        }
+    }
+
+    /// A peer that was dialled without need said what it holds: if that is something
+    /// else, it belongs to a part of the overlay that ours has lost, and gets a place.
+    pub(super) fn weigh_probe(&mut self, peer: PeerId, out: &mut Vec<Action>) {
+        let ours = self.records.summary();
+        let n = &self.neighbours[&peer];
+        let same = n.summary.is_none_or(|theirs| theirs == ours);
+        if n.active || !n.probe || same || self.chain.is_none() {
+            return;
+        }
+        if self.active() < self.capacity() || self.displace(out) {
+            self.activate(peer, true, out);
+            self.neighbours[&peer].send(Message::Neighbour { urgent: true }, out);
         }
     }
 

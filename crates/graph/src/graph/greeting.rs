@@ -44,7 +44,11 @@ impl Graph {
         }
         self.restless |= first;
         self.seek_charters(peer, out);
-        self.on_summary(peer, summary, out)
+        self.on_summary(peer, summary, out)?;
+        if first {
+            self.weigh_probe(peer, out);
+        }
+        Ok(())
     }
 
     /// Asks a neighbour for its charters if it has newer ones, or other ones.

@@ -94,6 +94,8 @@ pub struct Graph {
     overlay: Overlay,
     routes: Routes,
     next_shuffle: Option<Duration>,
+    /// Whom we dialled without need.
+    probed: Option<PeerId>,
     /// Newcomers that were told of.
     joins: Bucket,
     /// Neighbours that gave way to others.
@@ -146,6 +148,7 @@ impl Graph {
             overlay: Overlay::default(),
             routes: Routes::default(),
             next_shuffle: None,
+            probed: None,
             joins: Bucket::new(limits::JOIN_BURST, limits::JOIN_RATE, Duration::ZERO),
             displaced: Bucket::new(
                 limits::DISPLACE_BURST,

@@ -25,6 +25,8 @@ pub(super) struct Neighbour {
     pub(super) active: bool,
     /// We chose to connect to it.
     pub(super) dialled: bool,
+    /// We did so though none was missing.
+    pub(super) probe: bool,
     /// Not before then it is asked for a place.
     pub(super) not_before: Duration,
     /// New records go to it whole.
@@ -107,6 +109,7 @@ impl Neighbour {
             rejected: 0,
             active: false,
             dialled: false,
+            probe: false,
             not_before: mono,
             eager: true,
             slow: false,

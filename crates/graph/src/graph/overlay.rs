@@ -219,11 +219,19 @@ impl Overlay {
     }
 
     /// Connects to one known peer, if it may be tried and there is room for an attempt.
-    pub(super) fn connect_to(&mut self, peer: PeerId, mono: Duration, out: &mut Vec<Action>) {
+    pub(super) fn connect_to(
+        &mut self,
+        peer: PeerId,
+        mono: Duration,
+        out: &mut Vec<Action>,
+    ) -> bool {
         let may = |k: &Known| k.connecting.is_none() && k.not_before <= mono;
-        if self.room(limits::MAX_CONNECTING) > 0 && self.known.get(&peer).is_some_and(may) {
+        let room = self.room(limits::MAX_CONNECTING) > 0;
+        let may = room && self.known.get(&peer).is_some_and(may);
+        if may {
             self.dial(peer, mono, out);
         }
+        may
     }
 
     fn dial(&mut self, peer: PeerId, mono: Duration, out: &mut Vec<Action>) {

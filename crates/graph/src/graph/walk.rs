@@ -5,7 +5,10 @@
 
 use std::{collections::VecDeque, time::Duration};
 
-use rand::{RngExt, seq::IndexedRandom};
+use rand::{
+    RngExt,
+    seq::{IndexedRandom, IteratorRandom},
+};
 use samara_wire::PeerId;
 
 use super::{Action, Fault, Graph, Learned};
@@ -124,6 +127,9 @@ impl Graph {
         }
         let jitter = self.rng.random_range(0.9..1.1);
         self.next_shuffle = Some(mono + limits::SHUFFLE_EVERY.mul_f64(jitter));
+        if self.missing() == (0, 0) {
+            self.probe(out);
+        }
         let active = self.active_peers();
         let Some(to) = active.choose(&mut self.rng).copied() else {
             return;
@@ -131,6 +137,19 @@ impl Graph {
         let peers = self.overlay.exchange(&active, &[to], now, &mut self.rng);
         let (walk, ttl) = (self.routes.add(None, to, mono), limits::SHUFFLE_STEPS);
         self.neighbours[&to].send(Message::Shuffle { walk, ttl, peers }, out);
+    }
+
+    /// Dials a random peer that is known and not connected, though none is missing: the
+    /// other half of an overlay that fell apart is found by nothing else.
+    fn probe(&mut self, out: &mut Vec<Action>) {
+        let mono = self.clock.1;
+        let known = self.overlay.iter().map(PeerAddress::peer);
+        let strangers = known.filter(|p| !self.neighbours.contains_key(p));
+        if let Some(peer) = strangers.choose(&mut self.rng)
+            && self.overlay.connect_to(peer, mono, out)
+        {
+            self.probed = Some(peer);
+        }
     }
 
     /// Passes an exchange on, or is where its walk ends: then it is answered.

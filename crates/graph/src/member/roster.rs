@@ -181,7 +181,7 @@ impl Roster {
             if !self.lets_stand(h) {
                 return Err(Reject::Revoked.into());
             }
-            self.has_place(h)?;
+            self.has_room(h)?;
             let entry = self.derive(charter, h, &entries)?;
             if self.cut(&h.id, &entry).is_some() {
                 return Err(Reject::OutOfTime.into());
@@ -324,6 +324,24 @@ impl Roster {
         let ours = (!self.is_revoked(&h.author), h.id);
         let last = self.places(joined).max_by_key(|(place, _)| *place);
         match last.is_some_and(|(last, _)| ours < last) {
+            true => Ok(()),
+            false => Err(Reject::InviteUsedUp),
+        }
+    }
+
+    /// Whether a redemption that somebody shows at the gate has its place without taking
+    /// another's: whichever ids are lower, who comes second finds the invitation used.
+    /// Only copies that were apart settle it by their ids.
+    fn has_room(&self, h: &HeaderRef<'_>) -> Result<(), Reject> {
+        let Some(Control::Redemption { invite }) = h.control else {
+            return Ok(());
+        };
+        let Some(entry) = self.entries.get(invite) else {
+            return Ok(());
+        };
+        let joined = self.joined.get(invite);
+        let theirs = joined.is_some_and(|j| j.contains_key(&h.author));
+        match theirs || joined.map_or(0, |j| j.len()) < entry.uses as usize {
             true => Ok(()),
             false => Err(Reject::InviteUsedUp),
         }

@@ -14,7 +14,7 @@ use samara_graph::{
     body::{Body, ContentRef, IssueText, Release},
 };
 use samara_store::Store;
-use samara_wire::{ChannelId, ContentId, PeerId, RecordId};
+use samara_wire::{ChannelId, ContentId, PeerId, RecordId, base32};
 use serde::{Deserialize, Serialize};
 
 use super::{Known, search::Lookup};
@@ -61,6 +61,10 @@ pub(crate) struct ChannelMeta {
     pub(crate) into: Option<PathBuf>,
     /// The link that led here: the way in until members are met.
     pub(crate) link: Option<String>,
+    /// The redemption of that link's invitation, in base32: made once, and shown until
+    /// it stands.
+    #[serde(default)]
+    pub(crate) redemption: Option<String>,
     /// Average chunk size that the first release was cut with, in bytes.
     pub(crate) chunk_avg: Option<u32>,
 }
@@ -71,6 +75,7 @@ impl ChannelMeta {
             role,
             into: None,
             link: None,
+            redemption: None,
             chunk_avg: None,
         }
     }
@@ -110,6 +115,8 @@ pub(crate) struct Channel {
     pub(crate) items: HashMap<RecordId, Item>,
     /// Where members may be reached.
     pub(crate) known: HashMap<PeerId, Known>,
+    /// What this node shows while it is no member yet.
+    pub(super) redemption: Option<Record>,
     /// Connected peers that carry this channel with us.
     pub(crate) members: HashSet<PeerId>,
     /// Connected peers that were asked whether they do.
@@ -129,9 +136,11 @@ pub(crate) struct Channel {
 impl Channel {
     /// A channel whose charter is here.
     pub(crate) fn new(graph: Graph, meta: ChannelMeta, items: HashMap<RecordId, Item>) -> Self {
+        let redemption = meta.redemption.as_deref().and_then(read_redemption);
         Self {
             graph,
             meta,
+            redemption,
             active: false,
             items,
             known: HashMap::new(),
@@ -305,6 +314,11 @@ pub(crate) fn draft(kind: Kind, about: &[u8], body: Vec<u8>) -> Draft {
     }
 }
 
+fn read_redemption(text: &str) -> Option<Record> {
+    let bytes = base32().decode(text.as_bytes()).ok()?;
+    Record::decode(bytes.into()).ok()
+}
+
 /// How graphs of this node are run.
 pub(crate) fn graph_config(me: PeerId) -> Result<Config, EngineError> {
     let mut seed = [0; 8];
@@ -317,6 +331,12 @@ pub(crate) fn graph_config(me: PeerId) -> Result<Config, EngineError> {
 }
 
 impl Channel {
+    /// Keeps the redemption of the invitation that led here.
+    pub(super) fn keep_redemption(&mut self, record: &Record) {
+        self.meta.redemption = Some(base32().encode(record.bytes()));
+        self.redemption = Some(record.clone());
+    }
+
     /// The link that led here.
     pub(crate) fn way_in(&self) -> Option<WayIn> {
         self.meta.link.as_deref()?.parse().ok()

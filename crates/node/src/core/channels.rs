@@ -4,8 +4,8 @@ use std::{collections::HashSet, net::SocketAddr, time::Duration};
 
 use bytes::Bytes;
 use samara_graph::{
-    Action, CharterRef, Draft, Event, Fault, Graph, Kind, Link as WayIn, LinkPeer, Message,
-    PeerAddress, Record, RecordHeader, WallMs,
+    Action, CharterRef, Draft, Event, Fault, Graph, Invitation, Kind, Link as WayIn, LinkPeer,
+    Message, PeerAddress, Record, RecordHeader, WallMs,
 };
 use samara_store::Batch;
 use samara_wire::{ChannelId, PeerId, Reader, RecordId, Writer};
@@ -86,6 +86,9 @@ impl Core {
             self.leave_one(id, peer);
             self.graph_event(id, Event::NeighbourDown { peer });
         }
+        for link in self.sessions.values_mut() {
+            link.doors.shut(&id);
+        }
     }
 
     /// Stops talking about a channel and drops it from memory; `forget` also from
@@ -144,7 +147,7 @@ impl Core {
         })
     }
 
-    fn with_graph<R>(
+    pub(crate) fn with_graph<R>(
         &mut self,
         id: ChannelId,
         f: impl FnOnce(&mut Graph, WallMs, &mut Vec<Action>) -> Result<R, samara_graph::GraphError>,
@@ -168,7 +171,13 @@ impl Core {
     }
 
     /// The link of a channel with this node, and members that it knows, as the way in.
-    pub(crate) fn link_of(&self, id: ChannelId, own: &[SocketAddr]) -> Option<String> {
+    /// An invitation makes it one that admits its bearer.
+    pub(crate) fn link_of(
+        &self,
+        id: ChannelId,
+        own: &[SocketAddr],
+        invitation: Option<Invitation>,
+    ) -> Option<String> {
         let channel = self.channels.get(&id)?;
         let charter = match channel.graph.charters() {
             Some(chain) => chain.reference(),
@@ -184,11 +193,24 @@ impl Core {
             addrs: known.addrs().to_vec(),
         }));
         peers.retain(|p| !p.addrs.is_empty());
-        Some(WayIn::new(id, charter, &peers).to_string())
+        let link = WayIn::with(id, charter, channel.is_private(), invitation, &peers);
+        Some(link.to_string())
     }
 
     /// Says hello to a connected peer about a channel.
     pub(super) fn greet(&mut self, id: ChannelId, peer: PeerId) {
+        let Some(channel) = self.channels.get_mut(&id) else {
+            return;
+        };
+        channel.greeted.insert(peer);
+        if channel.is_private() {
+            return self.knock(id, peer);
+        }
+        self.say_hello(id, peer);
+    }
+
+    /// A peer is a neighbour in a channel from now on.
+    pub(super) fn say_hello(&mut self, id: ChannelId, peer: PeerId) {
         let Some(channel) = self.channels.get_mut(&id) else {
             return;
         };
@@ -205,6 +227,7 @@ impl Core {
             let channel = self.channels.get_mut(&id).expect("listed");
             channel.greeted.remove(&peer);
             channel.synchronized.remove(&peer);
+            channel.graph.forget_proof(&peer);
             if channel.members.remove(&peer) {
                 self.graph_event(id, Event::NeighbourDown { peer });
             }
@@ -220,18 +243,11 @@ impl Core {
             }
             Control::Graph { channel, body } => self.on_graph(peer, channel, &body),
             Control::NoChannel { channel } => {
-                if let Some(found) = self.channels.get_mut(&channel) {
-                    found.members.remove(&peer);
-                    found.greeted.remove(&peer);
-                    found.synchronized.remove(&peer);
-                    if let Some(known) = found.known.get_mut(&peer) {
-                        known.refused("it does not have the channel");
-                    }
-                    self.leave_swarms_with(channel, peer);
-                    self.graph_event(channel, Event::NeighbourDown { peer });
-                    self.notify();
-                }
+                self.on_no_channel(peer, channel, "it does not have the channel");
             }
+            Control::Prove { tag, sealed } => self.on_prove(peer, tag, &sealed),
+            Control::Proved { tag, sealed } => self.on_proved(peer, tag, &sealed),
+            Control::Refused { tag } => self.on_refused(peer, &tag),
             Control::Open {
                 handle,
                 channel,
@@ -242,8 +258,28 @@ impl Core {
         }
     }
 
+    /// A peer does not talk of a channel, or no more.
+    pub(super) fn on_no_channel(&mut self, peer: PeerId, id: ChannelId, why: &str) {
+        if let Some(link) = self.sessions.get_mut(&peer) {
+            link.doors.shut(&id);
+        }
+        let Some(found) = self.channels.get_mut(&id) else {
+            return;
+        };
+        found.members.remove(&peer);
+        found.greeted.remove(&peer);
+        found.synchronized.remove(&peer);
+        if let Some(known) = found.known.get_mut(&peer) {
+            known.refused(why);
+        }
+        self.leave_swarms_with(id, peer);
+        self.graph_event(id, Event::NeighbourDown { peer });
+        self.notify();
+    }
+
     fn on_graph(&mut self, peer: PeerId, id: ChannelId, body: &Bytes) {
-        let Some(channel) = self.channels.get_mut(&id).filter(|c| c.active) else {
+        let let_in = self.is_let_in(&id, &peer);
+        let Some(channel) = self.channels.get_mut(&id).filter(|c| c.active && let_in) else {
             if let Some(link) = self.sessions.get(&peer) {
                 link.session.send(&Control::NoChannel { channel: id });
             }
@@ -307,6 +343,7 @@ impl Core {
                 channel.last_round = Some(now);
                 self.tell_address(id);
                 self.remember_peers(id);
+                self.renew_roles(id);
             }
         }
     }
@@ -470,11 +507,12 @@ impl Core {
                 self.metrics.charter_forks.inc();
                 self.warn(fork_warning(id, ours, theirs));
             }
+            Action::Expel { peer, .. } => self.expel(id, peer),
             other => tracing::debug!(?other, "unknown graph action"),
         }
     }
 
-    fn leave_one(&mut self, id: ChannelId, peer: PeerId) {
+    pub(super) fn leave_one(&mut self, id: ChannelId, peer: PeerId) {
         if let Some(channel) = self.channels.get_mut(&id) {
             channel.members.remove(&peer);
             channel.synchronized.remove(&peer);
@@ -491,6 +529,7 @@ impl Core {
         if link.channels.remove(&id) {
             self.news.tell(id, Live::NeighbourDown(peer));
         }
+        link.doors.shut(&id);
         let mut gone = Vec::new();
         link.theirs.retain(|_, (channel, content)| {
             if *channel == id {

@@ -157,6 +157,7 @@ impl Core {
         }
         tracing::info!(peer = %peer.short(), addr = %connection.remote_address(), dialled, took = ?dial.map(|d| d.since.elapsed()), "connected");
         self.next_session += 1;
+        let doors = super::gate::Doors::new(&connection);
         let session = Session::start(
             self.next_session,
             peer,
@@ -173,6 +174,7 @@ impl Core {
                 session,
                 channels: Default::default(),
                 site: None,
+                doors,
                 theirs: Default::default(),
                 ours: Default::default(),
                 requests: Default::default(),
@@ -238,7 +240,7 @@ impl Core {
         self.notify();
     }
 
-    fn forget_session(&mut self, peer: PeerId) {
+    pub(super) fn forget_session(&mut self, peer: PeerId) {
         let Some(link) = self.sessions.remove(&peer) else {
             return;
         };

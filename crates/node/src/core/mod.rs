@@ -6,6 +6,7 @@ mod channel;
 mod channels;
 mod dial;
 mod exchange;
+mod gate;
 mod known;
 mod news;
 mod offer;
@@ -251,6 +252,8 @@ pub(crate) struct Link {
     pub(crate) channels: std::collections::BTreeSet<ChannelId>,
     /// The site that the peer says it is in.
     site: Option<String>,
+    /// Private channels that were proved here.
+    doors: gate::Doors,
     /// The peer's names for contents.
     theirs: HashMap<Handle, (ChannelId, ContentId)>,
     /// Contents that we announced, under the transfer's key as the name.

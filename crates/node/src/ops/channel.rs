@@ -1,5 +1,7 @@
 //! Lasting channels: making, listing, linking, leaving.
 
+use std::net::SocketAddr;
+
 use samara_graph::{Charter, CharterChain, Graph, Kind, WallMs};
 use samara_store::Batch;
 use samara_wire::ChannelId;
@@ -29,6 +31,7 @@ pub(super) fn short_name(name: &str) -> String {
 pub(super) async fn new_channel(
     context: &Context,
     name: &str,
+    private: bool,
     meta: ChannelMeta,
 ) -> Result<ChannelId, EngineError> {
     let mut nonce = [0; 16];
@@ -38,9 +41,12 @@ pub(super) async fn new_channel(
         .call(|core| (core.key.clone(), core.me))
         .await?;
     let record = |e: &dyn std::fmt::Display| EngineError::new(ErrorKind::Usage, e.to_string());
-    let signed = Charter::open(name, me, WallMs(wall_ms()), nonce)
-        .sign(&[&key])
-        .map_err(|e| record(&e))?;
+    let now = WallMs(wall_ms());
+    let charter = match private {
+        true => Charter::private(name, me, now, nonce),
+        false => Charter::open(name, me, now, nonce),
+    };
+    let signed = charter.sign(&[&key]).map_err(|e| record(&e))?;
     let chain = CharterChain::new(signed).map_err(|e| record(&e))?;
     let id = chain.channel();
     let bytes = chain.encode();
@@ -63,7 +69,11 @@ pub(super) async fn new_channel(
     Ok(id)
 }
 
-pub(super) async fn create(context: &Context, name: &str) -> Result<(), EngineError> {
+pub(super) async fn create(
+    context: &Context,
+    name: &str,
+    private: bool,
+) -> Result<(), EngineError> {
     if name.trim().is_empty() || name.len() > MAX_NAME || name.chars().any(char::is_control) {
         return Err(EngineError::new(
             ErrorKind::Usage,
@@ -85,7 +95,7 @@ pub(super) async fn create(context: &Context, name: &str) -> Result<(), EngineEr
             format!("this node owns a channel called \"{name}\" already"),
         ));
     }
-    let id = new_channel(context, name, ChannelMeta::new(Role::Owner)).await?;
+    let id = new_channel(context, name, private, ChannelMeta::new(Role::Owner)).await?;
     context
         .emit(Event::Channel {
             id: id.to_string(),
@@ -131,6 +141,22 @@ pub(super) async fn list(context: &Context) -> Result<(), EngineError> {
 
 pub(super) async fn link(context: &Context, channel: &str) -> Result<(), EngineError> {
     let text = channel.to_owned();
+    let own = own_addrs(context).await?;
+    let link = context
+        .core()
+        .call(move |core| {
+            let id = resolve(core, &text)?;
+            core.link_of(id, &own, None).ok_or_else(|| {
+                EngineError::new(ErrorKind::NotFound, "the channel has no charter yet")
+            })
+        })
+        .await??;
+    context.emit(Event::Link { link }).await;
+    Ok(())
+}
+
+/// Where others reach this node, or would if it ran.
+pub(super) async fn own_addrs(context: &Context) -> Result<Vec<SocketAddr>, EngineError> {
     let listen = context.config().listen;
     let store = context.store().clone();
     let unknown = listen.is_none_or(|addr| addr.port() == 0) && engine::last_port(&store).is_none();
@@ -143,29 +169,22 @@ pub(super) async fn link(context: &Context, channel: &str) -> Result<(), EngineE
             })
             .await;
     }
-    let link = context
+    context
         .core()
         .call(move |core| {
-            let id = resolve(core, &text)?;
-            let mut own = core.own_addrs();
-            if own.is_empty() {
-                // No node runs: where it listened last, or would.
-                let port = engine::last_port(&store).unwrap_or(DEFAULT_PORT);
-                let bound = listen.unwrap_or_else(|| ([0, 0, 0, 0], port).into());
-                let bound = if bound.port() == 0 {
-                    (bound.ip(), port).into()
-                } else {
-                    bound
-                };
-                own = addrs::reachable(bound);
+            let own = core.own_addrs();
+            if !own.is_empty() {
+                return own;
             }
-            core.link_of(id, &own).ok_or_else(|| {
-                EngineError::new(ErrorKind::NotFound, "the channel has no charter yet")
+            // No node runs: where it listened last, or would.
+            let port = engine::last_port(&store).unwrap_or(DEFAULT_PORT);
+            let bound = listen.unwrap_or_else(|| ([0, 0, 0, 0], port).into());
+            addrs::reachable(match bound.port() {
+                0 => (bound.ip(), port).into(),
+                _ => bound,
             })
         })
-        .await??;
-    context.emit(Event::Link { link }).await;
-    Ok(())
+        .await
 }
 
 pub(super) async fn unsubscribe(context: &Context, channel: &str) -> Result<(), EngineError> {

@@ -46,6 +46,33 @@ pub(super) struct Order {
 }
 
 pub(super) async fn subscribe(context: &Context, order: Order) -> Result<(), EngineError> {
+    let (id, name, into) = store(context, &order).await?;
+    let following = context.engine.mode == crate::Mode::Node;
+    context
+        .emit(Event::Subscribed {
+            channel: id.to_string(),
+            name,
+            mirror: order.mirror,
+            into,
+        })
+        .await;
+    if order.once {
+        synchronized(context, id, context.config().timeout).await?;
+        fetch_current(context, id, context.config().timeout).await?;
+    } else if order.wait && !following {
+        follow(context.clone(), id).await?;
+    } else if order.wait {
+        context.cancel.cancelled().await;
+    }
+    Ok(())
+}
+
+/// Stores the subscription: the channel, its name if that is known already, and where
+/// its releases appear.
+pub(super) async fn store(
+    context: &Context,
+    order: &Order,
+) -> Result<(ChannelId, String, Option<PathBuf>), EngineError> {
     let link = parse_link(&order.link)?;
     let id = link.channel();
     let role = if order.mirror {
@@ -54,7 +81,6 @@ pub(super) async fn subscribe(context: &Context, order: Order) -> Result<(), Eng
         Role::Subscriber
     };
     let online = context.engine.mode != crate::Mode::Offline;
-    let following = context.engine.mode == crate::Mode::Node;
     let (text, into) = (order.link.trim().to_owned(), order.into.clone());
     let peers = link.peers().to_vec();
     let (name, into) = context
@@ -98,23 +124,7 @@ pub(super) async fn subscribe(context: &Context, order: Order) -> Result<(), Eng
     context
         .blocking(|store| Ok(store.write(samara_store::Batch::new())?))
         .await?;
-    context
-        .emit(Event::Subscribed {
-            channel: id.to_string(),
-            name,
-            mirror: order.mirror,
-            into,
-        })
-        .await;
-    if order.once {
-        synchronized(context, id, context.config().timeout).await?;
-        fetch_current(context, id, context.config().timeout).await?;
-    } else if order.wait && !following {
-        follow(context.clone(), id).await?;
-    } else if order.wait {
-        context.cancel.cancelled().await;
-    }
-    Ok(())
+    Ok((id, name, into))
 }
 
 /// Follows every subscription, also those that come later, until the node stops.

@@ -144,6 +144,7 @@ async fn list(context: &Context, link: &Link) -> Result<(), EngineError> {
                 mode: format!("{:o}", entry.mode),
                 target,
                 have,
+                here: held.as_ref().is_some_and(|c| c.has_entry(i as u32)),
             })
             .await;
     }

@@ -23,7 +23,7 @@ use super::{
 use crate::{
     EngineError,
     api::{Attachment, ErrorKind, Event},
-    core::{self, Item, Role, What, wall_ms},
+    core::{self, Core, Item, Role, What, wall_ms},
     engine::issue_dir,
     identity, rfc3339,
 };
@@ -132,21 +132,8 @@ pub(super) async fn read(
     let listed = context
         .core()
         .call(move |core| {
-            let ids: Vec<ChannelId> = match &named {
-                Some(text) => vec![resolve(core, text)?],
-                None => {
-                    let mut ids: Vec<_> = core
-                        .channels
-                        .iter()
-                        .filter(|(_, c)| !matches!(c.meta.role, Role::Share | Role::Guest))
-                        .map(|(id, c)| (c.name(), *id))
-                        .collect();
-                    ids.sort();
-                    ids.into_iter().map(|(_, id)| id).collect()
-                }
-            };
             let mut listed = Vec::new();
-            for id in ids {
+            for id in newsletters(core, named.as_deref())? {
                 let channel = &core.channels[&id];
                 let name = channel.name().unwrap_or_else(|| id.short());
                 for (i, item) in channel.newest(Kind::ISSUE).into_iter().enumerate() {
@@ -185,6 +172,78 @@ pub(super) async fn read(
         context.emit(event).await;
     }
     Ok(())
+}
+
+/// The channel that is named, or all that may have issues, by name.
+fn newsletters(core: &Core, named: Option<&str>) -> Result<Vec<ChannelId>, EngineError> {
+    if let Some(text) = named {
+        return Ok(vec![resolve(core, text)?]);
+    }
+    let mut ids: Vec<_> = core
+        .channels
+        .iter()
+        .filter(|(_, c)| !matches!(c.meta.role, Role::Share | Role::Guest))
+        .map(|(id, c)| (c.name(), *id))
+        .collect();
+    ids.sort();
+    Ok(ids.into_iter().map(|(_, id)| id).collect())
+}
+
+/// Lists issues of all channels by date, without opening anything.
+pub(super) async fn headings(
+    context: &Context,
+    channel: Option<String>,
+    skip: u64,
+    limit: u64,
+) -> Result<(), EngineError> {
+    let count = |n: u64| usize::try_from(n).unwrap_or(usize::MAX);
+    let events = context
+        .core()
+        .call(move |core| {
+            let mut all = Vec::new();
+            for id in newsletters(core, channel.as_deref())? {
+                let issues = core.channels[&id].newest(Kind::ISSUE).into_iter();
+                all.extend(issues.zip(1..).map(|(item, number)| (id, number, item)));
+            }
+            all.sort_by_key(|(id, number, item)| {
+                (std::cmp::Reverse(item.header.created), *id, *number)
+            });
+            let page = all.into_iter().skip(count(skip)).take(count(limit));
+            Ok::<_, EngineError>(
+                page.filter_map(|(id, number, item)| heading(core, id, number, item))
+                    .collect::<Vec<_>>(),
+            )
+        })
+        .await??;
+    for event in events {
+        context.emit(event).await;
+    }
+    Ok(())
+}
+
+fn heading(core: &Core, id: ChannelId, number: u64, item: &Item) -> Option<Event> {
+    let What::Issue {
+        subject,
+        text,
+        attachments,
+    } = &item.what
+    else {
+        return None;
+    };
+    let channel = core.channels.get(&id)?;
+    let parts = text.iter().chain(attachments);
+    Some(Event::Heading {
+        channel: channel.name().unwrap_or_else(|| id.short()),
+        channel_id: id.to_string(),
+        issue: String::from_utf8_lossy(&item.header.key).into_owned(),
+        number,
+        subject: subject.clone(),
+        published: rfc3339::format(item.header.created.0),
+        attachments: attachments.as_ref().map_or(0, |a| a.files.into()),
+        complete: parts
+            .map(|content| &content.id)
+            .all(|id| whole(&core.store, id)),
+    })
 }
 
 /// An issue as it is on this disk. Blocks.

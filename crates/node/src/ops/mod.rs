@@ -8,6 +8,7 @@ mod get;
 mod import;
 mod issue;
 mod manifest;
+mod members;
 mod obtain;
 mod place;
 mod publish;
@@ -141,7 +142,35 @@ pub(crate) async fn run(context: Context, request: Request) -> Result<(), Engine
             };
             get::get(&context, order).await
         }
-        Request::ChannelCreate { name } => channel::create(&context, &name).await,
+        Request::ChannelCreate { name, private } => channel::create(&context, &name, private).await,
+        Request::Invite {
+            channel,
+            role,
+            expires_ms,
+            uses,
+        } => {
+            let order = members::InviteOrder {
+                channel,
+                role,
+                expires_ms,
+                uses,
+            };
+            members::invite(&context, order).await
+        }
+        Request::Join { link, into } => members::join(&context, &link, into).await,
+        Request::Members { channel } => members::members(&context, &channel).await,
+        Request::Revoke {
+            channel,
+            peer,
+            erase,
+        } => members::revoke(&context, &channel, &peer, erase).await,
+        Request::Role {
+            channel,
+            peer,
+            role,
+            expires_ms,
+        } => members::set_role(&context, &channel, &peer, &role, expires_ms).await,
+        Request::Leave { channel } => members::leave(&context, &channel).await,
         Request::ChannelList => channel::list(&context).await,
         Request::Link { channel } => channel::link(&context, &channel).await,
         Request::Publish {
@@ -188,6 +217,11 @@ pub(crate) async fn run(context: Context, request: Request) -> Result<(), Engine
         Request::Read { channel, issue } => {
             issue::read(&context, channel.as_deref(), issue.as_deref()).await
         }
+        Request::Headings {
+            channel,
+            skip,
+            limit,
+        } => issue::headings(&context, channel, skip, limit).await,
         Request::Records {
             channel,
             filter,

@@ -142,16 +142,12 @@ pub(super) async fn gc(context: &Context, dry_run: bool) -> Result<(), EngineErr
             let strays: u64 = stray.iter().map(|path| engine::bytes_below(path)).sum();
             // Also what a request is at, whose transfer has not begun.
             let keep = |id: &ContentId| needed.contains(id) || inner.obtaining.is_obtained(id);
-            if dry_run {
-                let going = store.evictable(&keep);
-                let sealed: u64 = going.iter().map(|(_, bytes)| bytes).sum();
-                return Ok((
-                    sealed + strays,
-                    going.into_iter().map(|(id, _)| id).collect::<Vec<_>>(),
-                ));
-            }
-            let report = store.gc(&keep)?;
-            for path in stray {
+            let report = if dry_run {
+                store.gc_preview(&keep)?
+            } else {
+                store.gc(&keep)?
+            };
+            for path in stray.into_iter().filter(|_| !dry_run) {
                 std::fs::remove_dir_all(&path).map_err(|e| EngineError::disk(&path, &e))?;
             }
             Ok((report.freed + strays, report.removed))

@@ -72,7 +72,7 @@ async fn serve(
             let me = core.me;
             core.add_transfer(held, channel, me);
             let addrs = core.own_addrs();
-            Ok::<_, EngineError>(core.link_of(channel, &addrs).unwrap_or_default())
+            Ok::<_, EngineError>(core.link_of(channel, &addrs, None).unwrap_or_default())
         })
         .await??;
     let id = reference.id;
@@ -144,7 +144,13 @@ async fn channel_of(context: &Context, path: &Path, name: &str) -> Result<Channe
             return Ok(id);
         }
     }
-    let id = new_channel(context, &short_name(name), ChannelMeta::new(Role::Share)).await?;
+    let id = new_channel(
+        context,
+        &short_name(name),
+        false,
+        ChannelMeta::new(Role::Share),
+    )
+    .await?;
     context
         .blocking(move |store| {
             let mut batch = Batch::new();

@@ -109,6 +109,7 @@ impl Stage {
         publisher
             .call(Request::ChannelCreate {
                 name: CHANNEL.to_owned(),
+                private: false,
             })
             .await?;
         let link = publisher.link(CHANNEL).await?;

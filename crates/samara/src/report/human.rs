@@ -23,6 +23,8 @@ enum Shape {
     Records,
     /// A record's body as it is.
     Body,
+    /// Members in a table.
+    Members,
     /// Each event as it comes.
     News,
 }
@@ -54,6 +56,11 @@ impl Human {
             Request::Records { .. } => (Shape::Records, record::HEAD, record::RIGHT),
             Request::RecordGet { output: None, .. } => (Shape::Body, &[""], &[]),
             Request::Peers => (Shape::Peers, PEER_HEAD, PEER_RIGHT),
+            Request::Members { .. } => (
+                Shape::Members,
+                &["WHO", "ROLE", "SINCE", "UNTIL", "BY"],
+                &[],
+            ),
             _ => (Shape::News, &[""], &[]),
         };
         Self {
@@ -155,13 +162,14 @@ impl Human {
             mode,
             target,
             have,
+            here,
         } = event
         else {
             return Ok(());
         };
         let here = match (have, bytes) {
+            _ if *here => "here".to_owned(),
             (0, _) => String::new(),
-            (have, bytes) if have >= bytes => "here".to_owned(),
             (have, bytes) => format!("{} %", u128::from(*have) * 100 / u128::from(*bytes)),
         };
         let (amount, tail) = match &**kind {
@@ -248,6 +256,21 @@ impl Report for Human {
                 }
             }
             Event::Link { link } => self.result(&line(link))?,
+            Event::Joined { name, role, .. } => {
+                self.result(&format!(
+                    "Joined {} as {}",
+                    style.bold(line(name)),
+                    line(role)
+                ))?;
+            }
+            Event::Member { .. } => self.table.row(member_row(event)),
+            Event::Revoked { peer_id, .. } => {
+                self.result(&format!("Revoked {}", line(peer_id)))?;
+            }
+            Event::RoleGiven { peer_id, role, .. } => {
+                self.result(&format!("{} is {} now", line(peer_id), line(role)))?;
+            }
+            Event::Left { channel } => self.result(&format!("Left {}", line(channel)))?,
             Event::Published {
                 version,
                 files,
@@ -327,6 +350,12 @@ impl Report for Human {
             Event::Change {
                 cursor, at, change, ..
             } => self.result(&record::change(*cursor, at.as_deref(), change))?,
+            Event::Heading {
+                channel,
+                number,
+                subject,
+                ..
+            } => self.result(&format!("{} {number}: {}", line(channel), line(subject)))?,
             Event::Status(status) => self.result(&status_text(status, style))?,
             Event::Peer(peer) => self.table.row(peer_row(peer)),
             Event::Freed {
@@ -382,6 +411,7 @@ impl Report for Human {
             Shape::Channels => "No channels yet.",
             Shape::Issues => "No issues yet.",
             Shape::Peers => "Connected with nobody.",
+            Shape::Members => "No members yet.",
             Shape::Records => "No such records.",
             Shape::Issue | Shape::Body | Shape::News => return Ok(()),
         };
@@ -391,6 +421,38 @@ impl Report for Human {
         }
         self.result(self.table.render(self.style).trim_end())
     }
+}
+
+fn member_row(event: &Event) -> [String; 5] {
+    let Event::Member {
+        peer_id,
+        role,
+        since,
+        until,
+        by,
+        revoked,
+        this_node,
+        ..
+    } = event
+    else {
+        return Default::default();
+    };
+    let day = |time: &str| time.get(..10).unwrap_or(time).to_owned();
+    let who = if *this_node { " (this node)" } else { "" };
+    let role = match (revoked, role) {
+        (true, _) => "revoked",
+        (false, Some(role)) => role,
+        (false, None) => "ended",
+    };
+    [
+        format!("{peer_id}{who}"),
+        role.to_owned(),
+        day(since),
+        until.as_deref().map_or("-".to_owned(), day),
+        by.as_deref()
+            .map_or("the charter", |by| by.get(..12).unwrap_or(by))
+            .to_owned(),
+    ]
 }
 
 fn complete_text(event: &Event, style: Style) -> String {

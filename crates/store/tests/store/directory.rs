@@ -97,7 +97,10 @@ fn collection_takes_interrupted_and_stray_things_too() {
     assert!(theirs.load_manifest(b.id()).unwrap().is_complete());
     let (keep, all) = (*b.id(), theirs.gc(&|_| true).unwrap());
     assert_eq!((all.freed, all.removed.len()), (0, 0));
+    let preview = theirs.gc_preview(&|id| *id == keep).unwrap();
+    assert!(preview.freed >= 400_000, "{preview:?}");
     let report = theirs.gc(&|id| *id == keep).unwrap();
+    assert_eq!(report, preview);
     assert_eq!(report.removed, [*a.id()]);
     assert!(report.freed > 0 && names(&world.path("out")).is_empty());
     assert_eq!(theirs.gc(&|_| false).unwrap().removed, [keep]);

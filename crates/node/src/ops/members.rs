@@ -1,0 +1,317 @@
+//! Who belongs to a channel: inviting, joining, roles, revoking, leaving.
+
+use std::{collections::BTreeSet, path::PathBuf, time::Duration};
+
+use samara_graph::{Keep, NewGrant, NewInvite, Role as Rank, SecretKey, WallMs};
+use samara_store::Batch;
+use samara_wire::{ChannelId, PeerId};
+
+use super::{Context, channel, follow, manifest::no_peer, parse_link, resolve};
+use crate::{
+    EngineError,
+    api::{ErrorKind, Event},
+    core::{Core, Role, wall_ms},
+    identity, rfc3339,
+};
+
+/// How long a role lasts if nobody says; it is renewed before that.
+pub(super) const ROLE_LIFETIME: Duration = Duration::from_secs(365 * 24 * 3600);
+/// How long an invitation may be redeemed if nobody says.
+pub(super) const INVITE_LIFETIME: Duration = Duration::from_secs(7 * 24 * 3600);
+
+/// What `invite` was asked for.
+#[derive(Debug)]
+pub(super) struct InviteOrder {
+    pub(super) channel: String,
+    pub(super) role: Option<String>,
+    pub(super) expires_ms: Option<u64>,
+    pub(super) uses: Option<u32>,
+}
+
+pub(super) async fn invite(context: &Context, order: InviteOrder) -> Result<(), EngineError> {
+    let role = rank(order.role.as_deref().unwrap_or("member"))?;
+    let lifetime = order
+        .expires_ms
+        .map_or(INVITE_LIFETIME, Duration::from_millis);
+    let uses = order.uses.unwrap_or(1);
+    if !(1..=samara_graph::limits::MAX_INVITE_USES).contains(&uses) {
+        let most = samara_graph::limits::MAX_INVITE_USES;
+        return Err(EngineError::new(
+            ErrorKind::Usage,
+            format!("an invitation has 1 to {most} uses"),
+        ));
+    }
+    let own = channel::own_addrs(context).await?;
+    let mut secret = [0; 32];
+    identity::random(&mut secret)?;
+    let one_time = SecretKey::from_bytes(&secret);
+    let name = order.channel;
+    let link = context
+        .core()
+        .call(move |core| {
+            let id = resolve(core, &name)?;
+            let key = core.key.clone();
+            let until = WallMs(wall_ms()).after(lifetime);
+            let new = NewInvite {
+                role,
+                uses,
+                until,
+                kinds: BTreeSet::new(),
+                renewable: true,
+            };
+            let invitation = core.with_graph(id, |graph, now, out| {
+                graph.invite(now, &key, new, &one_time, out)
+            })?;
+            core.link_of(id, &own, Some(invitation)).ok_or_else(|| {
+                EngineError::new(ErrorKind::NotFound, "the channel has no charter yet")
+            })
+        })
+        .await??;
+    durable(context).await?;
+    context.emit(Event::Link { link }).await;
+    Ok(())
+}
+
+/// Joins a channel by an invitation, and follows it from now on. Done once admitted.
+pub(super) async fn join(
+    context: &Context,
+    link: &str,
+    into: Option<PathBuf>,
+) -> Result<(), EngineError> {
+    let parsed = parse_link(link)?;
+    let id = parsed.channel();
+    if parsed.invitation().is_none() {
+        return Err(EngineError::new(
+            ErrorKind::Link,
+            "the link invites nobody; `samara subscribe` follows an open channel, and `samara invite` makes a link that admits",
+        ));
+    }
+    let order = follow::Order {
+        link: link.to_owned(),
+        into,
+        once: false,
+        wait: false,
+        mirror: false,
+    };
+    follow::store(context, &order).await?;
+    let admitted = admitted(context, id).await;
+    durable(context).await?;
+    let (name, role) = admitted?;
+    context
+        .emit(Event::Joined {
+            channel: id.to_string(),
+            name,
+            role,
+        })
+        .await;
+    Ok(())
+}
+
+/// Waits until this node has a role in a channel.
+async fn admitted(context: &Context, id: ChannelId) -> Result<(String, String), EngineError> {
+    context.core().call(move |core| core.visit(id)).await?;
+    let look = context.core().wait_for(move |core| {
+        let me = core.me;
+        let Some(channel) = core.channels.get(&id) else {
+            return Some(Err(EngineError::new(
+                ErrorKind::NotFound,
+                "the channel was dropped",
+            )));
+        };
+        if channel.graph.is_revoked(&me) {
+            return Some(Err(EngineError::new(
+                ErrorKind::Denied,
+                "this identity was revoked in the channel",
+            )));
+        }
+        let role = channel.graph.role_of(&me, WallMs(wall_ms()))?;
+        let name = channel.name().unwrap_or_default();
+        Some(Ok((name, role.label().to_owned())))
+    });
+    let limit = context.config().timeout;
+    let found = context
+        .unless_cancelled(async {
+            match tokio::time::timeout(limit, look).await {
+                Ok(found) => found?,
+                Err(_) => Err(no_peer(context, id, 0).await),
+            }
+        })
+        .await;
+    context.core().call(move |core| core.leave(id)).await?;
+    found
+}
+
+pub(super) async fn members(context: &Context, name: &str) -> Result<(), EngineError> {
+    let name = name.to_owned();
+    let rows = context
+        .core()
+        .call(move |core| {
+            let id = resolve(core, &name)?;
+            let me = core.me;
+            let channel = &core.channels[&id];
+            let rows = channel.graph.members(WallMs(wall_ms()));
+            let row = |m: samara_graph::MemberView| Event::Member {
+                channel: id.to_string(),
+                peer_id: m.peer.to_string(),
+                role: m.role.map(|role| role.label().to_owned()),
+                since: rfc3339::format(m.since.0),
+                until: (m.until.0 < samara_graph::limits::MAX_TIME_MS)
+                    .then(|| rfc3339::format(m.until.0)),
+                by: m.by.map(|by| by.to_string()),
+                revoked: m.revoked,
+                this_node: m.peer == me,
+            };
+            Ok::<_, EngineError>(rows.into_iter().map(row).collect::<Vec<_>>())
+        })
+        .await??;
+    for row in rows {
+        context.emit(row).await;
+    }
+    Ok(())
+}
+
+pub(super) async fn revoke(
+    context: &Context,
+    name: &str,
+    peer: &str,
+    erase: bool,
+) -> Result<(), EngineError> {
+    let (name, peer) = (name.to_owned(), peer.to_owned());
+    let (id, peer, record) = context
+        .core()
+        .call(move |core| {
+            let id = resolve(core, &name)?;
+            let peer = member(core, id, &peer)?;
+            let key = core.key.clone();
+            let keep = if erase { Keep::Nothing } else { Keep::Known };
+            let record = core.with_graph(id, |graph, now, out| {
+                graph.revoke(now, &key, peer, keep, out)
+            })?;
+            Ok::<_, EngineError>((id, peer, record.id()))
+        })
+        .await??;
+    durable(context).await?;
+    context
+        .emit(Event::Revoked {
+            channel: id.to_string(),
+            peer_id: peer.to_string(),
+            record: record.to_string(),
+        })
+        .await;
+    Ok(())
+}
+
+pub(super) async fn set_role(
+    context: &Context,
+    name: &str,
+    peer: &str,
+    role: &str,
+    expires_ms: Option<u64>,
+) -> Result<(), EngineError> {
+    let role = rank(role)?;
+    let lifetime = expires_ms.map_or(ROLE_LIFETIME, Duration::from_millis);
+    let (name, peer) = (name.to_owned(), peer.to_owned());
+    let (id, peer) = context
+        .core()
+        .call(move |core| {
+            let id = resolve(core, &name)?;
+            // Also somebody who is no member yet: a publisher's second machine.
+            let peer = match peer.parse::<PeerId>() {
+                Ok(peer) => peer,
+                Err(_) => member(core, id, &peer)?,
+            };
+            let key = core.key.clone();
+            let new = NewGrant {
+                subject: peer,
+                role,
+                until: WallMs(wall_ms()).after(lifetime),
+                kinds: BTreeSet::new(),
+                renewable: expires_ms.is_none(),
+                replaces: true,
+            };
+            core.with_graph(id, |graph, now, out| graph.grant(now, &key, new, out))?;
+            Ok::<_, EngineError>((id, peer))
+        })
+        .await??;
+    durable(context).await?;
+    context
+        .emit(Event::RoleGiven {
+            channel: id.to_string(),
+            peer_id: peer.to_string(),
+            role: role.label().to_owned(),
+        })
+        .await;
+    Ok(())
+}
+
+/// Stops belonging to a channel here. What was installed stays.
+pub(super) async fn leave(context: &Context, name: &str) -> Result<(), EngineError> {
+    let name = name.to_owned();
+    let id = context
+        .core()
+        .call(move |core| {
+            let id = resolve(core, &name)?;
+            if core.channels[&id].meta.role == Role::Owner {
+                return Err(EngineError::new(
+                    ErrorKind::Denied,
+                    "this node owns the channel; `samara forget` drops it for good",
+                ));
+            }
+            core.drop_channel(id, true);
+            Ok(id)
+        })
+        .await??;
+    durable(context).await?;
+    context
+        .emit(Event::Left {
+            channel: id.to_string(),
+        })
+        .await;
+    Ok(())
+}
+
+/// Who is meant: a whole PeerId, or the beginning of a member's.
+fn member(core: &Core, id: ChannelId, text: &str) -> Result<PeerId, EngineError> {
+    if let Ok(peer) = text.parse::<PeerId>() {
+        return Ok(peer);
+    }
+    let all = core.channels[&id].graph.members(WallMs(wall_ms()));
+    let mut found = all.iter().filter(|m| m.peer.to_string().starts_with(text));
+    match (found.next(), found.next()) {
+        (Some(one), None) if text.len() >= 4 => Ok(one.peer),
+        (Some(_), Some(_)) if text.len() >= 4 => Err(EngineError::new(
+            ErrorKind::Usage,
+            format!("\"{text}\" means several members; write more of the id"),
+        )),
+        _ => Err(EngineError::new(
+            ErrorKind::NotFound,
+            format!("no member's id begins with \"{text}\"; `samara members` lists them"),
+        )),
+    }
+}
+
+fn rank(text: &str) -> Result<Rank, EngineError> {
+    text.parse()
+        .map_err(|e: samara_graph::UnknownRole| EngineError::new(ErrorKind::Usage, e.to_string()))
+}
+
+/// What was written to the index is there when the command ends.
+async fn durable(context: &Context) -> Result<(), EngineError> {
+    context
+        .blocking(|store| Ok(store.write(Batch::new())?))
+        .await
+}
+
+impl Core {
+    /// Keeps the roles that this node gave from ending.
+    pub(crate) fn renew_roles(&mut self, id: ChannelId) {
+        let Some(channel) = self.channels.get(&id) else {
+            return;
+        };
+        for draft in channel.graph.renewals(WallMs(wall_ms()), &self.me) {
+            if let Err(error) = self.publish(id, draft) {
+                tracing::warn!(channel = %id.short(), %error, "a role was not renewed");
+            }
+        }
+    }
+}

@@ -1,0 +1,149 @@
+//! Private channels among whole engines in one process.
+
+mod world;
+
+use samara_node::{
+    Mode,
+    api::{ErrorKind, Event, Request},
+};
+use world::{Node, link_of};
+
+const CHANNEL: &str = "club";
+
+async fn owner() -> Node {
+    let node = Node::start(Mode::Node).await;
+    let request = Request::ChannelCreate {
+        name: CHANNEL.into(),
+        private: true,
+    };
+    done(&node, request).await;
+    node
+}
+
+async fn done(node: &Node, request: Request) -> Vec<Event> {
+    let events = node.ask(request).await;
+    assert_eq!(events.last(), Some(&Event::Done), "{events:?}");
+    events
+}
+
+async fn failure(node: &Node, request: Request) -> ErrorKind {
+    match node.ask(request).await.last() {
+        Some(Event::Error { kind, .. }) => *kind,
+        other => panic!("no error but {other:?}"),
+    }
+}
+
+async fn invite(node: &Node) -> String {
+    let request = Request::Invite {
+        channel: CHANNEL.into(),
+        role: None,
+        expires_ms: None,
+        uses: None,
+    };
+    match done(node, request).await.first() {
+        Some(Event::Link { link }) => link.clone(),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn join(link: String) -> Request {
+    Request::Join { link, into: None }
+}
+
+async fn post(node: &Node, subject: &str) {
+    let request = Request::Post {
+        channel: CHANNEL.into(),
+        subject: Some(subject.into()),
+        body: "Text.".into(),
+        attach: vec![],
+    };
+    done(node, request).await;
+}
+
+fn once(link: String) -> Request {
+    Request::Subscribe {
+        link,
+        into: None,
+        once: true,
+        wait: false,
+        mirror: false,
+    }
+}
+
+async fn subjects(node: &Node) -> Vec<String> {
+    let request = Request::Read {
+        channel: Some(CHANNEL.into()),
+        issue: None,
+    };
+    let issues = node.ask(request).await.into_iter();
+    let mut subjects: Vec<_> = issues
+        .filter_map(|event| match event {
+            Event::Issue { subject, .. } => Some(subject),
+            _ => None,
+        })
+        .collect();
+    subjects.sort();
+    subjects
+}
+
+async fn id(node: &Node) -> String {
+    match node.ask(Request::Id).await.first() {
+        Some(Event::Id { peer_id }) => peer_id.clone(),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn who_was_invited_reads_and_who_was_not_finds_nothing() {
+    let (a, b) = (owner().await, Node::start(Mode::Node).await);
+    post(&a, "first").await;
+    let invitation = invite(&a).await;
+    done(&b, join(invitation.clone())).await;
+    done(&b, once(link_of(&a, CHANNEL).await)).await;
+    assert_eq!(subjects(&b).await, ["first"]);
+
+    // Neither the plain link nor a used invitation opens it.
+    for link in [link_of(&a, CHANNEL).await, invitation] {
+        let c = Node::start(Mode::Node).await;
+        let c = c.restart_impatient(Mode::Node).await;
+        assert_eq!(failure(&c, once(link)).await, ErrorKind::NoPeer);
+        assert_eq!(subjects(&c).await, [""; 0]);
+    }
+}
+
+#[tokio::test]
+async fn a_revoked_member_gets_nothing_more_from_anybody() {
+    let (a, b, c) = (
+        owner().await,
+        Node::start(Mode::Node).await,
+        Node::start(Mode::Node).await,
+    );
+    post(&a, "first").await;
+    for node in [&b, &c] {
+        done(node, join(invite(&a).await)).await;
+        done(node, once(link_of(&a, CHANNEL).await)).await;
+    }
+    let request = Request::Revoke {
+        channel: CHANNEL.into(),
+        peer: id(&c).await,
+        erase: false,
+    };
+    done(&a, request).await;
+    post(&a, "second").await;
+    // With nobody else to hear from, it is synchronized with who has everything.
+    let mut c = c.stop().await;
+    let b = b.restart_impatient(Mode::Node).await;
+    done(&b, once(link_of(&a, CHANNEL).await)).await;
+    assert_eq!(subjects(&b).await, ["first", "second"]);
+    // Neither from the one that revoked it nor from another member.
+    for link in [link_of(&a, CHANNEL).await, link_of(&b, CHANNEL).await] {
+        let node = c.start(Mode::Node).await;
+        let events = node.ask(once(link)).await;
+        assert!(
+            matches!(events.last(), Some(Event::Error { .. })),
+            "{events:?}"
+        );
+        assert_eq!(subjects(&node).await, ["first"]);
+        c = node.stop().await;
+    }
+}
