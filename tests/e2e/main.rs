@@ -18,6 +18,7 @@ mod found;
 mod hostile;
 mod pages;
 mod real;
+mod records;
 mod refusals;
 mod share;
 mod together;

@@ -27,6 +27,8 @@ pub enum Domain {
     Address,
     /// An invitation's one-time key lets a joiner in.
     Redemption,
+    /// A file with a whole channel: BLAKE3 of all before the signature.
+    Bundle,
 }
 
 impl Domain {
@@ -37,6 +39,7 @@ impl Domain {
             Self::Record => b"samara record v1\0",
             Self::Address => b"samara address v1\0",
             Self::Redemption => b"samara redemption v1\0",
+            Self::Bundle => b"samara bundle v1\0",
         }
     }
 

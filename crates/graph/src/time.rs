@@ -8,6 +8,13 @@ use std::{fmt, time::Duration};
 pub struct WallMs(pub u64);
 
 impl WallMs {
+    /// Reads a time of RFC 3339, to the millisecond; none if the text is none, or of
+    /// before 1970.
+    pub fn from_rfc3339(text: &str) -> Option<Self> {
+        let stamp: jiff::Timestamp = text.parse().ok()?;
+        u64::try_from(stamp.as_millisecond()).ok().map(Self)
+    }
+
     /// `self` later by `by`; saturates.
     pub fn after(self, by: Duration) -> Self {
         Self(self.0.saturating_add(millis(by)))

@@ -7,292 +7,12 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-/// A command. Paths are absolute: the asker's working directory is not ours.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "command", rename_all = "snake_case", deny_unknown_fields)]
-pub enum Request {
-    /// Makes (or finds again) the one-off channel of a path and serves it until
-    /// the asker goes away.
-    Share {
-        /// File or folder.
-        path: PathBuf,
-        /// Refuse names that some platform cannot hold.
-        #[serde(default)]
-        portable: bool,
-    },
-    /// Lists what a link leads to.
-    Ls {
-        /// The link.
-        link: String,
-    },
-    /// Fetches the newest content of a link into `into`.
-    Get {
-        /// The link.
-        link: String,
-        /// Directory that will hold the content's name.
-        into: PathBuf,
-        /// Globs over entry paths; empty means everything.
-        #[serde(default)]
-        only: Vec<String>,
-        /// Keep serving after completion, until the asker goes away.
-        #[serde(default)]
-        seed: bool,
-        /// Replace a destination that differs.
-        #[serde(default)]
-        force: bool,
-    },
-    /// Makes a lasting channel owned by this node's identity.
-    ChannelCreate {
-        /// Display name, 1 to 64 bytes.
-        name: String,
-        /// Only members may read it, or learn that it exists.
-        #[serde(default)]
-        private: bool,
-    },
-    /// Makes a link that admits its bearers to a channel.
-    Invite {
-        /// Name, id or id prefix.
-        channel: String,
-        /// What they become; default: `member`.
-        #[serde(default)]
-        role: Option<String>,
-        /// Milliseconds for which it may be used; default: seven days.
-        #[serde(default)]
-        expires_ms: Option<u64>,
-        /// How many it admits, 1 to 1,024; default: 1.
-        #[serde(default)]
-        uses: Option<u32>,
-    },
-    /// Joins a channel by an invitation and follows it; done once admitted.
-    Join {
-        /// The link of an invitation.
-        link: String,
-        /// Where releases appear, as `into/<version>/<name>` and `into/current`.
-        #[serde(default)]
-        into: Option<PathBuf>,
-    },
-    /// Lists who belongs to a channel, or did.
-    Members {
-        /// Name, id or id prefix.
-        channel: String,
-    },
-    /// Takes somebody's rights in a channel for ever.
-    Revoke {
-        /// Name, id or id prefix.
-        channel: String,
-        /// PeerId, or the beginning of a member's.
-        peer: String,
-        /// Take back what it published, too.
-        #[serde(default)]
-        erase: bool,
-    },
-    /// Gives an identity a role in a channel, in place of the one that it has.
-    Role {
-        /// Name, id or id prefix.
-        channel: String,
-        /// PeerId, or the beginning of a member's.
-        peer: String,
-        /// `admin`, `publisher`, `inviter`, `keeper`, `member` or `reader`.
-        role: String,
-        /// Milliseconds that it lasts; default: a year, renewed before it ends.
-        #[serde(default)]
-        expires_ms: Option<u64>,
-    },
-    /// Stops belonging to a channel on this node. What was installed stays.
-    Leave {
-        /// Name, id or id prefix.
-        channel: String,
-    },
-    /// Lists the channels this node holds.
-    ChannelList,
-    /// The link of a channel, with this node's addresses as the way in.
-    Link {
-        /// Name, id or id prefix.
-        channel: String,
-    },
-    /// Publishes a release.
-    Publish {
-        /// Name, id or id prefix.
-        channel: String,
-        /// File or folder.
-        path: PathBuf,
-        /// One path component, never used before in the channel; default: the next number.
-        #[serde(default)]
-        version: Option<String>,
-        /// Release notes, Markdown text.
-        #[serde(default)]
-        notes: Option<String>,
-        /// Refuse names that some platform cannot hold.
-        #[serde(default)]
-        portable: bool,
-    },
-    /// Retracts a release.
-    Unpublish {
-        /// Name, id or id prefix.
-        channel: String,
-        /// The version to take back.
-        version: String,
-    },
-    /// Posts a newsletter issue.
-    Post {
-        /// Name, id or id prefix.
-        channel: String,
-        /// Subject; default: the first heading of the body.
-        #[serde(default)]
-        subject: Option<String>,
-        /// Markdown text.
-        body: String,
-        /// Files to attach.
-        #[serde(default)]
-        attach: Vec<PathBuf>,
-    },
-    /// Follows a channel.
-    Subscribe {
-        /// The link.
-        link: String,
-        /// Where releases appear, as `into/<version>/<name>` and `into/current`.
-        #[serde(default)]
-        into: Option<PathBuf>,
-        /// Fetch all that is current, then finish.
-        #[serde(default)]
-        once: bool,
-        /// Stay, reporting what arrives, until the asker goes away.
-        #[serde(default)]
-        wait: bool,
-        /// Keep and serve everything that the channel has.
-        #[serde(default)]
-        mirror: bool,
-    },
-    /// Stops following a channel. What was installed stays.
-    Unsubscribe {
-        /// Name, id or id prefix.
-        channel: String,
-    },
-    /// Shows issues.
-    Read {
-        /// Name, id or id prefix; default: all channels.
-        #[serde(default)]
-        channel: Option<String>,
-        /// Number in the listing, newest first from 1, or slug; default: all.
-        #[serde(default)]
-        issue: Option<String>,
-    },
-    /// Lists issues without their texts, newest first.
-    Headings {
-        /// Name, id or id prefix; default: all channels.
-        #[serde(default)]
-        channel: Option<String>,
-        /// How many of the newest to leave out.
-        #[serde(default)]
-        skip: u64,
-        /// How many to list at most.
-        limit: u64,
-    },
-    /// What this node has and follows.
-    Status,
-    /// With whom this node is connected.
-    Peers,
-    /// Gives back disk space that nothing needs.
-    Gc {
-        /// Only say what would go.
-        #[serde(default)]
-        dry_run: bool,
-    },
-    /// Drops a channel or a content from the store.
-    Forget {
-        /// Channel name or id, or content id; prefixes allowed.
-        what: String,
-    },
-    /// Finds who answers to a name: members of a channel, nearest first, or a peer.
-    Resolve {
-        /// A link; a channel's name, id or id prefix; or a peer's id.
-        what: String,
-        /// How far away it may be.
-        #[serde(default)]
-        scope: Scope,
-        /// How many, at least 1; default: 1.
-        #[serde(default = "one")]
-        count: u32,
-    },
-    /// Who this node is.
-    Id,
-}
+mod record;
+mod request;
 
-impl Request {
-    /// Whether it needs a network.
-    pub fn needs_peers(&self) -> bool {
-        match self {
-            Self::Share { .. }
-            | Self::Ls { .. }
-            | Self::Get { .. }
-            | Self::Join { .. }
-            | Self::Resolve { .. } => true,
-            Self::Subscribe { once, wait, .. } => *once || *wait,
-            _ => false,
-        }
-    }
-
-    /// Whether it goes on until the asker goes away.
-    pub fn is_endless(&self) -> bool {
-        match self {
-            Self::Share { .. } => true,
-            Self::Get { seed, .. } => *seed,
-            Self::Subscribe { wait, .. } => *wait,
-            _ => false,
-        }
-    }
-
-    /// Whether asking twice does it twice, or is refused the second time.
-    pub fn is_done_once(&self) -> bool {
-        matches!(
-            self,
-            Self::ChannelCreate { .. }
-                | Self::Publish { .. }
-                | Self::Unpublish { .. }
-                | Self::Post { .. }
-        )
-    }
-}
-
-fn one() -> u32 {
-    1
-}
-
-/// How far away a peer is. Each contains the ones before.
-#[derive(
-    Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
-)]
-#[serde(rename_all = "snake_case")]
-pub enum Scope {
-    /// On a network that this machine is on, or this machine itself.
-    Lan,
-    /// At a private address, or of the same site by its label.
-    Site,
-    /// Anywhere.
-    #[default]
-    Global,
-}
-
-impl Scope {
-    /// As it is written.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Lan => "lan",
-            Self::Site => "site",
-            Self::Global => "global",
-        }
-    }
-}
-
-impl std::str::FromStr for Scope {
-    type Err = String;
-    fn from_str(text: &str) -> Result<Self, String> {
-        [Self::Lan, Self::Site, Self::Global]
-            .into_iter()
-            .find(|scope| scope.name() == text)
-            .ok_or_else(|| "neither `lan`, `site` nor `global`".to_owned())
-    }
-}
+pub(crate) use record::attributes;
+pub use record::{Attribute, Change, RecordAbout, RecordView};
+pub use request::{Request, Scope};
 
 /// What happened. One JSON object a line with `--json`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -589,6 +309,57 @@ pub enum Event {
         attachments: u64,
         /// False while body or attachments are still on their way.
         complete: bool,
+    },
+    /// A channel was written into a file.
+    Exported {
+        /// Channel id.
+        channel: String,
+        /// The file.
+        file: PathBuf,
+        /// Records in it.
+        records: u64,
+        /// Contents in it.
+        contents: u64,
+        /// Its size.
+        bytes: u64,
+    },
+    /// A file was taken in.
+    Imported {
+        /// Channel id.
+        channel: String,
+        /// The file.
+        file: PathBuf,
+        /// Public key of whoever wrote it, base32.
+        exporter: String,
+        /// Whether the channel was not on this node before.
+        joined: bool,
+        /// Records that were new.
+        new: u64,
+        /// Records that were here already.
+        known: u64,
+        /// Records that wait for others that they stand by.
+        waiting: u64,
+        /// Records that break a rule of the channel, or came too late.
+        refused: u64,
+        /// Contents that are whole here now.
+        contents: u64,
+        /// Contents that no record names, or that are being fetched.
+        contents_left_out: u64,
+    },
+    /// A record: listed, published or read.
+    Record(Box<RecordView>),
+    /// Something happened in a channel that is watched.
+    Change {
+        /// Channel id.
+        channel: String,
+        /// Where to go on after this event: [`Request::Watch`].
+        cursor: u64,
+        /// When it was written down here, RFC 3339; absent if it was not.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        at: Option<String>,
+        /// What.
+        #[serde(flatten)]
+        change: Change,
     },
     /// What the node has and does.
     Status(Box<Status>),

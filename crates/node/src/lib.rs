@@ -3,6 +3,7 @@
 
 mod addrs;
 pub mod api;
+mod bundle;
 /// How a node is to run, and the defaults.
 pub mod config;
 pub mod control;

@@ -165,7 +165,10 @@ mod tests {
     use super::*;
 
     fn create() -> Request {
-        Request::ChannelCreate { name: "n".into() }
+        Request::ChannelCreate {
+            name: "n".into(),
+            private: false,
+        }
     }
 
     #[test]

@@ -13,6 +13,16 @@ pub(crate) fn format(ms: u64) -> String {
     )
 }
 
+/// Like [`format()`], with the milliseconds if there are any.
+pub(crate) fn format_ms(ms: u64) -> String {
+    let mut text = format(ms);
+    if !ms.is_multiple_of(1000) {
+        text.pop();
+        text += &format!(".{:03}Z", ms % 1000);
+    }
+    text
+}
+
 /// Day of the proleptic Gregorian calendar from days since 1970 (Hinnant,
 /// "chrono-compatible low-level date algorithms", civil_from_days).
 fn civil(days: u64) -> (u64, u64, u64) {
@@ -34,7 +44,13 @@ fn civil(days: u64) -> (u64, u64, u64) {
 
 #[cfg(test)]
 mod tests {
-    use super::format;
+    use super::{format, format_ms};
+
+    #[test]
+    fn milliseconds_are_told_if_there_are_any() {
+        assert_eq!(format_ms(1_000), "1970-01-01T00:00:01Z");
+        assert_eq!(format_ms(1_007), "1970-01-01T00:00:01.007Z");
+    }
 
     #[test]
     fn days_at_the_edges_of_months_and_leap_years() {

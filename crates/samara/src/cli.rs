@@ -3,8 +3,7 @@
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::{ArgAction, Args, Parser, Subcommand};
-
-use samara_node::api::Scope;
+use samara_node::api::{Attribute, Scope};
 
 use crate::{
     quantity::{parse_duration, parse_lifetime},
@@ -42,6 +41,15 @@ Decide who belongs to a channel:
   role          Give somebody a role
   revoke        Take somebody's rights for good
   leave         Stop belonging to a channel on this node
+
+For programs of your own:
+  records       List a channel's records, and search them
+  record        Publish a record of an application, or read one
+  watch         Tell what happens in a channel, also since one was away
+
+Carry a channel on a disk:
+  export        Write a channel into one signed file
+  import        Take such a file in
 
 Run a node:
   node          The daemon: seeds, follows subscriptions, serves pages and metrics
@@ -354,6 +362,65 @@ pub(crate) enum Command {
         #[arg(long, value_name = "FILE")]
         attach: Vec<PathBuf>,
     },
+    /// List a channel's records that have not ended, the oldest first.
+    ///
+    /// EXPR compares kind, author, key, seq, created, expires, priority and attr.NAME with =, !=, <,
+    /// <=, > and >=, joined by and, or, not and parentheses. Values: numbers, "texts", x"00ff", times
+    /// like 2026-01-31T12:00:00Z, now, durations from now like -7d or 12h, true, false, names of kinds.
+    #[command(
+        after_help = "Examples:\n  samara records weekly --where 'kind = issue and created > -7d'\n  \
+        samara records jobs --where 'attr.state != \"done\" and attr.retries < 3' --json"
+    )]
+    Records {
+        /// Name, id, or the beginning of an id
+        channel: String,
+        /// Which ones
+        #[arg(long = "where", value_name = "EXPR")]
+        filter: Option<String>,
+        /// With their bodies, base64 (--json)
+        #[arg(long)]
+        bodies: bool,
+    },
+    /// Publish a record of an application, or read one.
+    #[command(subcommand)]
+    Record(RecordCommand),
+    /// Tell what happens in a channel: records that arrive, are replaced, retracted or expire, and
+    /// neighbours that come and go; until interrupted.
+    ///
+    /// Each event has a cursor. Records' events are kept (65,536 of them): with --since nothing is
+    /// missed, whoever was away. Those of neighbours are told only while one watches.
+    #[command(after_help = "Example:\n  samara watch jobs --since 1207 --json")]
+    Watch {
+        /// Name, id, or the beginning of an id
+        channel: String,
+        /// Cursor of the last event seen, 0 for all that are kept; default: from now on
+        #[arg(long, value_name = "CURSOR")]
+        since: Option<u64>,
+    },
+    /// Write a channel into one signed file: charters, records and, if wanted, contents.
+    ///
+    /// For where no network goes. Whoever has the file can read all that is in it, also of a private
+    /// channel.
+    #[command(
+        after_help = "Example:\n  samara export weekly /media/usb/weekly.samara --with-content"
+    )]
+    Export {
+        /// Name, id, or the beginning of an id
+        channel: String,
+        /// File to write; one that is there is replaced when the new one is whole
+        file: PathBuf,
+        /// With the contents that are whole on this node
+        #[arg(long)]
+        with_content: bool,
+    },
+    /// Take in a file that `samara export` wrote.
+    ///
+    /// It is checked like a peer's words: nothing of a damaged file is used; of a whole one each record
+    /// is judged by the channel's rules and each chunk by its hash.
+    Import {
+        /// The file
+        file: PathBuf,
+    },
     /// The daemon: seeds, follows subscriptions, serves pages and metrics, until SIGINT or SIGTERM.
     #[command(after_help = "Examples:\n  samara node\n  \
         samara --metrics 0.0.0.0:9421 --http off node\n\n\
@@ -445,6 +512,55 @@ pub(crate) enum ChannelCommand {
     },
     /// List the channels that this node holds.
     List,
+}
+
+#[derive(Debug, Clone, Subcommand)]
+pub(crate) enum RecordCommand {
+    /// Publish a record; prints its id.
+    ///
+    /// Record and body together have at most 64 KiB: what is larger is content, to be published.
+    #[command(
+        after_help = "Example:\n  echo hello | samara record put jobs --kind 70000 --key job-7 \\\n    \
+        --attr state=text:open --attr retries=int:0 --expires 30d -"
+    )]
+    Put {
+        /// Name, id, or the beginning of an id
+        channel: String,
+        /// Number of the kind; 65536 or more, your application's choice
+        #[arg(long)]
+        kind: u32,
+        /// What it is about, at most 64 bytes: a later record with the same key replaces it
+        #[arg(long, default_value = "")]
+        key: String,
+        /// Attribute to search by, with TYPE bool, int, time, text or bytes; may be given several times
+        #[arg(long = "attr", value_name = "NAME=TYPE:VALUE", value_parser = parse_attribute)]
+        attributes: Vec<(String, Attribute)>,
+        /// How long it lives: 12h, 30d, 1y; default: as long as the channel allows
+        #[arg(long, value_name = "TIME", value_parser = parse_lifetime)]
+        expires: Option<Duration>,
+        /// Higher ones are sent first
+        #[arg(long, default_value_t = 0)]
+        priority: u8,
+        /// File with the body, `-` for standard input
+        file: PathBuf,
+    },
+    /// Read a record: its body on standard output, or in a file.
+    Get {
+        /// Name, id, or the beginning of an id
+        channel: String,
+        /// Id of the record, or the beginning of it
+        record: String,
+        /// File that gets the body
+        #[arg(short, long, value_name = "FILE")]
+        output: Option<PathBuf>,
+    },
+}
+
+fn parse_attribute(text: &str) -> Result<(String, Attribute), String> {
+    let (name, value) = text
+        .split_once('=')
+        .ok_or_else(|| format!("`{text}` is not NAME=TYPE:VALUE"))?;
+    Ok((name.to_owned(), Attribute::parse(value)?))
 }
 
 #[derive(Debug, Clone, Subcommand)]

@@ -1,17 +1,28 @@
 //! From a command to the engine's request, and to how it must be run.
 
-use std::{fs, path::Path, time::Duration};
+use std::{
+    collections::BTreeMap,
+    fs::{self, File},
+    io::{self, Read},
+    path::Path,
+    time::Duration,
+};
 
+use data_encoding::BASE64;
 use samara_node::{EngineError, Mode, api::Request};
 
 use crate::{
-    cli::{ChannelCommand, Command, Follow},
+    cli::{ChannelCommand, Command, Follow, RecordCommand},
     settings::{absolute, usage},
 };
 
 /// Largest text file that goes into a request (notes, an issue's Markdown). The
 /// engine has its own, tighter limits; this one is against reading a disk image.
 const MAX_TEXT_BYTES: u64 = 2 << 20;
+
+/// Largest body that is read for a record: the engine's limit, which counts the rest
+/// of the record as well.
+const MAX_BODY_BYTES: u64 = 64 << 10;
 
 /// What is to be done, by whoever does it.
 #[derive(Debug, Clone, PartialEq)]
@@ -124,6 +135,62 @@ impl Plan {
                     .map(|path| absolute(path))
                     .collect::<Result<_, _>>()?,
             }),
+            Command::Records {
+                channel,
+                filter,
+                bodies,
+            } => of(Request::Records {
+                channel,
+                filter,
+                bodies,
+            }),
+            Command::Record(RecordCommand::Put {
+                channel,
+                kind,
+                key,
+                attributes,
+                expires,
+                priority,
+                file,
+            }) => {
+                let mut by_name = BTreeMap::new();
+                for (name, attribute) in attributes {
+                    if by_name.insert(name.clone(), attribute).is_some() {
+                        return Err(usage(format!("--attr {name} is given twice")));
+                    }
+                }
+                of(Request::RecordPut {
+                    channel,
+                    kind,
+                    key,
+                    attributes: by_name,
+                    lifetime_ms: expires.map(|time| time.as_millis() as u64),
+                    priority,
+                    body: BASE64.encode(&read_body(&file)?),
+                })
+            }
+            Command::Record(RecordCommand::Get {
+                channel,
+                record,
+                output,
+            }) => of(Request::RecordGet {
+                channel,
+                record,
+                output: output.as_deref().map(absolute).transpose()?,
+            }),
+            Command::Export {
+                channel,
+                file,
+                with_content,
+            } => of(Request::Export {
+                channel,
+                file: absolute(&file)?,
+                with_content,
+            }),
+            Command::Import { file } => of(Request::Import {
+                file: absolute(&file)?,
+            }),
+            Command::Watch { channel, since } => of(Request::Watch { channel, since }),
             Command::Status => of(Request::Status),
             Command::Peers => of(Request::Peers),
             Command::Resolve { what, scope, count } => of(Request::Resolve { what, scope, count }),
@@ -170,6 +237,23 @@ impl From<Request> for Plan {
 
 fn millis(time: Duration) -> u64 {
     time.as_millis().try_into().unwrap_or(u64::MAX)
+}
+
+/// The body of a record, of a file or of standard input.
+fn read_body(path: &Path) -> Result<Vec<u8>, EngineError> {
+    let say = |what: String| usage(format!("{}: {what}", path.display()));
+    let mut body = Vec::new();
+    let read = match path == Path::new("-") {
+        true => io::stdin().take(MAX_BODY_BYTES + 1).read_to_end(&mut body),
+        false => File::open(path).and_then(|f| f.take(MAX_BODY_BYTES + 1).read_to_end(&mut body)),
+    };
+    read.map_err(|e| say(e.to_string()))?;
+    match body.len() as u64 > MAX_BODY_BYTES {
+        true => Err(say(format!(
+            "a record has at most {MAX_BODY_BYTES} bytes; what is larger is content, to be published"
+        ))),
+        false => Ok(body),
+    }
 }
 
 fn read_text(path: &Path) -> Result<String, EngineError> {

@@ -1,4 +1,5 @@
 use std::{
+    ops::Bound,
     path::{Path, PathBuf},
     sync::{
         Arc,
@@ -9,11 +10,13 @@ use std::{
 };
 
 use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition, WriteTransaction};
+use samara_graph::WallMs;
 use samara_wire::{ChannelId, ContentId, RecordId};
 
 use crate::{
     StoreError,
     limits::{INDEX_CACHE_BYTES, MAX_BATCHES_PER_COMMIT, MAX_QUEUED_BATCHES, MAX_SETTING_BYTES},
+    log::{self, Log, LogPage, Logged},
 };
 
 const CHARTERS: TableDefinition<'_, [u8; 32], &[u8]> = TableDefinition::new("charters");
@@ -37,8 +40,11 @@ pub struct Batch {
 enum Op {
     PutCharter(ChannelId, Vec<u8>),
     RemoveChannel(ChannelId),
-    PutRecord(ChannelId, RecordId, Vec<u8>, Vec<u8>),
-    RemoveRecord(ChannelId, RecordId),
+    /// With the time of its entry in the log, if it gets one.
+    PutRecord(ChannelId, RecordId, Vec<u8>, Vec<u8>, Option<WallMs>),
+    /// With reason and time of its entry in the log, if it gets one.
+    RemoveRecord(ChannelId, RecordId, Option<(u8, WallMs)>),
+    Log(ChannelId, Vec<u8>, WallMs),
     PutSetting(String, Vec<u8>, Vec<u8>),
     RemoveSetting(String, Vec<u8>),
     PutContent(ContentId, Vec<u8>),
@@ -71,12 +77,50 @@ impl Batch {
         head: &[u8],
         bytes: &[u8],
     ) -> &mut Self {
-        self.push(Op::PutRecord(*channel, *id, head.to_vec(), bytes.to_vec()))
+        let (head, bytes) = (head.to_vec(), bytes.to_vec());
+        self.push(Op::PutRecord(*channel, *id, head, bytes, None))
+    }
+
+    /// Like [`put_record`](Self::put_record), and the channel's event log tells of
+    /// it if the record is not there yet. `head` is an encoded
+    /// [`RecordHeader`](samara_graph::RecordHeader).
+    pub fn put_record_logged(
+        &mut self,
+        channel: &ChannelId,
+        id: &RecordId,
+        head: &[u8],
+        bytes: &[u8],
+        at: WallMs,
+    ) -> &mut Self {
+        let (head, bytes) = (head.to_vec(), bytes.to_vec());
+        self.push(Op::PutRecord(*channel, *id, head, bytes, Some(at)))
     }
 
     /// Removes a record; nothing happens if it is not there.
     pub fn remove_record(&mut self, channel: &ChannelId, id: &RecordId) -> &mut Self {
-        self.push(Op::RemoveRecord(*channel, *id))
+        self.push(Op::RemoveRecord(*channel, *id, None))
+    }
+
+    /// Like [`remove_record`](Self::remove_record), and the channel's event log
+    /// tells of it, with a reason of the caller's numbering.
+    pub fn remove_record_logged(
+        &mut self,
+        channel: &ChannelId,
+        id: &RecordId,
+        reason: u8,
+        at: WallMs,
+    ) -> &mut Self {
+        self.push(Op::RemoveRecord(*channel, *id, Some((reason, at))))
+    }
+
+    /// Adds something of the caller's own to a channel's event log.
+    ///
+    /// # Panics
+    /// If it has more than
+    /// [`MAX_LOG_NOTE_BYTES`](crate::limits::MAX_LOG_NOTE_BYTES).
+    pub fn note(&mut self, channel: &ChannelId, note: &[u8], at: WallMs) -> &mut Self {
+        assert!(log::fits(note), "the note is too large");
+        self.push(Op::Log(*channel, note.to_vec(), at))
     }
 
     /// Keeps a value under a key of a namespace (the caller's choice of a word).
@@ -261,6 +305,48 @@ impl Index {
         })
     }
 
+    /// Up to `limit` records' heads that come after `after`, in order of the
+    /// identifiers.
+    pub(crate) fn record_heads_after(
+        &self,
+        channel: &ChannelId,
+        after: Option<&RecordId>,
+        limit: usize,
+    ) -> Result<Vec<(RecordId, Vec<u8>)>, StoreError> {
+        self.read(|tx| {
+            let (first, last) = channel_range(channel);
+            let start = match after {
+                Some(id) => Bound::Excluded(record_key(channel, id)),
+                None => Bound::Included(first),
+            };
+            let heads = tx.open_table(HEADS)?;
+            let range = heads.range((start, Bound::Included(last)))?;
+            let rows = range.take(limit).map(|row| {
+                let (key, head) = row?;
+                let id = std::array::from_fn(|i| key.value()[32 + i]);
+                Ok((RecordId(id), head.value().to_vec()))
+            });
+            rows.collect()
+        })
+    }
+
+    pub(crate) fn record_head(
+        &self,
+        channel: &ChannelId,
+        id: &RecordId,
+    ) -> Result<Option<Vec<u8>>, StoreError> {
+        self.get(HEADS, record_key(channel, id))
+    }
+
+    pub(crate) fn log(
+        &self,
+        channel: &ChannelId,
+        after: u64,
+        limit: usize,
+    ) -> Result<LogPage, StoreError> {
+        self.read(|tx| log::read(&tx, channel, after, limit))
+    }
+
     pub(crate) fn setting(
         &self,
         namespace: &str,
@@ -363,6 +449,7 @@ fn apply_ops(tx: &WriteTransaction, batches: &[Batch]) -> Result<(), redb::Error
     let mut heads = tx.open_table(HEADS)?;
     let mut settings = tx.open_table(SETTINGS)?;
     let mut contents = tx.open_table(CONTENTS)?;
+    let mut log = Log::open(tx)?;
     for op in batches.iter().flat_map(|batch| &batch.ops) {
         match op {
             Op::PutCharter(channel, bytes) => {
@@ -373,16 +460,25 @@ fn apply_ops(tx: &WriteTransaction, batches: &[Batch]) -> Result<(), redb::Error
                 let (first, last) = channel_range(channel);
                 records.retain_in(first..=last, |_, _| false)?;
                 heads.retain_in(first..=last, |_, _| false)?;
+                log.remove_channel(channel)?;
             }
-            Op::PutRecord(channel, id, head, bytes) => {
+            Op::PutRecord(channel, id, head, bytes, logged) => {
                 let key = record_key(channel, id);
-                heads.insert(key, &head[..])?;
+                let new = heads.insert(key, &head[..])?.is_none();
+                if let Some(at) = logged.filter(|_| new) {
+                    log.put(channel, head, at)?;
+                }
                 records.insert(key, &bytes[..])?;
             }
-            Op::RemoveRecord(channel, id) => {
+            Op::RemoveRecord(channel, id, logged) => {
                 let key = record_key(channel, id);
-                heads.remove(key)?;
+                if let Some(head) = heads.remove(key)? {
+                    log.remove(channel, head.value(), *logged)?;
+                }
                 records.remove(key)?;
+            }
+            Op::Log(channel, note, at) => {
+                log.append(channel, *at, &Logged::Note(note.clone()))?;
             }
             Op::PutSetting(namespace, key, value) => {
                 settings.insert((&namespace[..], &key[..]), &value[..])?;

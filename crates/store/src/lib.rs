@@ -19,6 +19,7 @@ mod import;
 mod index;
 mod install;
 pub mod limits;
+mod log;
 mod options;
 mod parallel;
 mod read;
@@ -36,6 +37,7 @@ mod write;
 pub use content::Content;
 pub use error::{ReadError, StoreError, SyncError, WriteError};
 pub use index::{Batch, Settings};
+pub use log::{About, LogEntry, LogPage, Logged};
 pub use options::{
     Destination, GcReport, ImportOptions, ImportProgress, Placement, Selection, StoreConfig,
 };

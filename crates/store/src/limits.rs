@@ -24,6 +24,13 @@ pub const MAX_BATCHES_PER_COMMIT: usize = 512;
 /// Bytes of a settings value.
 pub const MAX_SETTING_BYTES: usize = 1 << 20;
 
+/// Entries of one channel's event log; the oldest goes. At some 120 bytes each
+/// they are 8 MB.
+pub const MAX_LOG_EVENTS: u64 = 65_536;
+
+/// Bytes of a note in an event log.
+pub const MAX_LOG_NOTE_BYTES: usize = 1024;
+
 /// Bytes of the buffer that each import thread reads into, if chunks are not
 /// larger: small enough to stay in the processor's cache between read, cut and
 /// hash.

@@ -15,7 +15,7 @@ use samara_content::Manifest;
 use samara_wire::{ChannelId, ContentId, RecordId};
 
 use crate::{
-    Batch, Content, GcReport, Placement, StoreConfig, StoreError,
+    Batch, Content, GcReport, LogPage, Placement, StoreConfig, StoreError,
     files::{self, FileCache},
     index::{Index, Settings},
     install::Parts,
@@ -363,6 +363,36 @@ impl Store {
         each: &mut dyn FnMut(RecordId, &[u8]),
     ) -> Result<(), StoreError> {
         self.shared.index.record_heads(channel, each)
+    }
+
+    /// Up to `limit` records' identifiers and heads that come after `after`, in
+    /// order of the identifiers.
+    pub fn record_heads_after(
+        &self,
+        channel: &ChannelId,
+        after: Option<&RecordId>,
+        limit: usize,
+    ) -> Result<Vec<(RecordId, Vec<u8>)>, StoreError> {
+        self.shared.index.record_heads_after(channel, after, limit)
+    }
+
+    /// A record's head.
+    pub fn record_head(
+        &self,
+        channel: &ChannelId,
+        id: &RecordId,
+    ) -> Result<Option<Vec<u8>>, StoreError> {
+        self.shared.index.record_head(channel, id)
+    }
+
+    /// Up to `limit` entries of a channel's event log, after a cursor.
+    pub fn log(
+        &self,
+        channel: &ChannelId,
+        after: u64,
+        limit: usize,
+    ) -> Result<LogPage, StoreError> {
+        self.shared.index.log(channel, after, limit)
     }
 
     /// A setting's value.

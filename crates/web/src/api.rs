@@ -16,7 +16,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    body::EventBody,
+    body::{EventBody, Form},
     limits::BODY_TIMEOUT,
     node::{Failure, collect},
     server,
@@ -78,11 +78,9 @@ pub(crate) async fn run(
         }
     };
     let cancel = CancellationToken::new();
-    let body = EventBody {
-        events: node.run(request, cancel.clone()),
-        _cancel: cancel.drop_guard(),
-    };
-    let kind = HeaderValue::from_static("application/x-ndjson");
+    let events = node.run(request, cancel.clone());
+    let body = EventBody::new(None, events, Form::Lines, cancel.drop_guard());
+    let kind = HeaderValue::from_static(Form::Lines.media_type());
     ([(CONTENT_TYPE, kind)], Body::new(body)).into_response()
 }
 

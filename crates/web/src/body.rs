@@ -20,11 +20,58 @@ use tokio_util::sync::DropGuard;
 /// Bytes read from a file at a time.
 const READ_BYTES: usize = 64 << 10;
 
-/// Events as lines of JSON. When the visitor goes away the body is dropped, and
-/// with it the request is cancelled.
+/// How events are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Form {
+    /// One JSON object a line.
+    Lines,
+    /// Server-sent events, with the cursor as the identifier.
+    Sse,
+}
+
+impl Form {
+    pub(crate) fn media_type(self) -> &'static str {
+        match self {
+            Self::Lines => "application/x-ndjson",
+            Self::Sse => "text/event-stream",
+        }
+    }
+
+    fn write(self, event: &Event) -> Vec<u8> {
+        let json = serde_json::to_string(event).expect("events have string keys only");
+        match (self, event) {
+            (Self::Lines, _) => json + "\n",
+            (Self::Sse, Event::Change { cursor, .. }) => format!("id: {cursor}\ndata: {json}\n\n"),
+            (Self::Sse, _) => format!("data: {json}\n\n"),
+        }
+        .into_bytes()
+    }
+}
+
+/// Events as they come. When the visitor goes away the body is dropped, and with
+/// it the request is cancelled.
 pub(crate) struct EventBody {
-    pub(crate) events: mpsc::Receiver<Event>,
-    pub(crate) _cancel: DropGuard,
+    first: Option<Event>,
+    events: mpsc::Receiver<Event>,
+    form: Form,
+    _cancel: DropGuard,
+}
+
+impl EventBody {
+    /// `first` comes before the others.
+    pub(crate) fn new(
+        first: Option<Event>,
+        events: mpsc::Receiver<Event>,
+        form: Form,
+        cancel: DropGuard,
+    ) -> Self {
+        Self {
+            first,
+            events,
+            form,
+            _cancel: cancel,
+        }
+    }
 }
 
 impl Body for EventBody {
@@ -35,12 +82,12 @@ impl Body for EventBody {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        let Some(event) = ready!(self.events.poll_recv(cx)) else {
-            return Poll::Ready(None);
+        let event = match self.first.take() {
+            Some(first) => Some(first),
+            None => ready!(self.events.poll_recv(cx)),
         };
-        let mut line = serde_json::to_vec(&event).expect("events have string keys only");
-        line.push(b'\n');
-        Poll::Ready(Some(Ok(Frame::data(line.into()))))
+        let form = self.form;
+        Poll::Ready(event.map(|event| Ok(Frame::data(form.write(&event).into()))))
     }
 }
 

@@ -17,6 +17,7 @@ mod markdown;
 mod node;
 mod pages;
 mod patient;
+mod records;
 mod server;
 
 use std::{io, sync::Arc};

@@ -29,6 +29,7 @@ use crate::{
     node::Node,
     pages,
     patient::Patient,
+    records,
 };
 
 /// How long open requests may go on after the shutdown.
@@ -116,6 +117,9 @@ fn router(node: Arc<dyn Node>, kind: Kind, guard: Guard) -> Router {
             .route("/api/v1/peers", get(api::peers))
             .route("/api/v1/channels", get(api::channels))
             .route("/api/v1/issues", get(api::issues))
+            .route("/api/v1/records/{channel}", get(records::list))
+            .route("/api/v1/records/{channel}/{record}", get(records::show))
+            .route("/api/v1/watch/{channel}", get(records::watch))
             .route("/", get(pages::overview))
             .route("/read", get(issue::all))
             .route("/read/{channel}", get(issue::of_channel))

@@ -2,7 +2,7 @@
 
 use std::{future::Future, net::SocketAddr, pin::Pin, sync::Mutex};
 
-use samara_node::api::{Attachment, ErrorKind, Event, Request, Status};
+use samara_node::api::{Attachment, Change, ErrorKind, Event, Request, Status};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -86,6 +86,21 @@ impl Node for Canned {
             }
             Request::Read { issue: Some(_), .. } => vec![self.issue(), Event::Done],
             Request::Gc { .. } => vec![Event::Waiting { what: "it".into() }],
+            Request::Watch { since, .. } => vec![
+                Event::Change {
+                    channel: "c".into(),
+                    cursor: since.unwrap_or(7),
+                    at: None,
+                    change: Change::Watching,
+                },
+                Event::Done,
+            ],
+            Request::Records {
+                filter: Some(text), ..
+            } => vec![Event::Error {
+                kind: ErrorKind::Usage,
+                message: text.clone(),
+            }],
             Request::Forget { .. } => vec![Event::Error {
                 kind: ErrorKind::NotFound,
                 message: "no such thing".into(),
@@ -370,6 +385,61 @@ async fn a_visitor_that_reads_nothing_or_sends_half_gives_its_place_back() {
             "{sent}: {took:?}"
         );
     }
+}
+
+#[tokio::test]
+async fn a_channel_is_watched_from_where_the_visitor_left_off() {
+    let site = Site::new(Kind::Full, Canned::default()).await;
+    let answer = site.get("/api/v1/watch/c").await;
+    assert_eq!(code(&answer), 200);
+    assert!(
+        answer.contains("content-type: text/event-stream"),
+        "{answer}"
+    );
+    let told = "id: 7\ndata: {\"event\":\"change\",\"channel\":\"c\",\"cursor\":7,\"change\":\"watching\"}\n\n";
+    assert!(answer.contains(told), "{answer}");
+    let answer = site.get("/api/v1/watch/c?since=3").await;
+    assert!(answer.contains("id: 3\n"), "{answer}");
+    // What a browser says when it comes back counts more than its first address.
+    let again = |id| format!("Authorization: Bearer {TOKEN}\r\nLast-Event-ID: {id}\r\n");
+    let path = "/api/v1/watch/c?since=3";
+    let answer = site.send("GET", path, &again("5"), "").await;
+    assert!(answer.contains("id: 5\n"), "{answer}");
+    assert_eq!(code(&site.send("GET", path, &again("x"), "").await), 400);
+    assert_eq!(code(&site.get("/api/v1/watch/c?sinse=3").await), 400);
+}
+
+#[tokio::test]
+async fn records_are_asked_for_by_their_addresses() {
+    let site = Site::new(Kind::Full, Canned::default()).await;
+    let answer = site.get("/api/v1/records/jobs?bodies=true").await;
+    assert_eq!(code(&answer), 200);
+    assert!(answer.contains("{\"event\":\"done\"}"), "{answer}");
+    // An error is told by the status while nothing was sent.
+    let answer = site
+        .get("/api/v1/records/jobs?where=kind%20%3D%20release")
+        .await;
+    assert_eq!(code(&answer), 400);
+    assert!(answer.contains("kind = release"), "{answer}");
+    assert_eq!(code(&site.get("/api/v1/records/jobs/abcd").await), 500);
+    let asked = std::mem::take(&mut *site.node.asked.lock().unwrap());
+    let (channel, filter) = ("jobs".to_owned(), None);
+    assert_eq!(
+        asked[0],
+        Request::Records {
+            channel: channel.clone(),
+            filter,
+            bodies: true
+        }
+    );
+    assert_eq!(
+        asked[2],
+        Request::RecordGet {
+            channel,
+            record: "abcd".into(),
+            output: None
+        }
+    );
 }
 
 #[tokio::test]

@@ -116,6 +116,16 @@ impl Graph {
         if n.charters_due.take().is_none() {
             return Ok(());
         }
+        self.take_charters(peer, list, out)
+    }
+
+    /// Takes consecutive charters, whoever `from` is.
+    pub(super) fn take_charters(
+        &mut self,
+        from: PeerId,
+        list: &[Bytes],
+        out: &mut Vec<Action>,
+    ) -> Result<(), Fault> {
         let mut chain = self.chain.clone();
         for bytes in list {
             let next = match SignedCharter::decode(bytes) {
@@ -128,7 +138,7 @@ impl Graph {
                 return Ok(());
             }
         }
-        self.adopt(chain, peer, out);
+        self.adopt(chain, from, out);
         Ok(())
     }
 

@@ -7,7 +7,7 @@ use samara_wire::{PeerId, RecordId};
 
 use super::{Action, Draft, Fault, Graph, GraphError, Neighbour, Pending, Reject, Verdict, report};
 use crate::{
-    Attributes, Kind, NewRecord, Record, RecordError, RecordHeader, SecretKey, WallMs,
+    Attributes, Kind, NewRecord, Record, RecordHeader, SecretKey, WallMs,
     body::{Body, Retraction, subject},
     limits,
     member::{Denied, Wait},
@@ -122,12 +122,7 @@ impl Graph {
         {
             return Err(Reject::Busy);
         }
-        let record = Record::decode(bytes).map_err(|e| match e {
-            RecordError::UnknownFormat(_) => Reject::UnknownFormat,
-            RecordError::TooLarge(_) => Reject::TooLarge,
-            RecordError::BadSignature => Reject::BadSignature,
-            RecordError::Wire(_) => Reject::Malformed,
-        })?;
+        let record = Record::decode(bytes).map_err(|e| Reject::of(&e))?;
         self.admit(record, Some(peer), fetched, out)
     }
 

@@ -87,6 +87,16 @@ pub enum Reject {
 }
 
 impl Reject {
+    /// Why bytes that do not decode are not taken.
+    pub(super) fn of(error: &RecordError) -> Self {
+        match error {
+            RecordError::UnknownFormat(_) => Self::UnknownFormat,
+            RecordError::TooLarge(_) => Self::TooLarge,
+            RecordError::BadSignature => Self::BadSignature,
+            RecordError::Wire(_) => Self::Malformed,
+        }
+    }
+
     /// The reason as a metrics label: lowercase, fixed for ever.
     pub fn label(self) -> &'static str {
         match self {

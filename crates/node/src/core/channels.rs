@@ -12,12 +12,12 @@ use samara_wire::{ChannelId, PeerId, RecordId};
 use tokio::task;
 
 use super::{
-    CHANNEL_SETTINGS, Channel, ChannelMeta, Core, Input, Item, Role, channel::put_meta, remembered,
-    wall_ms,
+    CHANNEL_SETTINGS, Channel, ChannelMeta, Core, Input, Item, Live, Role, channel::put_meta,
+    news::leave_name, remembered, wall_ms,
 };
 use crate::{
     EngineError,
-    api::ErrorKind,
+    api::{Change, ErrorKind},
     discovery::Source,
     limits,
     message::Control,
@@ -99,7 +99,7 @@ impl Core {
             batch.remove_channel(&id);
             batch.remove_setting(CHANNEL_SETTINGS, id.as_bytes());
             remembered::remove(&mut batch, id);
-            self.store.write_then(batch, log_failure);
+            self.write_telling(batch, log_failure);
         }
         self.notify();
     }
@@ -320,6 +320,7 @@ impl Core {
         }
         self.graph_event(id, Event::Message { peer, message });
         if proved {
+            self.news.tell(id, Live::NeighbourUp(peer));
             self.announce_channel(id, peer);
             self.notify();
         }
@@ -454,13 +455,13 @@ impl Core {
                 }
                 self.notify();
             }
-            Action::Remove { id: record, .. } => {
+            Action::Remove { id: record, reason } => {
                 if let Some(channel) = self.channels.get_mut(&id) {
                     channel.items.remove(&record);
                 }
                 let mut batch = Batch::new();
-                batch.remove_record(&id, &record);
-                self.store.write_then(batch, log_failure);
+                self.remove_record(&mut batch, &id, &record, reason);
+                self.write_telling(batch, log_failure);
                 self.notify();
             }
             Action::Connect { peer, addrs } => {
@@ -493,7 +494,20 @@ impl Core {
                 if let Some(channel) = self.channels.get_mut(&id) {
                     channel.synchronized.insert(peer);
                 }
+                self.news.tell(id, Live::Synchronized(peer));
                 self.notify();
+            }
+            Action::MemberJoined { peer, role } => {
+                let (peer, role) = (peer.to_string(), role.to_string());
+                self.note(&id, &Change::MemberJoined { peer, role });
+            }
+            Action::RoleChanged { peer, role } => {
+                let (peer, role) = (peer.to_string(), role.to_string());
+                self.note(&id, &Change::RoleChanged { peer, role });
+            }
+            Action::MemberLeft { peer, reason } => {
+                let (peer, reason) = (peer.to_string(), leave_name(reason).to_owned());
+                self.note(&id, &Change::MemberLeft { peer, reason });
             }
             Action::CharterFork { ours, theirs } => {
                 self.metrics.charter_forks.inc();
@@ -518,7 +532,9 @@ impl Core {
         let Some(link) = self.sessions.get_mut(&peer) else {
             return;
         };
-        link.channels.remove(&id);
+        if link.channels.remove(&id) {
+            self.news.tell(id, Live::NeighbourDown(peer));
+        }
         link.doors.shut(&id);
         let mut gone = Vec::new();
         link.theirs.retain(|_, (channel, content)| {
@@ -575,12 +591,12 @@ impl Core {
     fn store_record(&mut self, id: ChannelId, header: &RecordHeader, bytes: &Bytes) {
         let mut batch = Batch::new();
         let record = header.id;
-        batch.put_record(&id, &record, &header.encode(), bytes);
+        self.put_record(&mut batch, &id, &record, &header.encode(), bytes);
         if let Some(receipt) = self.receipt.take() {
             receipt.put(&mut batch, record);
         }
         let (inputs, runtime) = (self.inputs.clone(), tokio::runtime::Handle::current());
-        let done = move |result| {
+        let done = self.telling(move |result| {
             let input = Input::RecordStored {
                 channel: id,
                 record,
@@ -590,7 +606,7 @@ impl Core {
             runtime.spawn(async move {
                 let _ = inputs.send(input).await;
             });
-        };
+        });
         if header.author == self.me {
             self.store.write_then(batch, done);
         } else {
@@ -638,7 +654,7 @@ fn fork_warning(id: ChannelId, ours: CharterRef, theirs: CharterRef) -> String {
     )
 }
 
-fn log_failure(result: Result<(), StoreError>) {
+pub(super) fn log_failure(result: Result<(), StoreError>) {
     if let Err(error) = result {
         tracing::warn!(%error, "index");
     }

@@ -15,7 +15,7 @@ use tokio::{
     time,
 };
 
-use super::{Core, Input, Link, race};
+use super::{Core, Input, Link, Live, race};
 use crate::{
     discovery::{self, Source},
     limits,
@@ -270,6 +270,9 @@ impl Core {
         };
         for cancel in link.requests.values() {
             cancel.cancel();
+        }
+        for channel in &link.channels {
+            self.news.tell(*channel, Live::NeighbourDown(peer));
         }
         self.swarm_event(samara_swarm::Event::Disconnected { peer });
         self.leave_channels(peer);

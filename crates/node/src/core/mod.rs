@@ -8,6 +8,8 @@ mod dial;
 mod exchange;
 mod gate;
 mod known;
+mod news;
+mod offer;
 mod race;
 mod remembered;
 mod search;
@@ -34,6 +36,7 @@ pub(crate) use channel::{
     put_meta,
 };
 pub(crate) use known::Known;
+pub(crate) use news::{Live, News, reason_name};
 pub(crate) use transfers::{Transfer, TransferView};
 use visits::Visits;
 
@@ -237,6 +240,7 @@ pub(crate) struct Core {
     receipt: Option<Receipt>,
     next_sample: Instant,
     pub(crate) warnings: broadcast::Sender<String>,
+    pub(crate) news: News,
     subnets: Vec<addrs::Subnet>,
     next_dial: Instant,
     receive_pool: BufferPool,
@@ -320,6 +324,7 @@ impl Core {
             receipt: None,
             next_sample: Instant::now(),
             warnings: broadcast::channel(64).0,
+            news: News::new(),
             subnets: addrs::subnets(),
             next_dial: Instant::now(),
             receive_pool: BufferPool::new(limits::MAX_UNWRITTEN),

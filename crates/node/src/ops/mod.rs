@@ -2,17 +2,22 @@
 //! the store.
 
 mod channel;
+mod export;
 mod follow;
 mod get;
+mod import;
 mod issue;
 mod manifest;
 mod members;
 mod obtain;
+mod place;
 mod publish;
+mod record;
 mod report;
 mod seek;
 mod share;
 mod visited;
+mod watch;
 
 use std::{path::Path, sync::Arc};
 
@@ -236,6 +241,42 @@ pub(crate) async fn run(context: Context, request: Request) -> Result<(), Engine
             skip,
             limit,
         } => issue::headings(&context, channel, skip, limit).await,
+        Request::Records {
+            channel,
+            filter,
+            bodies,
+        } => record::list(&context, &channel, filter.as_deref(), bodies).await,
+        Request::RecordPut {
+            channel,
+            kind,
+            key,
+            attributes,
+            lifetime_ms,
+            priority,
+            body,
+        } => {
+            let put = record::Put {
+                kind,
+                key,
+                attributes,
+                lifetime_ms,
+                priority,
+                body,
+            };
+            record::put(&context, &channel, put).await
+        }
+        Request::RecordGet {
+            channel,
+            record,
+            output,
+        } => record::get(&context, &channel, &record, output).await,
+        Request::Export {
+            channel,
+            file,
+            with_content,
+        } => export::export(&context, &channel, file, with_content).await,
+        Request::Import { file } => import::import(&context, file).await,
+        Request::Watch { channel, since } => watch::watch(&context, &channel, since).await,
         Request::Status => report::status(&context).await,
         Request::Peers => report::peers(&context).await,
         Request::Gc { dry_run } => report::gc(&context, dry_run).await,

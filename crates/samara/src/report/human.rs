@@ -2,7 +2,7 @@ use std::io::{self, Write};
 
 use samara_node::api::{Event, PeerStatus, Request, Status};
 
-use super::{Report, bars::Bars, markdown};
+use super::{Report, bars::Bars, markdown, record};
 use crate::{
     quantity::{count, rate, size, span},
     terminal::{Style, Table, body, columns, line},
@@ -19,6 +19,10 @@ enum Shape {
     Issue,
     /// Peers in a table.
     Peers,
+    /// Records in a table.
+    Records,
+    /// A record's body as it is.
+    Body,
     /// Members in a table.
     Members,
     /// Each event as it comes.
@@ -49,6 +53,8 @@ impl Human {
                 &[1, 4],
             ),
             Request::Read { issue: Some(_), .. } => (Shape::Issue, &[""], &[]),
+            Request::Records { .. } => (Shape::Records, record::HEAD, record::RIGHT),
+            Request::RecordGet { output: None, .. } => (Shape::Body, &[""], &[]),
             Request::Peers => (Shape::Peers, PEER_HEAD, PEER_RIGHT),
             Request::Members { .. } => (
                 Shape::Members,
@@ -330,6 +336,21 @@ impl Report for Human {
                 ))?;
             }
             Event::Issue { .. } => self.issue(event)?,
+            Event::Exported { .. } | Event::Imported { .. } => {
+                self.result(&record::carried(event))?;
+            }
+            Event::Record(found) => match self.shape {
+                Shape::Records => self.table.row(record::row(found)),
+                Shape::Body => {
+                    let mut out = self.out.lock();
+                    out.write_all(&record::body(found).unwrap_or_default())?;
+                    out.flush()?;
+                }
+                _ => self.result(&line(&found.about.record))?,
+            },
+            Event::Change {
+                cursor, at, change, ..
+            } => self.result(&record::change(*cursor, at.as_deref(), change))?,
             Event::Heading {
                 channel,
                 number,
@@ -392,7 +413,8 @@ impl Report for Human {
             Shape::Issues => "No issues yet.",
             Shape::Peers => "Connected with nobody.",
             Shape::Members => "No members yet.",
-            Shape::Issue | Shape::News => return Ok(()),
+            Shape::Records => "No such records.",
+            Shape::Issue | Shape::Body | Shape::News => return Ok(()),
         };
         if self.table.is_empty() {
             self.aside(nothing);

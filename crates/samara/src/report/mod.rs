@@ -5,6 +5,7 @@ mod human;
 mod json;
 mod markdown;
 mod output;
+mod record;
 mod told;
 
 use std::io::{self, Write};

@@ -1,0 +1,345 @@
+//! `import`: a channel out of a file, believed as little as a peer.
+//!
+//! The file is read twice. First to its end, without using anything: if it is not,
+//! to the byte, what its exporter signed, nothing happens. Then each charter and
+//! record is judged by the channel's graph, and each page and chunk by its hash; a
+//! content is there when it is whole, or not at all.
+
+use std::{
+    fs::File,
+    io::BufReader,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use samara_content::Manifest;
+use samara_graph::{CharterChain, Offered, Reject, SignedCharter};
+use samara_store::{Batch, Destination, Selection, Store, WriteError};
+use samara_wire::{ChannelId, ContentId};
+use tokio::runtime::Handle;
+
+use super::Context;
+use crate::{
+    EngineError,
+    api::{ErrorKind, Event},
+    bundle::{BundleError, BundleReader, Head, Item},
+    core::{Channel, ChannelMeta, Core, CoreHandle, Role, graph_config},
+};
+
+/// Records that are offered to the graph at a time.
+const BATCH: usize = 64;
+/// Bytes of records that are offered at a time.
+const BATCH_BYTES: usize = 1 << 20;
+/// How soon a graph is asked again that has too much to write.
+const BUSY_PAUSE: Duration = Duration::from_millis(20);
+
+/// What became of what was in the file.
+#[derive(Debug, Default)]
+struct Tally {
+    new: u64,
+    known: u64,
+    waits: u64,
+    refused: u64,
+    contents: u64,
+    left_out: u64,
+}
+
+pub(super) async fn import(context: &Context, file: PathBuf) -> Result<(), EngineError> {
+    let path = file.clone();
+    let (head, chain) = context.blocking(move |_| check(&path)).await?;
+    let id = head.channel;
+    let held = hold(context, &head, chain).await?;
+    let work = Work {
+        context: context.clone(),
+        core: context.core().clone(),
+        runtime: Handle::current(),
+        file: file.clone(),
+        id,
+    };
+    let tally = context.blocking(move |store| work.take_in(store)).await?;
+    // Acknowledged is what is on disk.
+    let written = context.core().wait_for(move |core| {
+        let pending = core
+            .channels
+            .get(&id)
+            .map_or(0, |c| c.graph.status().pending);
+        (pending == 0).then_some(())
+    });
+    context.unless_cancelled(written).await?;
+    let imported = Event::Imported {
+        channel: id.to_string(),
+        file,
+        exporter: head.exporter.to_string(),
+        joined: held,
+        new: tally.new,
+        known: tally.known,
+        waiting: tally.waits,
+        refused: tally.refused,
+        contents: tally.contents,
+        contents_left_out: tally.left_out,
+    };
+    context.emit(imported).await;
+    Ok(())
+}
+
+/// Reads the file to its end. Blocks.
+fn check(path: &Path) -> Result<(Head, CharterChain), EngineError> {
+    let (head, _) = open(path)?.check().map_err(|e| refuse(path, e))?;
+    let chain = chain_of(&head).ok_or_else(|| {
+        let why = format!("{}: its charters are none of one channel", path.display());
+        EngineError::new(ErrorKind::BadData, why)
+    })?;
+    Ok((head, chain))
+}
+
+fn open(path: &Path) -> Result<BundleReader<BufReader<File>>, EngineError> {
+    let file = File::open(path).map_err(|e| EngineError::disk(path, &e))?;
+    BundleReader::open(BufReader::with_capacity(1 << 20, file)).map_err(|e| refuse(path, e))
+}
+
+fn refuse(path: &Path, error: BundleError) -> EngineError {
+    match error {
+        BundleError::Io(error) => EngineError::disk(path, &error),
+        BundleError::NotABundle => {
+            EngineError::new(ErrorKind::Usage, format!("{}: {error}", path.display()))
+        }
+        _ => EngineError::new(ErrorKind::BadData, format!("{}: {error}", path.display())),
+    }
+}
+
+/// The charters, if they are a chain and the channel's.
+fn chain_of(head: &Head) -> Option<CharterChain> {
+    let mut charters = head
+        .charters
+        .iter()
+        .map(|bytes| SignedCharter::decode(bytes));
+    let mut chain = CharterChain::new(charters.next()?.ok()?).ok()?;
+    for next in charters {
+        chain.push(next.ok()?).ok()?;
+    }
+    (chain.channel() == head.channel).then_some(chain)
+}
+
+/// Shows a channel that is here the charters; makes one that is not, and says so.
+async fn hold(context: &Context, head: &Head, chain: CharterChain) -> Result<bool, EngineError> {
+    let (id, charters) = (head.channel, head.charters.clone());
+    let here = context
+        .core()
+        .call(move |core| {
+            let here = core.channels.contains_key(&id);
+            here.then(|| core.offer_charters(id, &charters))
+        })
+        .await?;
+    if let Some(offered) = here {
+        offered?;
+        return Ok(false);
+    }
+    let bytes = chain.encode();
+    let write = context.blocking(move |store| {
+        let mut batch = Batch::new();
+        batch.put_charter(&id, &bytes);
+        Ok(store.write(batch)?)
+    });
+    write.await?;
+    let active = context.engine.mode == crate::Mode::Node;
+    let added = context.core().call(move |core| {
+        // A publisher that comes back to its channel owns it.
+        let role = match chain.current().roots.contains(&core.me) {
+            true => Role::Owner,
+            false => Role::Subscriber,
+        };
+        let graph = samara_graph::Graph::restore(chain, [], graph_config(core.me)?);
+        let channel = Channel::new(graph, ChannelMeta::new(role), Default::default());
+        core.add_channel(id, channel, active);
+        Ok::<_, EngineError>(())
+    });
+    added.await??;
+    Ok(true)
+}
+
+/// The second reading, on a thread that may block.
+struct Work {
+    context: Context,
+    core: CoreHandle,
+    runtime: Handle,
+    file: PathBuf,
+    id: ChannelId,
+}
+
+impl Work {
+    fn take_in(&self, store: &Store) -> Result<Tally, EngineError> {
+        let mut bundle = open(&self.file)?;
+        if bundle.head().channel != self.id {
+            let why = format!("{}: it was changed meanwhile", self.file.display());
+            return Err(EngineError::new(ErrorKind::Changed, why));
+        }
+        let mut tally = Tally::default();
+        let (mut batch, mut bytes) = (Vec::new(), 0);
+        let mut item = self.next(&mut bundle)?;
+        loop {
+            if let Item::Record(record) = item {
+                bytes += record.len();
+                batch.push(record);
+                if batch.len() == BATCH || bytes >= BATCH_BYTES {
+                    self.offer(std::mem::take(&mut batch), &mut tally)?;
+                    bytes = 0;
+                }
+                item = self.next(&mut bundle)?;
+                continue;
+            }
+            self.offer(std::mem::take(&mut batch), &mut tally)?;
+            item = match item {
+                Item::End(_) => return Ok(tally),
+                Item::Content(id) => self.content(store, id, &mut bundle, &mut tally)?,
+                _ => self.next(&mut bundle)?,
+            };
+        }
+    }
+
+    fn next(&self, bundle: &mut BundleReader<BufReader<File>>) -> Result<Item, EngineError> {
+        if self.context.cancel.is_cancelled() {
+            return Err(super::interrupted());
+        }
+        bundle.next().map_err(|e| refuse(&self.file, e))
+    }
+
+    fn call<R: Send + 'static>(
+        &self,
+        f: impl FnOnce(&mut Core) -> R + Send + 'static,
+    ) -> Result<R, EngineError> {
+        self.runtime.block_on(self.core.call(f))
+    }
+
+    /// Offers records until each was judged.
+    fn offer(&self, mut records: Vec<Bytes>, tally: &mut Tally) -> Result<(), EngineError> {
+        while !records.is_empty() {
+            let (id, batch) = (self.id, records.clone());
+            let judged = self.call(move |core| core.offer_records(id, batch))??;
+            let mut busy = Vec::new();
+            for (record, outcome) in records.into_iter().zip(judged) {
+                match outcome {
+                    Ok(Offered::New) => tally.new += 1,
+                    Ok(Offered::Known) => tally.known += 1,
+                    Ok(Offered::Waits) => tally.waits += 1,
+                    Err(Reject::Busy) => busy.push(record),
+                    Err(reason) => {
+                        tracing::info!(channel = %self.id.short(), %reason, "record not imported");
+                        tally.refused += 1;
+                    }
+                }
+            }
+            records = busy;
+            if !records.is_empty() {
+                if self.context.cancel.is_cancelled() {
+                    return Err(super::interrupted());
+                }
+                std::thread::sleep(BUSY_PAUSE);
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes a content in, or passes over it; what follows it.
+    fn content(
+        &self,
+        store: &Store,
+        id: ContentId,
+        bundle: &mut BundleReader<BufReader<File>>,
+        tally: &mut Tally,
+    ) -> Result<Item, EngineError> {
+        let channel = self.id;
+        // Records count when they are stored, and only then name a content.
+        let named = self.core.wait_for(move |core| {
+            let channel = core.channels.get(&channel)?;
+            let named = channel.named(&id).is_some();
+            (named || channel.graph.status().pending == 0).then_some(named)
+        });
+        let named = self
+            .runtime
+            .block_on(self.context.unless_cancelled(named))?;
+        let lock = self.context.engine.obtaining.lock_of(id);
+        let turn = lock.try_lock();
+        let whole = store
+            .content(&id)
+            .is_some_and(|content| content.is_complete());
+        if whole {
+            tally.contents += 1;
+        } else if !named || turn.is_err() {
+            // Nobody asked for it; or somebody fetches it at this moment.
+            tally.left_out += 1;
+        } else {
+            let fresh = store.content(&id).is_none();
+            let result = self.fill(store, id, bundle);
+            if result.is_err() && fresh {
+                // A part of it is of no use to anybody.
+                let _ = store.forget(&id);
+            }
+            let item = result?;
+            tally.contents += 1;
+            return Ok(item);
+        }
+        loop {
+            match self.next(bundle)? {
+                Item::Page(_) | Item::Chunk(_) => {}
+                other => return Ok(other),
+            }
+        }
+    }
+
+    fn fill(
+        &self,
+        store: &Store,
+        id: ContentId,
+        bundle: &mut BundleReader<BufReader<File>>,
+    ) -> Result<Item, EngineError> {
+        let bad = |why: String| {
+            let message = format!("{}: content {}: {why}", self.file.display(), id.short());
+            EngineError::new(ErrorKind::BadData, message)
+        };
+        let mut manifest: Option<Manifest> = None;
+        let mut item = self.next(bundle)?;
+        let mut page = 0;
+        while let Item::Page(bytes) = item {
+            match &mut manifest {
+                None => {
+                    let root = Manifest::from_root(&id, &bytes);
+                    manifest = Some(root.map_err(|e| bad(e.to_string()))?);
+                }
+                Some(manifest) => {
+                    let added = manifest.add_page(page, bytes);
+                    added.map_err(|e| bad(e.to_string()))?;
+                    page += 1;
+                }
+            }
+            item = self.next(bundle)?;
+        }
+        let manifest = manifest
+            .filter(Manifest::is_complete)
+            .ok_or_else(|| bad("pages of its manifest are missing".to_owned()))?;
+        let content = store.begin(manifest, &Destination::Sealed, Selection::All)?;
+        let mut index = 0;
+        while let Item::Chunk(bytes) = item {
+            if !content.has(index) {
+                content
+                    .verify_and_write(index, &bytes)
+                    .map_err(|error| match error {
+                        WriteError::NoSpace { .. } => {
+                            EngineError::new(ErrorKind::NoSpace, error.to_string())
+                        }
+                        WriteError::Io { .. } => {
+                            EngineError::new(ErrorKind::Disk, error.to_string())
+                        }
+                        _ => bad(error.to_string()),
+                    })?;
+            }
+            index += 1;
+            item = self.next(bundle)?;
+        }
+        if !content.has_wanted() {
+            return Err(bad("chunks are missing".to_owned()));
+        }
+        content.finish()?;
+        Ok(item)
+    }
+}
