@@ -249,7 +249,7 @@ fn an_expired_record_is_refused() {
 }
 
 #[test]
-fn a_record_of_somebody_else_is_refused() {
+fn a_record_of_somebody_else_waits_for_a_right_that_never_comes() {
     refuses(
         |_, channel| {
             let stranger = Liar::start();
@@ -257,7 +257,7 @@ fn a_record_of_somebody_else_is_refused() {
                 .bytes()
                 .clone()
         },
-        "samara_records_rejected_total",
+        "samara_records_waiting",
     );
 }
 

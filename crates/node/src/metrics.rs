@@ -14,6 +14,7 @@ pub(crate) struct Metrics {
     pub(crate) chunk_bytes_wasted: IntCounter,
     pub(crate) chunks_withdrawn: IntCounter,
     pub(crate) connections: IntGauge,
+    pub(crate) records_waiting: IntGauge,
     pub(crate) records: IntGauge,
     pub(crate) open_requests: IntGauge,
     pub(crate) store_bytes: IntGauge,
@@ -129,6 +130,10 @@ impl Metrics {
             )?,
             connections: gauge("samara_peers", "Connected peers.")?,
             records: gauge("samara_records", "Records held, in all channels.")?,
+            records_waiting: gauge(
+                "samara_records_waiting",
+                "Records set aside until the right of their authors to write them arrives.",
+            )?,
             open_requests: gauge(
                 "samara_open_requests",
                 "Requests for chunks that are under way.",

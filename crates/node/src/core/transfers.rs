@@ -585,10 +585,11 @@ impl Core {
         }
         self.retire_idle();
         self.metrics.store_bytes.set(self.store.used() as i64);
-        let mut records = 0;
+        let (mut records, mut waiting) = (0, 0);
         for channel in self.channels.values_mut() {
             let status = channel.graph.status();
             records += status.records;
+            waiting += status.waiting;
             for (reason, count) in status.rejected {
                 let counted = channel.rejected.insert(reason, count).unwrap_or(0);
                 self.metrics
@@ -598,6 +599,7 @@ impl Core {
             }
         }
         self.metrics.records.set(records as i64);
+        self.metrics.records_waiting.set(waiting as i64);
     }
 
     /// Lets transfers go that are whole and without company, so that a node with
