@@ -29,9 +29,18 @@ enum Command {
 
 fn main() -> ExitCode {
     match Cli::parse().command {
-        Command::Swarm(args) => cli::swarm::run(&args).1,
         Command::Graph(args) => cli::graph::run(&args),
         Command::GraphCost(args) => cli::cost::run(&args),
+        Command::Swarm(args) => {
+            let report = cli::swarm::run(&args);
+            if let Some((file, svg)) = report.plot
+                && let Err(error) = std::fs::write(&file, svg)
+            {
+                eprintln!("{}: {error}", file.display());
+                return ExitCode::FAILURE;
+            }
+            report.code
+        }
     }
 }
 

@@ -250,7 +250,7 @@ impl Content {
     /// Whether one of these chunks is the first copy near us.
     pub(crate) fn brings(&self, peer: &PeerId, chunks: &[u32]) -> bool {
         let is_near = |link: &Link| link.tier != Tier::Elsewhere;
-        if !self.links.get(peer).is_some_and(is_near) {
+        if self.near == 0 || !self.links.get(peer).is_some_and(is_near) {
             return false;
         }
         let near = || self.links.values().filter(|link| is_near(link));

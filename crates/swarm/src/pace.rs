@@ -4,6 +4,8 @@ use std::{collections::VecDeque, time::Duration};
 const WINDOW: Duration = Duration::from_secs(10);
 /// How long the smallest round trip counts: longer than our own queues stand.
 const RTT_WINDOW: Duration = Duration::from_secs(60);
+/// Samples kept of one measure: there are three of them for each link.
+const MOST_SAMPLES: usize = 8;
 /// Round trip of a path that was not measured yet: a continent's.
 const UNKNOWN_RTT: Duration = Duration::from_millis(50);
 
@@ -28,7 +30,7 @@ impl Extreme {
             self.queue.pop_front();
         }
         // Ever weaker samples would queue up; half of them tell the same story.
-        if self.queue.len() > 64 {
+        if self.queue.len() == MOST_SAMPLES {
             let mut keep = false;
             self.queue.retain(|_| {
                 keep = !keep;

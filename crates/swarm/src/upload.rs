@@ -56,6 +56,15 @@ enum Company {
     Crowd,
 }
 
+/// Those who want something, over all contents.
+struct Crowd {
+    company: Company,
+    /// Places for them to be served in.
+    slots: usize,
+    /// For each content, the chunks that its peers keep to themselves, and the peers.
+    kept: Vec<(ContentKey, u32, u32)>,
+}
+
 /// From so many on it is a crowd.
 const CROWD: usize = 12;
 
@@ -110,19 +119,44 @@ impl Uplink {
 impl Swarm {
     /// Grants credit for as long as there is a free place and somebody to fill it.
     pub(crate) fn grant(&mut self, out: &mut Vec<Action>) {
-        while let Some((key, peer)) = self.next_to_serve() {
-            self.grant_to(key, peer, out);
+        if self.uplink.demand.is_empty() {
+            return;
+        }
+        let crowd = self.crowd();
+        while let Some((key, peer)) = self.next_to_serve(&crowd) {
+            self.grant_to(key, peer, crowd.company, out);
         }
     }
 
-    /// How many want something besides.
-    fn company(&self) -> Company {
-        let wanting = |key| self.contents.get(key).map(|content| content.links.values());
-        let links = self.uplink.demand.iter().filter_map(wanting).flatten();
-        match links.filter(|link| link.wants > 0).take(CROWD).count() {
-            0 | 1 => Company::None,
-            CROWD => Company::Crowd,
-            _ => Company::Some,
+    /// Looks over those who want something.
+    fn crowd(&self) -> Crowd {
+        let (mut known, mut all) = (0u64, 0usize);
+        let mut kept = Vec::new();
+        for key in &self.uplink.demand {
+            let Some(content) = self.contents.get(key) else {
+                continue;
+            };
+            let (mut keep, mut peers) = (0, 0);
+            for link in content.links.values().filter(|link| link.wants > 0) {
+                known += u64::from(link.known);
+                keep += link.kept;
+                peers += 1;
+            }
+            all += peers as usize;
+            kept.push((*key, keep, peers));
+        }
+        // Few places while they have little: their links are idle, and a chunk that
+        // leaves at full rate can be passed on soonest. More as they have more, and
+        // so are busy with each other.
+        let more = known / all.max(1) as u64 / SLOT_RAMP;
+        Crowd {
+            company: match all {
+                0 | 1 => Company::None,
+                CROWD.. => Company::Crowd,
+                _ => Company::Some,
+            },
+            slots: self.config.upload_slots.min(FIRST_SLOTS + more as usize),
+            kept,
         }
     }
 
@@ -135,37 +169,12 @@ impl Swarm {
         self.uplink.busy.iter().filter(holds).count()
     }
 
-    /// Places for peers to be served in. Few while they have little: their links are
-    /// idle, and a chunk that leaves at full rate can be passed on soonest. More as
-    /// they have more, and so are busy with each other.
-    fn slots(&self) -> usize {
-        let (mut known, mut links) = (0u64, 0);
-        let contents = self
-            .uplink
-            .demand
-            .iter()
-            .filter_map(|k| self.contents.get(k));
-        for link in contents
-            .flat_map(|c| c.links.values())
-            .filter(|l| l.wants > 0)
-        {
-            known += u64::from(link.known);
-            links += 1;
-        }
-        let more = known / links.max(1) / SLOT_RAMP;
-        self.config.upload_slots.min(FIRST_SLOTS + more as usize)
-    }
-
     /// The link that gets the next grant: of the contents that matter most, the
     /// one that has least, the nearest of several, any of those; or whose turn it is.
-    fn next_to_serve(&mut self) -> Option<(ContentKey, PeerId)> {
-        if self.uplink.demand.is_empty() {
-            return None;
-        }
-        let may_open = self.served_now() < self.slots();
+    fn next_to_serve(&mut self, crowd: &Crowd) -> Option<(ContentKey, PeerId)> {
+        let may_open = self.served_now() < crowd.slots;
         let by_turns = self.uplink.grants % TURN_EVERY == TURN_EVERY - 1;
         let turn = self.uplink.turn;
-        let company = self.company();
         let mut best: Option<(Rank, (ContentKey, PeerId))> = None;
         let mut in_turn: Option<(bool, (ContentKey, PeerId))> = None;
         let mut idle = Vec::new();
@@ -175,15 +184,15 @@ impl Swarm {
                 continue;
             };
             let mut wanted = false;
-            let wanting = content.links.values().filter(|l| l.wants > 0);
-            let (kept, peers) = wanting.fold((0, 0), |(kept, n), l| (kept + l.kept, n + 1));
+            let seen = crowd.kept.iter().find(|(seen, ..)| seen == key);
+            let (kept, peers) = seen.map_or((0, 0), |(_, kept, peers)| (*kept, *peers));
             for (peer, link) in &content.links {
                 wanted |= link.wants > 0;
                 if link.held_until > self.now
                     || content.role == Role::Leech
                     || !link.is_interested(self.now)
                     || link.outstanding() == 0 && !may_open
-                    || Self::room(content, link, company).is_none()
+                    || Self::room(content, link, crowd.company).is_none()
                 {
                     continue;
                 }
@@ -193,7 +202,11 @@ impl Swarm {
                     Policy::Average => u64::MAX - has,
                     Policy::LastPeer | Policy::Stream => has,
                 };
-                let hoards = spread::hoards(link.kept, kept - link.kept, peers - 1);
+                let hoards = spread::hoards(
+                    link.kept,
+                    kept.saturating_sub(link.kept),
+                    peers.saturating_sub(1),
+                );
                 let rank = (important, has, link.tier, self.rng.next_u32());
                 let at = (*key, *peer);
                 if !hoards && best.as_ref().is_none_or(|(least, _)| rank < *least) {
@@ -254,8 +267,7 @@ impl Swarm {
         (free >= quantum).then(|| free.min(quantum.max(pipe / 2)))
     }
 
-    fn grant_to(&mut self, key: ContentKey, peer: PeerId, out: &mut Vec<Action>) {
-        let company = self.company();
+    fn grant_to(&mut self, key: ContentKey, peer: PeerId, company: Company, out: &mut Vec<Action>) {
         let content = self.contents.get_mut(&key).expect("chosen above");
         let Some(room) = Self::room(content, &content.links[&peer], company) else {
             return;

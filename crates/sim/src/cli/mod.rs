@@ -2,4 +2,5 @@
 
 pub(crate) mod cost;
 pub(crate) mod graph;
+mod plot;
 pub(crate) mod swarm;

@@ -2,9 +2,10 @@
 
 use std::{path::PathBuf, process::ExitCode, time::Duration};
 
+use super::plot;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use samara_sim::swarm::{Behaviour, Fault, Outcome, Scenario, Sharing, SitePipes, When};
+use samara_sim::swarm::{Behaviour, Fault, Scenario, Sharing, SitePipes, When};
 
 /// A seeder and receivers; node 0 is the seeder.
 #[derive(Debug, clap::Args)]
@@ -74,11 +75,18 @@ pub(crate) struct Args {
     seed: u64,
     /// Writes peers complete over time, and the fluid bound, as an SVG.
     #[arg(long, value_name = "FILE")]
-    pub(crate) plot: Option<PathBuf>,
+    plot: Option<PathBuf>,
+}
+
+/// What a run leaves behind.
+pub(crate) struct Report {
+    pub(crate) code: ExitCode,
+    /// A file to be written, and what is in it.
+    pub(crate) plot: Option<(PathBuf, String)>,
 }
 
 /// Runs it and prints what came of it.
-pub(crate) fn run(args: &Args) -> (Outcome, ExitCode) {
+pub(crate) fn run(args: &Args) -> Report {
     let outcome = scenario(args).run();
     println!(
         "peers {}  T* {:.3} s  last {:.3} T*  median {:.3} T*  copies from seeder {:.3}  messages {} ({:.2} % of bytes)  events {}  trace {:016x}",
@@ -100,7 +108,12 @@ pub(crate) fn run(args: &Args) -> (Outcome, ExitCode) {
         true => ExitCode::SUCCESS,
         false => ExitCode::FAILURE,
     };
-    (outcome, code)
+    let title = format!("{} peers, {} chunks", args.peers, args.chunks);
+    let plot = args.plot.clone();
+    Report {
+        code,
+        plot: plot.map(|file| (file, plot::svg(&outcome, &title))),
+    }
 }
 
 fn scenario(args: &Args) -> Scenario {
