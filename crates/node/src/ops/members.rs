@@ -309,7 +309,7 @@ impl Core {
             return;
         };
         for draft in channel.graph.renewals(WallMs(wall_ms()), &self.me) {
-            if let Err(error) = self.publish(id, draft) {
+            if let Err(error) = self.publish(id, draft, None) {
                 tracing::warn!(channel = %id.short(), %error, "a role was not renewed");
             }
         }
