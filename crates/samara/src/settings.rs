@@ -3,6 +3,7 @@
 use std::{
     fs, io,
     net::{Ipv4Addr, SocketAddr},
+    num::NonZeroU32,
     path::{Path, PathBuf},
     str::FromStr,
     time::Duration,
@@ -45,6 +46,22 @@ impl FromStr for Endpoint {
     }
 }
 
+/// How many releases are kept; `None` for as many as the role implies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Keep(Option<NonZeroU32>);
+
+impl FromStr for Keep {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text == "all" {
+            return Ok(Self(None));
+        }
+        text.parse()
+            .map(|count| Self(Some(count)))
+            .map_err(|_| "neither `all` nor a number from 1 on".to_owned())
+    }
+}
+
 /// What every command runs with.
 #[derive(Debug, Clone)]
 pub(crate) struct Settings {
@@ -78,6 +95,8 @@ struct FileSettings {
     timeout: Option<Time>,
     #[serde(deserialize_with = "text")]
     quota: Option<Size>,
+    #[serde(deserialize_with = "text")]
+    keep_releases: Option<Keep>,
     #[serde(deserialize_with = "text")]
     wan_upload: Option<Cap>,
     http_allowed_hosts: Vec<String>,
@@ -214,7 +233,14 @@ impl Settings {
                     .timeout
                     .or(file.timeout.map(|time| time.0))
                     .unwrap_or(DEFAULT_TIMEOUT),
-                quota: file.quota.map_or(DEFAULT_QUOTA, |size| size.0),
+                quota: globals
+                    .quota
+                    .or(file.quota.map(|size| size.0))
+                    .unwrap_or(DEFAULT_QUOTA),
+                keep_releases: globals
+                    .keep_releases
+                    .or(file.keep_releases)
+                    .and_then(|keep| keep.0),
                 // Somebody waits for every other command: only the daemon is polite.
                 wan_upload: if daemon { cap } else { None },
                 threads: file.threads.unwrap_or(0),
@@ -313,6 +339,25 @@ mod tests {
     }
 
     #[test]
+    fn what_is_kept_can_be_set_everywhere() {
+        let kept = |flag: Option<&str>, text: &str| {
+            let globals = Globals {
+                keep_releases: flag.map(|flag| flag.parse().unwrap()),
+                quota: flag.map(|_| 7),
+                ..Globals::default()
+            };
+            let node = Settings::merge(&globals, file(text), "/d".into(), false).node;
+            (node.keep_releases.map(NonZeroU32::get), node.quota)
+        };
+        let text = "keep_releases = 3\nquota = 5";
+        assert_eq!(kept(None, ""), (None, DEFAULT_QUOTA));
+        assert_eq!(kept(None, text), (Some(3), 5));
+        assert_eq!(kept(Some("1"), text), (Some(1), 7));
+        assert_eq!(kept(Some("all"), text), (None, 7));
+        assert!("0".parse::<Keep>().is_err() && "-1".parse::<Keep>().is_err());
+    }
+
+    #[test]
     fn only_the_daemon_is_capped() {
         let cap = |text: &str, daemon| {
             Settings::merge(&Globals::default(), file(text), "/d".into(), daemon)
@@ -369,6 +414,7 @@ mod tests {
             ("\nquota = \"lots\"", "lots"),
             ("\nwan_upload = 0", "off"),
             ("\nquota = -1", "negative"),
+            ("\nkeep_releases = 0", "from 1 on"),
             ("\nhttp = \"on\"", "off"),
         ] {
             let message = parse_file(Path::new("/etc/samara.toml"), text)

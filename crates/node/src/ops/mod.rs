@@ -9,6 +9,7 @@ mod manifest;
 mod obtain;
 mod publish;
 mod report;
+mod retain;
 mod seek;
 mod share;
 
