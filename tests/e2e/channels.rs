@@ -408,6 +408,77 @@ fn space_is_given_back_and_what_is_needed_is_kept() {
 }
 
 #[test]
+fn only_the_newest_releases_are_kept_if_that_is_wanted() {
+    let world = World::new();
+    let (a, b, c) = (world.peer("a"), world.peer("b"), world.peer("c"));
+    a.run(&["channel", "create", "product"]).ok();
+    let (_node, _) = a.node();
+    let link = a.link("product");
+    let into = c.path("into");
+    let subscribe = ["subscribe", &link, "--into", text(&into), "--once"];
+    for version in ["1", "2", "3"] {
+        let app = world.path(version).join("app");
+        write_release(&app, version.parse().unwrap());
+        publish(&a, &app, Some(version));
+        b.run(&["mirror", &link, "--once"]).ok();
+        c.run(&subscribe).ok();
+    }
+    let used = |peer: &Peer| number(&peer.ask(&["status"], "status")["store_bytes"]);
+    // What is fetched to another place is no release that is kept or not.
+    let elsewhere = world.peer("d");
+    elsewhere.run(&["subscribe", &link]).ok();
+    elsewhere.get(&link).ok();
+    // Unasked, a mirror keeps all and a subscriber what it installed.
+    assert!(used(&b) >= 900_000);
+    let installed = || {
+        let versions = ["1", "2", "3"];
+        versions.map(|version| into.join(version).join("app/app.bin").exists())
+    };
+    assert_eq!(installed(), [true, true, true]);
+
+    let gc = |peer: &Peer, more: &[&str]| {
+        let ended = peer
+            .run(&[&["gc", "--keep-releases", "2"], more].concat())
+            .ok();
+        let freed = ended.event("freed");
+        (number(&freed["bytes"]), freed["contents"].clone())
+    };
+    for peer in [&b, &c] {
+        let announced = gc(peer, &["--dry-run"]);
+        assert!(announced.0 >= 300_000, "{announced:?}");
+        assert_eq!(gc(peer, &[]), announced);
+        assert_eq!(gc(peer, &[]).0, 0);
+    }
+    assert!((600_000..900_000).contains(&used(&b)));
+    assert_eq!(installed(), [false, true, true]);
+    assert!(!into.join("1").exists(), "with its folder");
+
+    // The follower does it by itself, but not to what somebody changed.
+    fs::write(into.join("2/app/app.bin"), b"mine").unwrap();
+    let app = world.path("4/app");
+    write_release(&app, 4);
+    publish(&a, &app, Some("4"));
+    let one = ["--keep-releases", "1"];
+    b.run(&[&["mirror", &link, "--once"], &one[..]].concat())
+        .ok();
+    c.run(&[&subscribe, &one[..]].concat()).ok();
+    assert!((300_000..600_000).contains(&used(&b)));
+    assert_eq!(installed(), [false, true, false]);
+    assert_same(&app, &into.join("current/app"));
+    elsewhere
+        .run(&[
+            "subscribe",
+            &link,
+            "--into",
+            text(&world.path("d/into")),
+            "--once",
+        ])
+        .ok();
+    elsewhere.run(&["gc", "--keep-releases", "1"]).ok();
+    assert_same(&world.path("3/app"), &elsewhere.path("out/app"));
+}
+
+#[test]
 fn only_the_owner_publishes() {
     let world = World::new();
     let (a, b) = (world.peer("a"), world.peer("b"));

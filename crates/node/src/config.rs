@@ -1,4 +1,4 @@
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{net::SocketAddr, num::NonZeroU32, path::PathBuf, time::Duration};
 
 /// UDP port that a node listens on unless told otherwise. Unassigned by IANA.
 pub const DEFAULT_PORT: u16 = 7421;
@@ -26,6 +26,9 @@ pub struct NodeConfig {
     pub timeout: Duration,
     /// Bytes that the store's own files may take.
     pub quota: u64,
+    /// How many releases of a followed channel are kept, the newest ones. `None`: a
+    /// subscriber fetches the newest and removes nothing, a mirror keeps all.
+    pub keep_releases: Option<NonZeroU32>,
     /// Bytes a second sent beyond the local network; `None`: no cap.
     pub wan_upload: Option<u64>,
     /// Threads that hash; 0: one a core.
@@ -89,6 +92,7 @@ impl NodeConfig {
             site: None,
             timeout: DEFAULT_TIMEOUT,
             quota: DEFAULT_QUOTA,
+            keep_releases: None,
             wan_upload: None,
             threads: 0,
             discovery: DiscoveryConfig::default(),

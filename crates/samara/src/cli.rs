@@ -6,8 +6,8 @@ use clap::{ArgAction, Args, Parser, Subcommand};
 use samara_node::api::{Attribute, Scope};
 
 use crate::{
-    quantity::{parse_duration, parse_lifetime},
-    settings::{Endpoint, parse_site},
+    quantity::{parse_duration, parse_lifetime, parse_size},
+    settings::{Endpoint, Keep, parse_site},
 };
 
 /// The overview. Groups are by who needs the commands; a test holds it complete.
@@ -71,8 +71,8 @@ const OVERVIEW_END: &str = "\
 Every option can also be given by the environment (SAMARA_DATA_DIR, SAMARA_LISTEN, ...) or in
 a TOML file, by default config.toml in the data directory. An option goes before the
 environment, the environment before the file, the file before the default. Keys of the file:
-  data_dir listen http metrics site timeout     as the options of the same name
-  quota = \"20 GiB\"               what the store's own files may take
+  data_dir listen http metrics site timeout quota keep_releases
+                                 as the options of the same name
   wan_upload = \"2.5 MB/s\"        cap of `samara node` beyond the local network; \"off\": none
   http_allowed_hosts = [\"name\"]  Host headers taken besides localhost and the address listened on
   threads = 0                    threads that hash; 0: one a core
@@ -129,6 +129,21 @@ pub(crate) struct Globals {
         value_parser = parse_site
     )]
     pub(crate) site: Option<String>,
+    /// Bytes that the store's own files may take; default: 20 GiB
+    #[arg(
+        long,
+        global = true,
+        value_name = "SIZE",
+        value_parser = parse_size
+    )]
+    pub(crate) quota: Option<u64>,
+    /// Releases kept of a followed channel, the newest N, or `all`; default: as each command says
+    #[arg(
+        long,
+        global = true,
+        value_name = "N|all"
+    )]
+    pub(crate) keep_releases: Option<Keep>,
     /// Give up after this long without progress; default: 30s
     #[arg(
         long,

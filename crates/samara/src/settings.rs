@@ -4,6 +4,7 @@ use std::{
     ffi::OsString,
     fs, io,
     net::{Ipv4Addr, SocketAddr},
+    num::NonZeroU32,
     path::{Path, PathBuf},
     str::FromStr,
     time::Duration,
@@ -47,6 +48,22 @@ impl FromStr for Endpoint {
     }
 }
 
+/// How many releases are kept; `None` for as many as the role implies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Keep(Option<NonZeroU32>);
+
+impl FromStr for Keep {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text == "all" {
+            return Ok(Self(None));
+        }
+        text.parse()
+            .map(|count| Self(Some(count)))
+            .map_err(|_| "neither `all` nor a number from 1 on".to_owned())
+    }
+}
+
 /// What every command runs with.
 #[derive(Debug, Clone)]
 pub(crate) struct Settings {
@@ -81,6 +98,8 @@ struct FileSettings {
     timeout: Option<Time>,
     #[serde(deserialize_with = "text")]
     quota: Option<Size>,
+    #[serde(deserialize_with = "text")]
+    keep_releases: Option<Keep>,
     #[serde(deserialize_with = "text")]
     wan_upload: Option<Cap>,
     http_allowed_hosts: Vec<String>,
@@ -195,6 +214,8 @@ pub(crate) fn with_environment(
     fill(&mut all.metrics, "SAMARA_METRICS", &given, str::parse)?;
     fill(&mut all.site, "SAMARA_SITE", &given, parse_site)?;
     fill(&mut all.timeout, "SAMARA_TIMEOUT", &given, parse_duration)?;
+    fill(&mut all.quota, "SAMARA_QUOTA", &given, parse_size)?;
+    fill(&mut all.keep_releases, "SAMARA_KEEP_RELEASES", &given, str::parse)?;
     if all.external.is_empty()
         && let Some(text) = given("SAMARA_EXTERNAL")
     {
@@ -303,7 +324,14 @@ impl Settings {
                     .timeout
                     .or(file.timeout.map(|time| time.0))
                     .unwrap_or(DEFAULT_TIMEOUT),
-                quota: file.quota.map_or(DEFAULT_QUOTA, |size| size.0),
+                quota: globals
+                    .quota
+                    .or(file.quota.map(|size| size.0))
+                    .unwrap_or(DEFAULT_QUOTA),
+                keep_releases: globals
+                    .keep_releases
+                    .or(file.keep_releases)
+                    .and_then(|keep| keep.0),
                 // Somebody waits for every other command: only the daemon is polite.
                 wan_upload: if daemon { cap } else { None },
                 threads: file.threads.unwrap_or(0),
@@ -427,6 +455,8 @@ mod tests {
                 "SAMARA_NO_MDNS" => "1",
                 "SAMARA_EXTERNAL" => "192.0.2.1:7, 192.0.2.2:8",
                 "SAMARA_VERBOSE" => "2",
+                "SAMARA_QUOTA" => "1 GiB",
+                "SAMARA_KEEP_RELEASES" => "3",
                 _ => return None,
             };
             Some(value.into())
@@ -436,6 +466,8 @@ mod tests {
         assert_eq!((all.http, all.site), (Some(Endpoint::Off), None));
         assert_eq!(all.timeout, Some(Duration::from_secs(5)));
         assert_eq!((all.json, all.verbose), (false, 2));
+        assert_eq!(all.quota, Some(1 << 30));
+        assert!(all.keep_releases.is_some());
         assert!(all.no_mdns && all.external.len() == 2);
     }
 
@@ -444,6 +476,25 @@ mod tests {
         assert!(parse_site(&"x".repeat(MAX_SITE_LABEL)).is_ok());
         assert!(parse_site(&"x".repeat(MAX_SITE_LABEL + 1)).is_err());
         assert!(parse_site("").is_err());
+    }
+
+    #[test]
+    fn what_is_kept_can_be_set_everywhere() {
+        let kept = |flag: Option<&str>, text: &str| {
+            let globals = Globals {
+                keep_releases: flag.map(|flag| flag.parse().unwrap()),
+                quota: flag.map(|_| 7),
+                ..Globals::default()
+            };
+            let node = Settings::merge(&globals, file(text), "/d".into(), false).node;
+            (node.keep_releases.map(NonZeroU32::get), node.quota)
+        };
+        let text = "keep_releases = 3\nquota = 5";
+        assert_eq!(kept(None, ""), (None, DEFAULT_QUOTA));
+        assert_eq!(kept(None, text), (Some(3), 5));
+        assert_eq!(kept(Some("1"), text), (Some(1), 7));
+        assert_eq!(kept(Some("all"), text), (None, 7));
+        assert!("0".parse::<Keep>().is_err() && "-1".parse::<Keep>().is_err());
     }
 
     #[test]
@@ -503,6 +554,7 @@ mod tests {
             ("\nquota = \"lots\"", "lots"),
             ("\nwan_upload = 0", "off"),
             ("\nquota = -1", "negative"),
+            ("\nkeep_releases = 0", "from 1 on"),
             ("\nhttp = \"on\"", "off"),
             ("\nsite = \"\"", "empty"),
         ] {

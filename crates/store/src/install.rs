@@ -202,6 +202,17 @@ impl Parts {
 }
 
 impl Content {
+    /// Whether exactly this content lies at `path`, as the store left it.
+    pub(crate) fn is_untouched_at(&self, path: &Path) -> bool {
+        let root = self.manifest.root();
+        let tree = match std::fs::symlink_metadata(path) {
+            Ok(meta) if root.single_file() => Tree::of_file(path, &root.name, &meta),
+            Ok(meta) if meta.is_dir() => Tree::of_folder(path),
+            _ => return false,
+        };
+        tree.is_ok_and(|tree| self.entries() == tree.entries && self.matches(&tree))
+    }
+
     /// Whether the files look like `tree`'s.
     pub(crate) fn matches(&self, tree: &Tree) -> bool {
         let stamps = self.stamps.read().expect("no panic inside");

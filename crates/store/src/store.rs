@@ -33,6 +33,9 @@ pub struct Store {
     pub(crate) table: Arc<Table>,
 }
 
+/// Says of a content whether something is to be done with it.
+type Choice<'a> = &'a dyn Fn(&ContentId) -> bool;
+
 /// What contents need of the store.
 #[derive(Debug)]
 pub(crate) struct Shared {
@@ -199,7 +202,11 @@ impl Store {
     /// # Errors
     /// [`StoreError::UnknownContent`] if there is nothing of that name.
     pub fn forget(&self, id: &ContentId) -> Result<u64, StoreError> {
-        let folders = self.folders(id);
+        self.drop_content(id, false)
+    }
+
+    fn drop_content(&self, id: &ContentId, installed: bool) -> Result<u64, StoreError> {
+        let folders = self.folders(id, installed);
         let row = self.table.rows.lock().expect("no panic inside").remove(id);
         let content = self
             .table
@@ -221,40 +228,51 @@ impl Store {
     }
 
     /// Forgets every content for which `keep` does not hold, and whatever lies in
-    /// the store without belonging to one.
-    pub fn gc(&self, keep: &dyn Fn(&ContentId) -> bool) -> Result<GcReport, StoreError> {
+    /// the store without belonging to one. Where `uninstall` holds as well, what was
+    /// installed is removed, unless somebody changed it or put something beside it.
+    pub fn gc(&self, keep: Choice<'_>, uninstall: Choice<'_>) -> Result<GcReport, StoreError> {
         let mut report = GcReport::default();
         for id in self.collectable(keep)? {
-            report.freed += self.forget(&id)?;
+            report.freed += self.drop_content(&id, uninstall(&id))?;
             report.removed.push(id);
         }
         Ok(report)
     }
 
     /// What [`gc`](Self::gc) would do, if it were called now.
-    pub fn gc_preview(&self, keep: &dyn Fn(&ContentId) -> bool) -> Result<GcReport, StoreError> {
+    pub fn gc_preview(
+        &self,
+        keep: Choice<'_>,
+        uninstall: Choice<'_>,
+    ) -> Result<GcReport, StoreError> {
         let removed = self.collectable(keep)?;
         let freed = removed
             .iter()
-            .flat_map(|id| self.folders(id))
+            .flat_map(|id| self.folders(id, uninstall(id)))
             .map(|folder| disk_usage(&folder))
             .sum();
         Ok(GcReport { freed, removed })
     }
 
-    /// The folders that belong to a content, there or not: its own in the store, and
-    /// that of an unfinished download.
-    fn folders(&self, id: &ContentId) -> Vec<PathBuf> {
-        let rows = self.table.rows.lock().expect("no panic inside");
-        let staging = match rows.get(id).map(|row| &row.placement) {
-            Some(Placement::Staging { staging, .. }) => Some(staging.clone()),
+    /// The folders that belong to a content, there or not: its own in the store,
+    /// that of an unfinished download, and with `installed` the destination as long
+    /// as it is what was installed.
+    fn folders(&self, id: &ContentId, installed: bool) -> Vec<PathBuf> {
+        let placement = {
+            let rows = self.table.rows.lock().expect("no panic inside");
+            rows.get(id).map(|row| row.placement.clone())
+        };
+        let untouched = |path: &Path| self.content(id).is_some_and(|c| c.is_untouched_at(path));
+        let outside = match placement {
+            Some(Placement::Staging { staging, .. }) => Some(staging),
+            Some(Placement::Installed(path)) if installed && untouched(&path) => Some(path),
             _ => None,
         };
         let own = self.content_dir(id).path().to_owned();
-        [own].into_iter().chain(staging).collect()
+        [own].into_iter().chain(outside).collect()
     }
 
-    fn collectable(&self, keep: &dyn Fn(&ContentId) -> bool) -> Result<Vec<ContentId>, StoreError> {
+    fn collectable(&self, keep: Choice<'_>) -> Result<Vec<ContentId>, StoreError> {
         let mut ids: Vec<ContentId> = self
             .table
             .rows
@@ -288,18 +306,6 @@ impl Store {
             .values()
             .map(|row| row.bytes)
             .sum()
-    }
-
-    /// Sealed contents for which `pinned` does not hold, with the bytes that
-    /// [`forget`](Self::forget) would give back, longest in the store first.
-    pub fn evictable(&self, pinned: &dyn Fn(&ContentId) -> bool) -> Vec<(ContentId, u64)> {
-        let rows = self.table.rows.lock().expect("no panic inside").clone();
-        let mut found: Vec<_> = rows
-            .into_iter()
-            .filter(|(id, row)| row.placement == Placement::Sealed && !pinned(id))
-            .collect();
-        found.sort_by_key(|(id, row)| (row.added_ms, *id));
-        found.into_iter().map(|(id, row)| (id, row.bytes)).collect()
     }
 
     /// Makes the changes of `batch` durable, and returns when they are.

@@ -2,6 +2,7 @@
 
 use std::{
     collections::HashSet,
+    num::NonZeroU32,
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
@@ -19,7 +20,7 @@ use super::{
     get::{folder, synchronized},
     manifest::Filter,
     obtain::{Place, Want, obtain},
-    parse_link,
+    parse_link, retain,
 };
 use crate::{
     EngineError,
@@ -259,13 +260,15 @@ async fn fetch_current(
     patience: Duration,
 ) -> Result<(), EngineError> {
     let patience = Some(patience);
+    let keep = context.config().keep_releases;
+    retain::make_room(context).await?;
     let (dues, into, newest) = context
         .core()
         .call(move |core| {
             let Some(channel) = core.channels.get(&id) else {
                 return Err(super::interrupted());
             };
-            Ok(dues_of(channel))
+            Ok(dues_of(channel, keep))
         })
         .await??;
     let mut failure = None;
@@ -293,15 +296,21 @@ async fn fetch_current(
     if let (Some(into), Some(version)) = (into, newest) {
         switch(context, &into, &version).await?;
     }
+    // What was current until now may be old.
+    retain::make_room(context).await?;
     failure.map_or(Ok(()), Err)
 }
 
-fn dues_of(channel: &core::Channel) -> (Vec<Due>, Option<PathBuf>, Option<String>) {
+fn dues_of(
+    channel: &core::Channel,
+    keep: Option<NonZeroU32>,
+) -> (Vec<Due>, Option<PathBuf>, Option<String>) {
     let mut dues = Vec::new();
     let mirror = channel.meta.role == Role::Mirror;
     let releases = channel.newest(Kind::RELEASE);
     let mut newest = None;
-    for (i, item) in releases.iter().enumerate() {
+    let kept = keep.map_or(usize::MAX, |keep| keep.get() as usize);
+    for (i, item) in releases.iter().enumerate().take(kept) {
         let What::Release(release) = &item.what else {
             continue;
         };

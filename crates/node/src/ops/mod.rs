@@ -14,6 +14,7 @@ mod place;
 mod publish;
 mod record;
 mod report;
+mod retain;
 mod seek;
 mod share;
 mod visited;

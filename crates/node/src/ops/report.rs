@@ -1,14 +1,14 @@
 //! What the node has, with whom it talks, and giving space back.
 
-use std::collections::HashSet;
+use std::{collections::HashSet, num::NonZeroU32};
 
 use samara_wire::ContentId;
 
-use super::{Context, publish::newest_version, resolve, visited};
+use super::{Context, publish::newest_version, resolve, retain, visited};
 use crate::{
     EngineError,
     api::{ChannelStatus, ContentStatus, ErrorKind, Event, PeerStatus, Status},
-    core::{Core, Role},
+    core::Core,
     engine,
 };
 
@@ -130,9 +130,18 @@ pub(super) async fn peers(context: &Context) -> Result<(), EngineError> {
 }
 
 pub(super) async fn gc(context: &Context, dry_run: bool) -> Result<(), EngineError> {
-    let (needed, held) = context
+    let asked = context.clone();
+    let (needed, old, held) = context
         .core()
-        .call(|core| (needed(core), held_channels(core)))
+        .call(move |core| {
+            let old = retain::old(core, &asked);
+            if !dry_run {
+                retain::stop_exchange(core, &old);
+            }
+            let mut needed = needed(core, asked.config().keep_releases);
+            needed.retain(|id| !old.contains(id));
+            (needed, old, held_channels(core))
+        })
         .await?;
     let data_dir = context.data_dir().to_owned();
     let inner = context.engine.clone();
@@ -142,13 +151,15 @@ pub(super) async fn gc(context: &Context, dry_run: bool) -> Result<(), EngineErr
             let strays: u64 = stray.iter().map(|path| engine::bytes_below(path)).sum();
             // Also what a request is at, whose transfer has not begun.
             let keep = |id: &ContentId| needed.contains(id) || inner.obtaining.is_obtained(id);
+            let uninstall = |id: &ContentId| old.was_installed(store, id);
             let report = if dry_run {
-                store.gc_preview(&keep)?
+                store.gc_preview(&keep, &uninstall)?
             } else {
-                store.gc(&keep)?
+                store.gc(&keep, &uninstall)?
             };
             if !dry_run {
                 visited::prune(store, |id| store.content(id).is_some())?;
+                old.remove_empty_folders();
             }
             for path in stray.into_iter().filter(|_| !dry_run) {
                 std::fs::remove_dir_all(&path).map_err(|e| EngineError::disk(&path, &e))?;
@@ -171,16 +182,11 @@ fn held_channels(core: &mut Core) -> HashSet<String> {
 }
 
 /// Contents that a channel names, or that are being exchanged.
-fn needed(core: &mut Core) -> HashSet<ContentId> {
-    let named = core
-        .channels
-        .values()
-        .filter(|c| c.meta.role != Role::Guest)
-        .flat_map(|c| c.items.values())
-        .flat_map(|item| item.contents())
-        .map(|content| content.id);
+fn needed(core: &Core, keep: Option<NonZeroU32>) -> HashSet<ContentId> {
     let moving = core.transfers.values().map(|t| *t.content.id());
-    named.chain(moving).collect()
+    let mut needed = retain::named(core, keep);
+    needed.extend(moving);
+    needed
 }
 
 pub(super) async fn forget(context: &Context, what: &str) -> Result<(), EngineError> {
@@ -198,7 +204,7 @@ pub(super) async fn forget(context: &Context, what: &str) -> Result<(), EngineEr
                     .into_iter()
                     .collect();
                 core.drop_channel(id, true);
-                let needed = needed(core);
+                let needed = needed(core, None);
                 Ok(Some(
                     contents
                         .into_iter()

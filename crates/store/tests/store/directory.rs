@@ -50,8 +50,7 @@ fn forgetting_gives_back_the_stores_bytes_and_no_others() {
     let sealed = begin(&theirs, content.manifest(), &Destination::Sealed);
     transfer(&content, &sealed, missing(&sealed));
     sealed.finish().unwrap();
-    assert_eq!(theirs.evictable(&|_| false), [(id, content.wanted_bytes())]);
-    assert_eq!(theirs.evictable(&|_| true), []);
+    assert_eq!(theirs.used(), content.wanted_bytes());
     assert!(theirs.forget(&id).unwrap() >= content.wanted_bytes());
     assert!(!sealed.has(0) || sealed.read_chunk(0, &mut Vec::new()).is_err());
     assert!(matches!(
@@ -95,15 +94,52 @@ fn collection_takes_interrupted_and_stray_things_too() {
     let theirs = world.store("theirs");
     theirs.save_manifest(b.manifest()).unwrap();
     assert!(theirs.load_manifest(b.id()).unwrap().is_complete());
-    let (keep, all) = (*b.id(), theirs.gc(&|_| true).unwrap());
+    let never = |_: &_| false;
+    let (keep, all) = (*b.id(), theirs.gc(&|_| true, &never).unwrap());
     assert_eq!((all.freed, all.removed.len()), (0, 0));
-    let preview = theirs.gc_preview(&|id| *id == keep).unwrap();
+    let preview = theirs.gc_preview(&|id| *id == keep, &never).unwrap();
     assert!(preview.freed >= 400_000, "{preview:?}");
-    let report = theirs.gc(&|id| *id == keep).unwrap();
+    let report = theirs.gc(&|id| *id == keep, &never).unwrap();
     assert_eq!(report, preview);
     assert_eq!(report.removed, [*a.id()]);
     assert!(report.freed > 0 && names(&world.path("out")).is_empty());
-    assert_eq!(theirs.gc(&|_| false).unwrap().removed, [keep]);
+    assert_eq!(theirs.gc(&|_| false, &never).unwrap().removed, [keep]);
     assert!(theirs.load_manifest(&keep).is_none());
     assert!(names(&theirs.dir().join("contents")).is_empty());
+}
+
+#[test]
+fn what_was_installed_goes_only_when_asked_for_and_untouched() {
+    let world = World::new();
+    let content = import(&world.store("ours"), &world.tree("tree")).unwrap();
+    let theirs = world.store("theirs");
+    let out = world.path("out/tree");
+    let install = || {
+        let copy = begin(&theirs, content.manifest(), &world.install("tree"));
+        transfer(&content, &copy, missing(&copy));
+        copy.finish().unwrap();
+    };
+    let (none, all) = (|_: &_| false, |_: &_| true);
+    install();
+    theirs.gc(&none, &none).unwrap();
+    assert!(out.join("tool").exists() && theirs.contents().is_empty());
+
+    // A file of the user's beside it, then a changed one.
+    for (name, path) in [("diary", out.join("diary")), ("tool", out.join("tool"))] {
+        install();
+        let before = std::fs::read(&path).ok();
+        std::fs::write(&path, "mine").unwrap();
+        let preview = theirs.gc_preview(&none, &all).unwrap();
+        assert_eq!(theirs.gc(&none, &all).unwrap(), preview);
+        assert_eq!(std::fs::read(&path).unwrap(), b"mine", "{name}");
+        match before {
+            Some(bytes) => std::fs::write(&path, bytes).unwrap(),
+            None => std::fs::remove_file(&path).unwrap(),
+        }
+    }
+    install();
+    let preview = theirs.gc_preview(&none, &all).unwrap();
+    assert!(out.exists() && preview.freed > 1_700_000);
+    assert_eq!(theirs.gc(&none, &all).unwrap(), preview);
+    assert!(!out.exists() && world.path("out").exists());
 }
