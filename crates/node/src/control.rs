@@ -185,6 +185,8 @@ async fn listen(
         tokio::spawn(async move {
             let answered = match place {
                 Ok(_place) => answer(engine, stream, &drain).await,
+                // Whoever drains waits for all places, and so none is free.
+                Err(_) if drain.is_cancelled() => move_on(stream).await,
                 Err(_) => refuse(stream).await,
             };
             if let Err(error) = answered {
@@ -205,6 +207,11 @@ async fn listen(
 /// Removes the socket. The directory's lock must be ours.
 pub(crate) fn remove(data_dir: &Path) {
     let _ = std::fs::remove_file(data_dir.join(SOCKET_NAME));
+}
+
+/// Sends a command on to whoever has the directory next.
+async fn move_on(mut stream: UnixStream) -> io::Result<()> {
+    send(&mut stream, &Event::Moved).await
 }
 
 async fn refuse(mut stream: UnixStream) -> io::Result<()> {
