@@ -138,11 +138,7 @@ pub(crate) struct Globals {
     )]
     pub(crate) quota: Option<u64>,
     /// Releases kept of a followed channel, the newest N, or `all`; default: as each command says
-    #[arg(
-        long,
-        global = true,
-        value_name = "N|all"
-    )]
+    #[arg(long, global = true, value_name = "N|all")]
     pub(crate) keep_releases: Option<Keep>,
     /// Give up after this long without progress; default: 30s
     #[arg(

@@ -215,7 +215,12 @@ pub(crate) fn with_environment(
     fill(&mut all.site, "SAMARA_SITE", &given, parse_site)?;
     fill(&mut all.timeout, "SAMARA_TIMEOUT", &given, parse_duration)?;
     fill(&mut all.quota, "SAMARA_QUOTA", &given, parse_size)?;
-    fill(&mut all.keep_releases, "SAMARA_KEEP_RELEASES", &given, str::parse)?;
+    fill(
+        &mut all.keep_releases,
+        "SAMARA_KEEP_RELEASES",
+        &given,
+        str::parse,
+    )?;
     if all.external.is_empty()
         && let Some(text) = given("SAMARA_EXTERNAL")
     {

@@ -301,10 +301,13 @@ fn describe(
         {
             if let EntryKind::File { size } = entry.kind {
                 let path = dir.join(ATTACHMENTS).join(entry.path.as_str());
+                // A content that came in a file may be whole and not in its place yet.
+                let placed = here && path.exists();
+                complete &= placed;
                 files.push(Attachment {
                     name: entry.path.to_string(),
                     bytes: size,
-                    path: (here && path.exists()).then_some(path),
+                    path: placed.then_some(path),
                 });
             }
         }
