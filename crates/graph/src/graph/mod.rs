@@ -123,6 +123,34 @@ struct Pending {
     fetched: bool,
 }
 
+/// A graph whose stored records come in.
+#[derive(Debug)]
+pub struct Restoring {
+    graph: Graph,
+    chain: CharterChain,
+    removed: Removed,
+}
+
+impl Restoring {
+    /// Takes in the header of a stored record.
+    pub fn add(&mut self, header: RecordHeader) {
+        let charter = self.chain.current();
+        let records = &mut self.graph.records;
+        records.restore(charter, header, &mut self.removed);
+    }
+
+    /// All are there.
+    pub fn finish(mut self) -> Graph {
+        let charter = self.chain.current();
+        let late = self.graph.records.finish_restoring(charter);
+        report(self.removed, &mut self.graph.backlog);
+        report(late, &mut self.graph.backlog);
+        self.graph.chain = Some(self.chain);
+        self.graph.members = Members::default();
+        self.graph
+    }
+}
+
 impl Graph {
     /// A channel that one has a link to and no charter of: it is asked of the first
     /// neighbours. `charter` is the link's: a chain that does not contain it, or
@@ -174,13 +202,25 @@ impl Graph {
         headers: impl IntoIterator<Item = RecordHeader>,
         config: Config,
     ) -> Self {
+        let headers = headers.into_iter();
+        let expected = headers.size_hint().0;
+        let mut restoring = Self::restoring(chain, expected, config);
+        headers.for_each(|h| restoring.add(h));
+        restoring.finish()
+    }
+
+    /// The same for headers that come one by one: a million of them in a list take
+    /// more memory than the graph. `expected` is how many there are at least.
+    pub fn restoring(chain: CharterChain, expected: usize, config: Config) -> Restoring {
         let mut graph = Self::join(chain.channel(), chain.reference(), config);
         graph.promised = None;
-        let removed = graph.records.restore(chain.current(), headers);
-        report(removed, &mut graph.backlog);
-        graph.chain = Some(chain);
-        graph.members = Members::default();
-        graph
+        graph.records.begin_restoring(expected);
+        let removed = Removed::new();
+        Restoring {
+            graph,
+            chain,
+            removed,
+        }
     }
 
     /// Takes one event in, appends what to do to `out`.

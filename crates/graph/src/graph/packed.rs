@@ -68,6 +68,13 @@ impl Headers {
         }
     }
 
+    /// Makes room in the table, so that it is not made anew again and again.
+    pub(super) fn reserve(&mut self, more: usize) {
+        let (seed, chunks) = (self.seed, &self.chunks);
+        let rehash = |slot: &Slot| hash(seed, &in_chunks(chunks, *slot).id);
+        self.by_id.reserve(more, rehash);
+    }
+
     pub(super) fn len(&self) -> usize {
         self.by_id.len()
     }

@@ -139,25 +139,27 @@ impl Records {
         last(&author.control).max(last(&author.ordinary))
     }
 
-    /// Takes in what a disk held, in any order; says what does not stand any more.
+    /// Before what a disk held comes in, in any order, `expected` records or more.
     ///
     /// They are put in order once, when all are there, and judged by who may write
     /// what then: as long as grants are missing, nobody can be told from a stranger.
-    pub(super) fn restore(
-        &mut self,
-        charter: &Charter,
-        headers: impl IntoIterator<Item = RecordHeader>,
-    ) -> Removed {
+    pub(super) fn begin_restoring(&mut self, expected: usize) {
         self.live = None;
-        let mut removed = Vec::new();
-        for h in headers {
-            let id = h.id;
-            match self.settle(charter, WallMs(0), h) {
-                Ok(displaced) => removed.extend(displaced),
-                Err(reject) => removed.push((id, reject.as_removal())),
-            }
+        self.headers.reserve(expected);
+    }
+
+    /// Takes one of them in.
+    pub(super) fn restore(&mut self, charter: &Charter, h: RecordHeader, removed: &mut Removed) {
+        let id = h.id;
+        match self.settle(charter, WallMs(0), h) {
+            Ok(displaced) => removed.extend(displaced),
+            Err(reject) => removed.push((id, reject.as_removal())),
         }
-        removed.extend(self.enforce(charter));
+    }
+
+    /// All are there; says what does not stand any more.
+    pub(super) fn finish_restoring(&mut self, charter: &Charter) -> Removed {
+        let removed = self.enforce(charter);
         self.end_restoring();
         removed
     }

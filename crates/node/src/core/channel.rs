@@ -289,22 +289,27 @@ pub(crate) fn load(
         return Ok(channel);
     };
     let chain = CharterChain::decode(&bytes).map_err(|e| damaged("the charter", e.to_string()))?;
-    let mut headers = Vec::new();
+    let mut restoring = Graph::restoring(chain, 0, config);
+    let mut named = Vec::new();
     store.record_heads(&id, &mut |_, head| {
         // A damaged head is as good as a missing record: it comes again.
-        headers.extend(RecordHeader::decode(head));
+        let Ok(header) = RecordHeader::decode(head) else {
+            return;
+        };
+        if matches!(header.kind, Kind::RELEASE | Kind::ISSUE | Kind::SHARE) {
+            named.push(header.id);
+        }
+        restoring.add(header);
     })?;
     let mut items = HashMap::new();
-    for header in &headers {
-        if matches!(header.kind, Kind::RELEASE | Kind::ISSUE | Kind::SHARE)
-            && let Some(bytes) = store.record(&id, &header.id)?
+    for record_id in named {
+        if let Some(bytes) = store.record(&id, &record_id)?
             && let Ok(record) = Record::decode(bytes.into())
         {
-            items.extend(Item::of(&record).map(|item| (header.id, item)));
+            items.extend(Item::of(&record).map(|item| (record_id, item)));
         }
     }
-    let graph = Graph::restore(chain, headers, config);
-    let mut channel = Channel::new(graph, meta, items);
+    let mut channel = Channel::new(restoring.finish(), meta, items);
     channel.remembered = remembered::load(store, id)?;
     Ok(channel)
 }

@@ -85,6 +85,11 @@ pub fn held(n: u64) -> Graph {
     graph
 }
 
+/// What [`held`] spends on making the headers up.
+pub fn made_up(n: u64) -> usize {
+    headers(n).map(|h| h.key.len()).sum()
+}
+
 /// Two copies: both hold `common` records, one of them `more`, made last or, if
 /// `scattered`, at any time.
 pub fn reconcile(common: u64, more: u64, scattered: bool) -> Difference {

@@ -4,6 +4,6 @@ mod cost;
 mod scenario;
 mod world;
 
-pub use cost::{Difference, held, reconcile};
+pub use cost::{Difference, held, made_up, reconcile};
 pub use scenario::{Outcome, Scenario};
 pub use world::Traffic;
