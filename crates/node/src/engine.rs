@@ -5,7 +5,7 @@
 use std::{
     collections::HashMap,
     net::SocketAddr,
-    path::{Path, PathBuf},
+    path::Path,
     sync::{Arc, Mutex, OnceLock, PoisonError, Weak},
     thread,
 };
@@ -23,6 +23,7 @@ use crate::{
     control::{self, Control},
     core::{self, CHANNEL_SETTINGS, ChannelMeta, Core, CoreHandle, Role},
     identity,
+    issues::Drafts,
     metrics::Metrics,
     ops, receipt,
     transport::Transport,
@@ -31,8 +32,6 @@ use crate::{
 /// Where the node's own settings are kept in the store.
 const NODE_SETTINGS: &str = "node";
 const PORT_KEY: &[u8] = b"port";
-/// Folder of the data directory that has the files of newsletter issues.
-pub(crate) const ISSUES: &str = "issues";
 /// Blocking threads for disk and hashing. More than cores: some wait for the disk.
 const MAX_BLOCKING_THREADS: usize = 16;
 
@@ -76,6 +75,7 @@ pub(crate) struct Inner {
     metrics: Metrics,
     /// Contents that a request is making whole; whoever wants one too waits.
     pub(crate) obtaining: Obtaining,
+    pub(crate) drafts: Drafts,
     runtime: tokio::runtime::Handle,
     stop: CancellationToken,
     control: OnceLock<Control>,
@@ -160,6 +160,7 @@ impl Engine {
                 token: started.token,
                 metrics: started.metrics,
                 obtaining: Obtaining::default(),
+                drafts: Drafts::default(),
                 runtime: started.runtime,
                 stop: stop.clone(),
                 control: OnceLock::new(),
@@ -416,49 +417,6 @@ fn drop_guests(store: &Store, held: &samara_store::Settings) -> Result<(), Engin
 pub(crate) fn last_port(store: &Store) -> Option<u16> {
     let bytes = store.setting(NODE_SETTINGS, PORT_KEY).ok()??;
     Some(u16::from_le_bytes(bytes.try_into().ok()?))
-}
-
-/// The folder of a channel's issues.
-pub(crate) fn issues_dir(data_dir: &Path, channel: ChannelId) -> PathBuf {
-    data_dir.join(ISSUES).join(channel.to_string())
-}
-
-/// The folder of an issue's files.
-pub(crate) fn issue_dir(data_dir: &Path, channel: ChannelId, slug: &str) -> PathBuf {
-    issues_dir(data_dir, channel).join(slug)
-}
-
-/// Folders of issues of channels for which `held` does not hold. Blocks.
-pub(crate) fn stray_issues(
-    data_dir: &Path,
-    held: impl Fn(&str) -> bool,
-) -> Result<Vec<PathBuf>, EngineError> {
-    let root = data_dir.join(ISSUES);
-    let entries = match std::fs::read_dir(&root) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(EngineError::disk(&root, &error)),
-    };
-    Ok(entries
-        .filter_map(Result::ok)
-        .filter(|entry| entry.file_name().to_str().is_none_or(|name| !held(name)))
-        .map(|entry| entry.path())
-        .collect())
-}
-
-/// Bytes of the files below a folder. Blocks.
-pub(crate) fn bytes_below(path: &Path) -> u64 {
-    let Ok(entries) = std::fs::read_dir(path) else {
-        return 0;
-    };
-    entries
-        .filter_map(Result::ok)
-        .map(|entry| match entry.file_type() {
-            Ok(kind) if kind.is_dir() => bytes_below(&entry.path()),
-            Ok(kind) if kind.is_file() => entry.metadata().map_or(0, |m| m.len()),
-            _ => 0,
-        })
-        .sum()
 }
 
 #[cfg(test)]

@@ -13,6 +13,7 @@ mod engine;
 mod error;
 mod fetch;
 pub mod identity;
+mod issues;
 pub mod limits;
 mod merge;
 mod message;

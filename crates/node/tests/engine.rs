@@ -286,6 +286,58 @@ async fn a_newsletter_is_read_after_its_publisher_has_gone() {
 }
 
 #[tokio::test]
+async fn what_a_broken_off_issue_leaves_is_removed() {
+    let a = Node::start(Mode::Offline).await;
+    let created = a
+        .ask(Request::ChannelCreate {
+            name: "news".into(),
+            private: false,
+        })
+        .await;
+    let Some(Event::Channel { id: channel, .. }) = created.first() else {
+        panic!("{created:?}")
+    };
+    let issues = a.dir.path().join("data/issues").join(channel);
+    let picture = a.path("picture.png");
+    fs::write(&picture, noise(50_000, 5)).unwrap();
+    let post = |attach| Request::Post {
+        channel: "news".into(),
+        subject: None,
+        body: "# First issue".into(),
+        attach,
+    };
+    let refused = a.ask(post(vec![picture.clone(), a.path("missing")])).await;
+    assert_eq!(failure(&refused), ErrorKind::NotFound);
+    assert!(fs::read_dir(&issues).map_or(0, Iterator::count) == 0);
+    let posted = a.ask(post(vec![picture])).await;
+    assert_eq!(posted.last(), Some(&Event::Done), "{posted:?}");
+    assert_eq!(fs::read_dir(&issues).unwrap().count(), 1);
+
+    // As one that was killed leaves it.
+    let killed = issues.join("2026-01-01-killed/attachments");
+    fs::create_dir_all(&killed).unwrap();
+    fs::write(killed.join("a"), noise(1000, 6)).unwrap();
+    for dry_run in [true, false] {
+        let freed = a.ask(Request::Gc { dry_run }).await;
+        assert!(
+            matches!(freed.first(), Some(Event::Freed { bytes: 1000, .. })),
+            "{freed:?}"
+        );
+        assert_eq!(killed.exists(), dry_run);
+    }
+    let [Event::Issue { complete, .. }, ..] = &a
+        .ask(Request::Read {
+            channel: None,
+            issue: None,
+        })
+        .await[..]
+    else {
+        panic!("no issue")
+    };
+    assert!(complete);
+}
+
+#[tokio::test]
 async fn a_record_reaches_those_who_wait_for_it_at_once() {
     let a = Node::start(Mode::Node).await;
     a.ask(Request::ChannelCreate {

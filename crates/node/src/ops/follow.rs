@@ -27,7 +27,7 @@ use crate::{
     api::{ErrorKind, Event},
     core::{self, ChannelMeta, Role, What},
     discovery::Source,
-    engine::{self, issue_dir},
+    issues::{ISSUES, bytes_below, issue_dir},
 };
 
 /// Name of the link that points at the newest installed release.
@@ -385,15 +385,15 @@ async fn release(
 async fn room_for_issue(context: &Context, dir: &Path, due: &Due) -> Result<(), EngineError> {
     let (content, bytes) = (due.content, due.bytes);
     let (quota, dir) = (context.config().quota, dir.to_owned());
-    let issues = context.data_dir().join(engine::ISSUES);
+    let issues = context.data_dir().join(ISSUES);
     context
         .blocking(move |store| {
             if store.content(&content).is_some_and(|c| c.is_complete()) {
                 return Ok(());
             }
-            let used = store.used() + engine::bytes_below(&issues);
+            let used = store.used() + bytes_below(&issues);
             // What is here already, in part or whole, is counted and needs no more.
-            let here = engine::bytes_below(&dir);
+            let here = bytes_below(&dir);
             if used.saturating_sub(here).saturating_add(bytes) <= quota {
                 return Ok(());
             }

@@ -4,6 +4,7 @@ use std::{
     collections::HashSet,
     io::{self, Read},
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use pulldown_cmark::{Event as Markdown, Parser, Tag, TagEnd};
@@ -13,7 +14,7 @@ use samara_graph::{
     body::{Body, Issue, IssueText},
     limits::{MAX_INLINE_MARKDOWN, MAX_SUBJECT_BYTES},
 };
-use samara_store::{ImportOptions, Store};
+use samara_store::{Content, ImportOptions, Store};
 use samara_wire::{ChannelId, ContentId, RecordId};
 
 use super::{
@@ -25,8 +26,9 @@ use crate::{
     EngineError,
     api::{Attachment, ErrorKind, Event},
     core::{self, Core, Item, Role, What, wall_ms},
-    engine::issue_dir,
-    identity, rfc3339,
+    identity,
+    issues::{self, issue_dir},
+    rfc3339,
 };
 
 /// Folder of an issue's attachments, and the content's name.
@@ -82,24 +84,24 @@ pub(super) async fn post(
     }
     let slug = slug(&subject)?;
     let dir = issue_dir(context.data_dir(), id, &slug);
-    let attachments = match attach.is_empty() {
-        true => None,
-        false => Some(gather(context, &dir, attach).await?),
+    let draft = context.engine.drafts.begin(dir.clone());
+    let _draft = draft.ok_or_else(|| {
+        EngineError::new(
+            ErrorKind::Exists,
+            format!("another command is posting \"{slug}\""),
+        )
+    })?;
+    let files = match store_files(context, &dir, text, attach).await {
+        Ok(files) => files,
+        Err(error) => {
+            let removed = context.blocking(move |_| issues::remove(&dir)).await;
+            if let Err(left) = removed {
+                tracing::warn!(error = %left, "what was copied for an issue is left; `samara gc` removes it");
+            }
+            return Err(error);
+        }
     };
-    let body = if text.len() <= MAX_INLINE_MARKDOWN {
-        IssueText::Inline(text)
-    } else {
-        let path = dir.join(TEXT);
-        let (to, bytes) = (path.clone(), text.into_bytes());
-        context
-            .blocking(move |_| {
-                write_file(&to, &bytes)?;
-                Ok(())
-            })
-            .await?;
-        let content = share::import(context, path, ImportOptions::default()).await?;
-        IssueText::Content(content_ref(&content))
-    };
+    let (body, attachments) = files;
     let count = match &attachments {
         Some(content) => share::file_count(content),
         None => 0,
@@ -128,6 +130,28 @@ pub(super) async fn post(
     delivered(context, id, record).await?;
     context.emit(posted(record)).await;
     Ok(())
+}
+
+/// Puts what does not fit the record into the issue's folder: the text of a long
+/// one, and the attachments.
+async fn store_files(
+    context: &Context,
+    dir: &Path,
+    text: String,
+    attach: Vec<PathBuf>,
+) -> Result<(IssueText, Option<Arc<Content>>), EngineError> {
+    let attachments = match attach.is_empty() {
+        true => None,
+        false => Some(gather(context, dir, attach).await?),
+    };
+    if text.len() <= MAX_INLINE_MARKDOWN {
+        return Ok((IssueText::Inline(text), attachments));
+    }
+    let path = dir.join(TEXT);
+    let (to, bytes) = (path.clone(), text.into_bytes());
+    context.blocking(move |_| write_file(&to, &bytes)).await?;
+    let content = share::import(context, path, ImportOptions::default()).await?;
+    Ok((IssueText::Content(content_ref(&content)), attachments))
 }
 
 pub(super) async fn read(
@@ -348,12 +372,11 @@ async fn gather(
     context: &Context,
     dir: &Path,
     attach: Vec<PathBuf>,
-) -> Result<std::sync::Arc<samara_store::Content>, EngineError> {
+) -> Result<Arc<Content>, EngineError> {
     let folder = dir.join(ATTACHMENTS);
     let to = folder.clone();
     context
         .blocking(move |_| {
-            std::fs::create_dir_all(&to).map_err(|e| EngineError::disk(&to, &e))?;
             let mut names = HashSet::new();
             for file in &attach {
                 let name = file.file_name().ok_or_else(|| {
@@ -376,7 +399,11 @@ async fn gather(
                         format!("two attachments are called {}", name.display()),
                     ));
                 }
+            }
+            std::fs::create_dir_all(&to).map_err(|e| EngineError::disk(&to, &e))?;
+            for file in &attach {
                 // A reflink where the file system can.
+                let name = file.file_name().expect("checked above");
                 std::fs::copy(file, to.join(name)).map_err(|e| EngineError::disk(file, &e))?;
             }
             Ok(())

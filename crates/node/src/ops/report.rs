@@ -1,15 +1,17 @@
 //! What the node has, with whom it talks, and giving space back.
 
-use std::{collections::HashSet, num::NonZeroU32};
+use std::{collections::HashSet, num::NonZeroU32, path::PathBuf};
 
+use samara_store::{Placement, Store};
 use samara_wire::ContentId;
 
 use super::{Context, publish::newest_version, resolve, retain, visited};
 use crate::{
     EngineError,
     api::{ChannelStatus, ContentStatus, ErrorKind, Event, PeerStatus, Status},
-    core::Core,
-    engine,
+    core::{Channel, Core, What},
+    engine::Inner,
+    issues,
 };
 
 pub(super) async fn id(context: &Context) -> Result<(), EngineError> {
@@ -140,15 +142,12 @@ pub(super) async fn gc(context: &Context, dry_run: bool) -> Result<(), EngineErr
             }
             let mut needed = needed(core, asked.config().keep_releases);
             needed.retain(|id| !old.contains(id));
-            (needed, old, held_channels(core))
+            (needed, old, held_issues(core))
         })
         .await?;
-    let data_dir = context.data_dir().to_owned();
     let inner = context.engine.clone();
     let (bytes, contents) = context
         .blocking(move |store| {
-            let stray = engine::stray_issues(&data_dir, |name| held.contains(name))?;
-            let strays: u64 = stray.iter().map(|path| engine::bytes_below(path)).sum();
             // Also what a request is at, whose transfer has not begun.
             let keep = |id: &ContentId| needed.contains(id) || inner.obtaining.is_obtained(id);
             let uninstall = |id: &ContentId| old.was_installed(store, id);
@@ -161,9 +160,7 @@ pub(super) async fn gc(context: &Context, dry_run: bool) -> Result<(), EngineErr
                 visited::prune(store, |id| store.content(id).is_some())?;
                 old.remove_empty_folders();
             }
-            for path in stray.into_iter().filter(|_| !dry_run) {
-                std::fs::remove_dir_all(&path).map_err(|e| EngineError::disk(&path, &e))?;
-            }
+            let strays = remove_strays(store, &inner, &held, &keep, dry_run)?;
             Ok((report.freed + strays, report.removed))
         })
         .await?;
@@ -177,8 +174,51 @@ pub(super) async fn gc(context: &Context, dry_run: bool) -> Result<(), EngineErr
     Ok(())
 }
 
-fn held_channels(core: &mut Core) -> HashSet<String> {
-    core.channels.keys().map(ToString::to_string).collect()
+fn held_issues(core: &mut Core) -> issues::Held {
+    let slugs = |channel: &Channel| {
+        let items = channel.items.values();
+        items
+            .filter(|item| matches!(item.what, What::Issue { .. }))
+            .map(|item| String::from_utf8_lossy(&item.header.key).into_owned())
+            .collect()
+    };
+    core.channels
+        .iter()
+        .map(|(id, channel)| (id.to_string(), slugs(channel)))
+        .collect()
+}
+
+/// Removes the folders of issues that no record names, but for those in which a
+/// content lies that is kept: another issue has the same attachments. Returns the
+/// bytes. Blocks.
+fn remove_strays(
+    store: &Store,
+    inner: &Inner,
+    held: &issues::Held,
+    keep: &dyn Fn(&ContentId) -> bool,
+    dry_run: bool,
+) -> Result<u64, EngineError> {
+    let kept: Vec<PathBuf> = store
+        .contents()
+        .iter()
+        .filter(|content| keep(content.id()))
+        .filter_map(|content| match content.placement() {
+            Placement::InPlace(path) | Placement::Installed(path) => Some(path),
+            Placement::Staging { staging, .. } => Some(staging),
+            _ => None,
+        })
+        .collect();
+    let mut bytes = 0;
+    for stray in issues::strays(&inner.config.data_dir, held, &inner.drafts)? {
+        if kept.iter().any(|path| path.starts_with(&stray)) {
+            continue;
+        }
+        bytes += issues::bytes_below(&stray);
+        if !dry_run {
+            issues::remove(&stray)?;
+        }
+    }
+    Ok(bytes)
 }
 
 /// Contents that a channel names, or that are being exchanged.
@@ -230,15 +270,11 @@ pub(super) async fn forget(context: &Context, what: &str) -> Result<(), EngineEr
             })
             .await?;
     }
-    let held = context.core().call(held_channels).await?;
-    let data_dir = context.data_dir().to_owned();
+    let held = context.core().call(held_issues).await?;
+    let inner = context.engine.clone();
     let (freed, gone) = context
         .blocking(move |store| {
             let mut freed = 0;
-            for path in engine::stray_issues(&data_dir, |name| held.contains(name))? {
-                freed += engine::bytes_below(&path);
-                std::fs::remove_dir_all(&path).map_err(|e| EngineError::disk(&path, &e))?;
-            }
             let mut gone = Vec::new();
             for id in contents {
                 match store.forget(&id) {
@@ -251,6 +287,7 @@ pub(super) async fn forget(context: &Context, what: &str) -> Result<(), EngineEr
                     Err(error) => return Err(error.into()),
                 }
             }
+            freed += remove_strays(store, &inner, &held, &|_| true, false)?;
             visited::prune(store, |id| store.content(id).is_some())?;
             store.write(samara_store::Batch::new())?;
             Ok((freed, gone))
