@@ -2,6 +2,8 @@
 
 use std::fs;
 
+use rustix::process::{Signal, kill_process};
+
 use crate::{
     running::Running,
     tree::{self, assert_nothing_in},
@@ -27,6 +29,20 @@ fn the_demo_shows_itself_and_leaves_nothing_behind() {
 
 #[test]
 fn the_demo_cleans_up_when_it_is_broken_off() {
+    breaks_off_cleanly(&[Signal::INT]);
+}
+
+#[test]
+fn the_demo_cleans_up_when_its_terminal_is_closed() {
+    breaks_off_cleanly(&[Signal::HUP]);
+}
+
+#[test]
+fn the_demo_cleans_up_also_when_it_is_not_waited_for() {
+    breaks_off_cleanly(&[Signal::INT, Signal::TERM, Signal::INT]);
+}
+
+fn breaks_off_cleanly(signals: &[Signal]) {
     let world = World::new();
     let a = world.peer("a");
     let (source, temporary) = (a.path("tree"), a.path("temporary"));
@@ -41,7 +57,11 @@ fn the_demo_cleans_up_when_it_is_broken_off() {
     crate::running::poll("its folder", || {
         fs::read_dir(&temporary).unwrap().next().is_some()
     });
-    let ended = demo.interrupt();
+    for signal in signals {
+        // It may have ended meanwhile.
+        let _ = kill_process(demo.pid(), *signal);
+    }
+    let ended = demo.end();
     assert_eq!(ended.status, Some(130), "{ended:?}");
     assert_nothing_in(&temporary);
 }

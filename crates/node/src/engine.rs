@@ -4,6 +4,7 @@
 
 use std::{
     collections::HashMap,
+    hash::Hash,
     net::SocketAddr,
     path::Path,
     sync::{Arc, Mutex, OnceLock, PoisonError, Weak},
@@ -74,7 +75,11 @@ pub(crate) struct Inner {
     token: String,
     metrics: Metrics,
     /// Contents that a request is making whole; whoever wants one too waits.
-    pub(crate) obtaining: Obtaining,
+    pub(crate) obtaining: Locks<ContentId>,
+    /// Channels that something is being published in: versions are given in turn.
+    pub(crate) publishing: Locks<ChannelId>,
+    /// Held while a channel of a new name is made.
+    pub(crate) naming: tokio::sync::Mutex<()>,
     pub(crate) drafts: Drafts,
     runtime: tokio::runtime::Handle,
     stop: CancellationToken,
@@ -82,29 +87,33 @@ pub(crate) struct Inner {
     thread: Mutex<Option<thread::JoinHandle<()>>>,
 }
 
-/// One lock a content.
-#[derive(Debug, Default)]
-pub(crate) struct Obtaining(Mutex<HashMap<ContentId, Weak<tokio::sync::Mutex<()>>>>);
+/// One lock a content, a channel or the like.
+#[derive(Debug)]
+pub(crate) struct Locks<K>(Mutex<HashMap<K, Weak<tokio::sync::Mutex<()>>>>);
 
-impl Obtaining {
-    /// The lock of a content.
-    pub(crate) fn lock_of(&self, content: ContentId) -> Arc<tokio::sync::Mutex<()>> {
+impl<K> Default for Locks<K> {
+    fn default() -> Self {
+        Self(Mutex::default())
+    }
+}
+
+impl<K: Copy + Eq + Hash> Locks<K> {
+    /// The lock of `of`.
+    pub(crate) fn lock_of(&self, of: K) -> Arc<tokio::sync::Mutex<()>> {
         let mut locks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         locks.retain(|_, lock| lock.strong_count() > 0);
-        if let Some(lock) = locks.get(&content).and_then(Weak::upgrade) {
+        if let Some(lock) = locks.get(&of).and_then(Weak::upgrade) {
             return lock;
         }
         let lock = Arc::default();
-        locks.insert(content, Arc::downgrade(&lock));
+        locks.insert(of, Arc::downgrade(&lock));
         lock
     }
 
     /// Whether a request is at it.
-    pub(crate) fn is_obtained(&self, content: &ContentId) -> bool {
+    pub(crate) fn is_held(&self, of: &K) -> bool {
         let locks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        locks
-            .get(content)
-            .is_some_and(|lock| lock.strong_count() > 0)
+        locks.get(of).is_some_and(|lock| lock.strong_count() > 0)
     }
 }
 
@@ -159,7 +168,9 @@ impl Engine {
                 port_was_taken: started.port_was_taken,
                 token: started.token,
                 metrics: started.metrics,
-                obtaining: Obtaining::default(),
+                obtaining: Locks::default(),
+                publishing: Locks::default(),
+                naming: tokio::sync::Mutex::default(),
                 drafts: Drafts::default(),
                 runtime: started.runtime,
                 stop: stop.clone(),
@@ -440,12 +451,12 @@ mod tests {
 
     #[test]
     fn a_content_is_being_obtained_as_long_as_somebody_is_at_it() {
-        let (obtaining, one) = (Obtaining::default(), ContentId([1; 32]));
-        assert!(!obtaining.is_obtained(&one));
+        let (obtaining, one) = (Locks::default(), ContentId([1; 32]));
+        assert!(!obtaining.is_held(&one));
         let lock = obtaining.lock_of(one);
-        assert!(obtaining.is_obtained(&one));
-        assert!(!obtaining.is_obtained(&ContentId([2; 32])));
+        assert!(obtaining.is_held(&one));
+        assert!(!obtaining.is_held(&ContentId([2; 32])));
         drop(lock);
-        assert!(!obtaining.is_obtained(&one));
+        assert!(!obtaining.is_held(&one));
     }
 }

@@ -51,11 +51,13 @@ pub const MAX_KNOWN_PEERS: usize = 1024;
 pub const MAX_BANNED: usize = 4096;
 /// Bytes of chunks received and not yet written, over all peers.
 pub const MAX_UNWRITTEN: usize = 16 << 20;
-/// Bytes of chunks read and not yet taken by the transport, over all peers.
+/// Bytes of chunks read and not yet taken by the transport, over all peers. One may have
+/// as much of it as is left for others.
 pub const MAX_UNSENT: usize = 16 << 20;
-/// Bytes of those that one peer may have: half, so that whoever does not take what it
-/// asked for leaves room for others.
-pub const MAX_UNSENT_PER_PEER: usize = 8 << 20;
+/// While others wait for room in [`MAX_UNSENT`], a peer that is being sent something
+/// and from which nothing at all has come for this long loses the connection: it was
+/// killed, or its network is gone.
+pub const SILENT_TAKER: Duration = Duration::from_secs(3);
 /// A peer that has not taken what it asked for after this long, and as long again as
 /// the bytes need at [`SLOWEST_TAKER`], loses the connection: what waits for it
 /// counts against [`MAX_UNSENT`], which everybody shares.

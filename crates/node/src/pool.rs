@@ -2,32 +2,38 @@
 //! allocates nor faults pages in; and the bound on how many are out at once.
 
 use std::{
+    collections::VecDeque,
     fmt,
     ops::{Deref, DerefMut},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::oneshot;
 
 /// Hands out byte buffers, at most `max_bytes` of them at any time.
 #[derive(Clone)]
 pub(crate) struct BufferPool {
     idle: Arc<Mutex<Vec<Vec<u8>>>>,
-    room: Arc<Semaphore>,
-    max_bytes: usize,
+    room: Arc<Room>,
 }
 
 /// Buffers that are kept for reuse when nobody needs them.
 const MAX_IDLE: usize = 64;
-/// Sizes are counted in steps of this, so that they fit a semaphore's permits.
-const STEP: usize = 4096;
 
 impl BufferPool {
     pub(crate) fn new(max_bytes: usize) -> Self {
         Self {
             idle: Arc::default(),
-            room: Arc::new(Semaphore::new(max_bytes / STEP)),
-            max_bytes,
+            room: Arc::new(Room {
+                size: max_bytes,
+                state: Mutex::new(State {
+                    free: max_bytes,
+                    waiting: VecDeque::new(),
+                }),
+            }),
         }
     }
 
@@ -38,52 +44,33 @@ impl BufferPool {
         one.pop().expect("as many as were asked for")
     }
 
-    /// A part of the pool: who takes from it with this never has more at a time.
-    pub(crate) fn share(max_bytes: usize) -> PoolShare {
-        PoolShare(Arc::new(Semaphore::new(max_bytes / STEP)), max_bytes)
-    }
-
-    /// Buffers for several lengths at once, out of a share if there is one. All or
-    /// none: who held some while waiting for the rest could wait for others who do
-    /// the same.
+    /// Buffers for several lengths at once. All or none: who held some while waiting
+    /// for the rest could wait for others who do the same. Dropping the future gives
+    /// its place up.
     pub(crate) async fn get_all(
         &self,
         lens: &[usize],
         share: Option<&PoolShare>,
     ) -> Vec<PooledBuffer> {
-        let most = share.map_or(self.max_bytes, |share| share.1.min(self.max_bytes)) / STEP;
-        let steps: Vec<usize> = lens.iter().map(|len| len.div_ceil(STEP).max(1)).collect();
-        let sum = steps.iter().sum::<usize>().min(most) as u32;
-        // The share first: whoever waits for it holds nothing that others need.
-        let mut part = match share {
-            Some(share) => Some(acquire(&share.0, sum).await),
-            None => None,
-        };
-        let mut room = acquire(&self.room, sum).await;
-        // What is larger than the bound has all of it, and gives it back at the end.
-        let mut take = |n: usize| {
-            let (a, b) = (room.split(n), part.as_mut().and_then(|part| part.split(n)));
-            [a, b]
-        };
-        let mut left = sum as usize;
-        let mut permits = Vec::with_capacity(steps.len());
-        for (i, n) in steps.iter().enumerate() {
-            let n = if i + 1 == steps.len() {
-                left
-            } else {
-                (*n).min(left)
-            };
-            left -= n;
-            permits.push(take(n));
-        }
-        permits
-            .into_iter()
-            .zip(lens)
-            .map(|(permits, len)| self.buffer(*len, permits))
+        let sum = lens.iter().map(|len| (*len).max(1)).sum();
+        let mut permit = self.room.take(sum, share.cloned()).await;
+        let last = lens.len().saturating_sub(1);
+        lens.iter()
+            .enumerate()
+            .map(|(i, len)| {
+                // What is larger than the bound has all of it, and gives it back at the end.
+                let bytes = if i == last { usize::MAX } else { (*len).max(1) };
+                self.buffer(*len, permit.split(bytes))
+            })
             .collect()
     }
 
-    fn buffer(&self, len: usize, permits: [Option<OwnedSemaphorePermit>; 2]) -> PooledBuffer {
+    /// Whether somebody waits for a buffer.
+    pub(crate) fn is_short(&self) -> bool {
+        !self.room.lock().waiting.is_empty()
+    }
+
+    fn buffer(&self, len: usize, permit: Permit) -> PooledBuffer {
         let mut bytes = self
             .idle
             .lock()
@@ -94,26 +81,174 @@ impl BufferPool {
         PooledBuffer {
             bytes,
             idle: Arc::clone(&self.idle),
-            _permits: permits,
+            _permit: permit,
         }
     }
 }
 
-/// See [`BufferPool::share`].
-#[derive(Debug, Clone)]
-pub(crate) struct PoolShare(Arc<Semaphore>, usize);
+/// What one peer has of the pool. It may have as much as is left for others: half,
+/// if it is the only one, and less the more others have. So whoever does not take
+/// what it asked for, and ever so many of the kind, leave room (the dynamic
+/// thresholds of Choudhury and Hahne, "Dynamic queue length thresholds for
+/// shared-memory packet switches", 1998). One that has nothing may have what it asks
+/// for.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct PoolShare(Arc<AtomicUsize>);
 
-async fn acquire(semaphore: &Arc<Semaphore>, steps: u32) -> OwnedSemaphorePermit {
-    Arc::clone(semaphore)
-        .acquire_many_owned(steps)
-        .await
-        .expect("the semaphore is never closed")
+impl PoolShare {
+    /// Bytes of the pool that this peer has.
+    fn held(&self) -> usize {
+        // Written under the room's lock alone.
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// Bytes that are free, and who waits for some.
+struct Room {
+    size: usize,
+    state: Mutex<State>,
+}
+
+struct State {
+    free: usize,
+    /// First come, first served, but for those whose share is used up.
+    waiting: VecDeque<Waiting>,
+}
+
+struct Waiting {
+    bytes: usize,
+    share: Option<PoolShare>,
+    ready: oneshot::Sender<Permit>,
+}
+
+/// What keeps one from having its bytes at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Lack {
+    /// Nobody has room for it.
+    Room,
+    /// Its share has none.
+    Share,
+}
+
+impl State {
+    fn lack(&self, bytes: usize, share: Option<&PoolShare>) -> Option<Lack> {
+        let held = share.map_or(0, PoolShare::held);
+        if held > 0 && held + bytes > self.free.saturating_sub(bytes) {
+            return Some(Lack::Share);
+        }
+        (bytes > self.free).then_some(Lack::Room)
+    }
+}
+
+impl Room {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn take(self: &Arc<Self>, bytes: usize, share: Option<PoolShare>) -> Permit {
+        let bytes = bytes.min(self.size);
+        let ready = {
+            let mut state = self.lock();
+            if state.waiting.is_empty() && state.lack(bytes, share.as_ref()).is_none() {
+                return self.permit(&mut state, bytes, share);
+            }
+            let (ready, waits) = oneshot::channel();
+            state.waiting.push_back(Waiting {
+                bytes,
+                share,
+                ready,
+            });
+            // Those before it may wait for their shares, or have given up.
+            self.serve(state);
+            waits
+        };
+        ready.await.expect("the queue is never dropped before")
+    }
+
+    fn permit(
+        self: &Arc<Self>,
+        state: &mut State,
+        bytes: usize,
+        share: Option<PoolShare>,
+    ) -> Permit {
+        state.free -= bytes;
+        if let Some(share) = &share {
+            share.0.fetch_add(bytes, Ordering::Relaxed);
+        }
+        Permit {
+            room: Arc::clone(self),
+            share,
+            bytes,
+        }
+    }
+
+    /// Gives what is free to those who wait.
+    fn serve(self: &Arc<Self>, mut state: MutexGuard<'_, State>) {
+        let mut given_up = Vec::new();
+        let mut at = 0;
+        while let Some(next) = state.waiting.get(at) {
+            if next.ready.is_closed() {
+                state.waiting.remove(at);
+                continue;
+            }
+            match state.lack(next.bytes, next.share.as_ref()) {
+                // Its turn comes before that of any who came after it.
+                Some(Lack::Room) => break,
+                Some(Lack::Share) => at += 1,
+                None => {
+                    let next = state.waiting.remove(at).expect("looked at above");
+                    let permit = self.permit(&mut state, next.bytes, next.share);
+                    // Given up in this very moment.
+                    given_up.extend(next.ready.send(permit).err());
+                }
+            }
+        }
+        // Only now: dropping a permit takes the lock.
+        drop(state);
+        drop(given_up);
+    }
+}
+
+/// Bytes of the pool, until dropped.
+struct Permit {
+    room: Arc<Room>,
+    share: Option<PoolShare>,
+    bytes: usize,
+}
+
+impl Permit {
+    /// Takes off so many bytes, or what is left.
+    fn split(&mut self, bytes: usize) -> Self {
+        let bytes = bytes.min(self.bytes);
+        self.bytes -= bytes;
+        Self {
+            room: Arc::clone(&self.room),
+            share: self.share.clone(),
+            bytes,
+        }
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        if self.bytes == 0 {
+            return;
+        }
+        let mut state = self.room.lock();
+        state.free += self.bytes;
+        if let Some(share) = &self.share {
+            share.0.fetch_sub(self.bytes, Ordering::Relaxed);
+        }
+        if !state.waiting.is_empty() {
+            self.room.serve(state);
+        }
+    }
 }
 
 impl fmt::Debug for BufferPool {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("BufferPool")
-            .field("max_bytes", &self.max_bytes)
+            .field("max_bytes", &self.room.size)
             .finish_non_exhaustive()
     }
 }
@@ -122,8 +257,7 @@ impl fmt::Debug for BufferPool {
 pub(crate) struct PooledBuffer {
     bytes: Vec<u8>,
     idle: Arc<Mutex<Vec<Vec<u8>>>>,
-    /// Of the pool, and of a share of it.
-    _permits: [Option<OwnedSemaphorePermit>; 2],
+    _permit: Permit,
 }
 
 impl PooledBuffer {
@@ -170,7 +304,7 @@ impl fmt::Debug for PooledBuffer {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use std::time::Duration;
 
     use tokio::time::timeout;
@@ -178,48 +312,98 @@ mod tests {
     use super::*;
 
     const SOON: Duration = Duration::from_millis(50);
+    const K: usize = 1024;
+
+    /// Bytes of a pool that nobody has.
+    pub(crate) fn free(pool: &BufferPool) -> usize {
+        pool.room.lock().free
+    }
 
     #[tokio::test]
     async fn two_that_want_several_buffers_do_not_wait_for_each_other() {
-        let pool = BufferPool::new(8 * STEP);
-        let first = pool.get_all(&[4 * STEP], None).await;
-        let wanted = [3 * STEP, 3 * STEP];
+        let pool = BufferPool::new(8 * K);
+        let first = pool.get_all(&[4 * K], None).await;
+        let wanted = [3 * K, 3 * K];
         let one = async { drop(pool.get_all(&wanted, None).await) };
         let other = async { drop(pool.get_all(&wanted, None).await) };
         let both = async { tokio::join!(one, other) };
         tokio::pin!(both);
         assert!(timeout(SOON, &mut both).await.is_err());
+        assert!(pool.is_short());
         drop(first);
         // Had each taken three while it waited for three more, neither would end.
         timeout(Duration::from_secs(10), both).await.unwrap();
-        assert_eq!(pool.room.available_permits(), 8);
+        assert_eq!((free(&pool), pool.is_short()), (8 * K, false));
     }
 
     #[tokio::test]
     async fn what_is_larger_than_the_pool_has_all_of_it() {
-        let pool = BufferPool::new(4 * STEP);
-        let share = BufferPool::share(2 * STEP);
-        let large = pool.get_all(&[3 * STEP, 3 * STEP], None).await;
-        assert_eq!((large.len(), pool.room.available_permits()), (2, 0));
-        drop(large);
-        let within = pool.get_all(&[9 * STEP], Some(&share)).await;
-        assert_eq!(pool.room.available_permits(), 2);
-        drop(within);
-        assert_eq!(
-            (pool.room.available_permits(), share.0.available_permits()),
-            (4, 2)
-        );
+        let pool = BufferPool::new(4 * K);
+        let mut large = pool.get_all(&[3 * K, 3 * K], None).await;
+        assert_eq!((large.len(), free(&pool)), (2, 0));
+        large.pop();
+        assert_eq!(free(&pool), K);
+        large.pop();
+        assert_eq!(free(&pool), 4 * K);
+        let share = PoolShare::default();
+        drop(pool.get_all(&[9 * K], Some(&share)).await);
+        assert_eq!((free(&pool), share.held()), (4 * K, 0));
     }
 
     #[tokio::test]
-    async fn nobody_takes_more_than_a_share() {
-        let pool = BufferPool::new(8 * STEP);
-        let (greedy, modest) = (BufferPool::share(4 * STEP), BufferPool::share(4 * STEP));
-        let _held = pool.get_all(&[4 * STEP], Some(&greedy)).await;
-        let more = pool.get_all(&[STEP], Some(&greedy));
-        assert!(timeout(SOON, more).await.is_err());
-        timeout(SOON, pool.get_all(&[4 * STEP], Some(&modest)))
+    async fn nobody_takes_more_than_is_left_for_others() {
+        let pool = BufferPool::new(16 * K);
+        let mut held = Vec::new();
+        for left in [8, 4, 2, 1] {
+            let greedy = PoolShare::default();
+            while let Ok(buffers) = timeout(SOON, pool.get_all(&[K], Some(&greedy))).await {
+                held.push(buffers);
+            }
+            assert_eq!(free(&pool), left * K);
+        }
+        // One that has nothing has what there is.
+        let modest = PoolShare::default();
+        timeout(SOON, pool.get_all(&[K], Some(&modest)))
             .await
             .unwrap();
+        drop(held);
+        assert_eq!(free(&pool), 16 * K);
+    }
+
+    #[tokio::test]
+    async fn who_waits_for_room_is_not_overtaken_and_who_waits_for_its_share_is() {
+        let pool = BufferPool::new(8 * K);
+        let (a, b, c) = <(PoolShare, PoolShare, PoolShare)>::default();
+        let first = pool.get_all(&[4 * K], Some(&a)).await;
+        // For its share: others pass.
+        let waits = pool.get_all(&[K], Some(&a));
+        tokio::pin!(waits);
+        assert!(timeout(SOON, &mut waits).await.is_err());
+        let second = timeout(SOON, pool.get_all(&[K], Some(&b))).await.unwrap();
+        // For room: nobody passes.
+        let large = pool.get_all(&[6 * K], Some(&c));
+        tokio::pin!(large);
+        assert!(timeout(SOON, &mut large).await.is_err());
+        let small = pool.get_all(&[K], None);
+        tokio::pin!(small);
+        assert!(timeout(SOON, &mut small).await.is_err());
+        drop(first);
+        let waited = timeout(SOON, &mut waits).await.unwrap();
+        drop((waited, second));
+        timeout(SOON, &mut large).await.unwrap();
+        timeout(SOON, &mut small).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn who_gives_up_leaves_its_place() {
+        let pool = BufferPool::new(4 * K);
+        let all = pool.get_all(&[4 * K], None).await;
+        assert!(timeout(SOON, pool.get_all(&[4 * K], None)).await.is_err());
+        let next = pool.get_all(&[K], None);
+        tokio::pin!(next);
+        assert!(timeout(SOON, &mut next).await.is_err());
+        drop(all);
+        drop(timeout(SOON, &mut next).await.unwrap());
+        assert_eq!(free(&pool), 4 * K);
     }
 }

@@ -90,7 +90,13 @@ fn is_name(text: &str) -> bool {
 }
 
 /// What is kept of a request that is about to be done.
+#[derive(Default)]
 pub(crate) struct Receipt {
+    answer: Option<Answer>,
+    mark: Option<(&'static str, Vec<u8>)>,
+}
+
+struct Answer {
     name: String,
     event: Box<dyn FnOnce(RecordId) -> Event + Send>,
 }
@@ -107,15 +113,32 @@ impl Receipt {
         name: String,
         event: impl FnOnce(RecordId) -> Event + Send + 'static,
     ) -> Self {
-        Self {
+        let answer = Answer {
             name,
             event: Box::new(event),
+        };
+        Self {
+            answer: Some(answer),
+            mark: None,
+        }
+    }
+
+    /// Has an empty setting kept as well, for ever.
+    pub(crate) fn with_mark(self, space: &'static str, key: Vec<u8>) -> Self {
+        Self {
+            mark: Some((space, key)),
+            ..self
         }
     }
 
     /// Becomes durable with the batch.
     pub(crate) fn put(self, batch: &mut Batch, record: RecordId) {
-        put(batch, &self.name, (self.event)(record));
+        if let Some(answer) = self.answer {
+            put(batch, &answer.name, (answer.event)(record));
+        }
+        if let Some((space, key)) = self.mark {
+            batch.put_setting(space, &key, b"");
+        }
     }
 }
 

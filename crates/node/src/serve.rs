@@ -60,7 +60,7 @@ pub(crate) async fn serve_chunks(
         && stream.finish().is_ok()
     {
         let bytes = job.chunks.iter().map(|(_, len)| u64::from(*len)).sum();
-        let _ = taken(&job.connection, patience(bytes), stream.stopped()).await;
+        let _ = taken(&job.connection, &pool, patience(bytes), stream.stopped()).await;
     }
     let _ = core
         .send(Input::ServeEnded {
@@ -80,20 +80,21 @@ async fn answer(
 ) -> Result<(), quinn::WriteError> {
     let mut batches = batches(&job.chunks).into_iter();
     let mut ahead = match batches.next() {
-        Some(batch) => Some(read_batch(job, batch, pool).await),
+        Some(batch) => Some(read_batch(job, batch, pool).await?),
         None => None,
     };
     while let Some(ready) = ahead.take() {
         let next = batches.next();
         let read = async {
             match next {
-                Some(batch) => Some(read_batch(job, batch, pool).await),
-                None => None,
+                Some(batch) => read_batch(job, batch, pool).await.map(Some),
+                None => Ok(None),
             }
         };
-        let (sent, read) = tokio::join!(send_batch(stream, job, ready, shaper, core), read);
+        let send = send_batch(stream, job, pool, ready, shaper, core);
+        let (sent, read) = tokio::join!(send, read);
         sent?;
-        ahead = read;
+        ahead = read?;
     }
     Ok(())
 }
@@ -114,12 +115,21 @@ fn batches(chunks: &[(u32, u32)]) -> Vec<&[(u32, u32)]> {
 
 type ReadChunk = (u32, Result<PooledBuffer, ReadError>);
 
-async fn read_batch(job: &ServeJob, batch: &[(u32, u32)], pool: &BufferPool) -> Vec<ReadChunk> {
+async fn read_batch(
+    job: &ServeJob,
+    batch: &[(u32, u32)],
+    pool: &BufferPool,
+) -> Result<Vec<ReadChunk>, quinn::ConnectionError> {
     let lens: Vec<usize> = batch.iter().map(|(_, len)| *len as usize).collect();
-    let buffers = pool.get_all(&lens, Some(&job.share)).await;
+    // A connection that is lost gives its buffers back when nobody holds it any more:
+    // who waited for them here would hold it for ever.
+    let buffers = tokio::select! {
+        buffers = pool.get_all(&lens, Some(&job.share)) => buffers,
+        lost = job.connection.closed() => return Err(lost),
+    };
     let indices: Vec<u32> = batch.iter().map(|(index, _)| *index).collect();
     let content = Arc::clone(&job.content);
-    task::spawn_blocking(move || {
+    let read = task::spawn_blocking(move || {
         indices
             .into_iter()
             .zip(buffers)
@@ -128,14 +138,14 @@ async fn read_batch(job: &ServeJob, batch: &[(u32, u32)], pool: &BufferPool) -> 
                 (index, read)
             })
             .collect()
-    })
-    .await
-    .unwrap_or_default()
+    });
+    Ok(read.await.unwrap_or_default())
 }
 
 async fn send_batch(
     stream: &mut SendStream,
     job: &ServeJob,
+    pool: &BufferPool,
     batch: Vec<ReadChunk>,
     shaper: &Shaper,
     core: &mpsc::Sender<Input>,
@@ -147,7 +157,7 @@ async fn send_batch(
                 let mut parts = [Bytes::from_static(&[HERE]), Bytes::from_owner(buffer)];
                 shaper.until_ready(len).await;
                 let write = stream.write_all_chunks(&mut parts);
-                match taken(&job.connection, patience(len as u64), write).await {
+                match taken(&job.connection, pool, patience(len as u64), write).await {
                     Some(written) => written?,
                     None => return Err(quinn::ConnectionError::LocallyClosed.into()),
                 }
@@ -183,18 +193,35 @@ fn patience(bytes: u64) -> Duration {
 }
 
 /// What `taking` brings; or closes the connection if the peer makes it last longer
-/// than `patience`. Ending the stream alone would not do: the transport holds its
-/// bytes until the peer acknowledges even that.
+/// than `patience`, or is silent while others wait for room. Ending the stream alone
+/// would not do: the transport holds its bytes until the peer acknowledges even that.
 async fn taken<T>(
     connection: &Connection,
+    pool: &BufferPool,
     patience: Duration,
     taking: impl Future<Output = T>,
 ) -> Option<T> {
-    let taken = time::timeout(patience, taking).await.ok();
-    if taken.is_none() {
-        connection.close(Close::Busy.code(), b"answers are not taken");
+    tokio::select! {
+        biased;
+        taken = taking => return Some(taken),
+        () = time::sleep(patience) => {}
+        () = silence(connection, pool) => {}
     }
-    taken
+    connection.close(Close::Busy.code(), b"answers are not taken");
+    None
+}
+
+/// Until nothing has come from the peer for a while and others wait for room.
+async fn silence(connection: &Connection, pool: &BufferPool) {
+    let mut heard = connection.stats().udp_rx.datagrams;
+    loop {
+        time::sleep(limits::SILENT_TAKER).await;
+        let now = connection.stats().udp_rx.datagrams;
+        if now == heard && pool.is_short() {
+            return;
+        }
+        heard = now;
+    }
 }
 
 /// Answers a request for manifest pages from `content`; `None` says of the first
@@ -229,6 +256,8 @@ pub(crate) async fn serve_pages(
 
 #[cfg(test)]
 mod tests {
+    use samara_store::Store;
+
     use super::*;
 
     #[test]
@@ -259,13 +288,73 @@ mod tests {
             .await;
         assert!(little.is_ok());
         let mut much = [Bytes::from(vec![0; 64 << 20])];
-        let taken = taken(&server, soon, stream.write_all_chunks(&mut much)).await;
+        let pool = BufferPool::new(1 << 20);
+        let taken = taken(&server, &pool, soon, stream.write_all_chunks(&mut much)).await;
         assert!(taken.is_none());
         let closed = client.closed().await;
         let quinn::ConnectionError::ApplicationClosed(why) = closed else {
             panic!("{closed}");
         };
         assert_eq!(why.error_code, Close::Busy.code());
+    }
+
+    #[tokio::test]
+    async fn a_lost_connection_gives_back_what_it_had_of_the_pool() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(&dir.path().join("data"), Default::default()).unwrap();
+        let file = dir.path().join("file");
+        std::fs::write(&file, vec![7; 8 << 20]).unwrap();
+        let never = std::sync::atomic::AtomicBool::new(false);
+        let content = store.import(&file, &Default::default(), &|_| {}, &never);
+        let content = content.unwrap();
+        let chunks: Vec<(u32, u32)> = (0..content.manifest().chunk_count())
+            .map(|i| (i, content.manifest().chunk(i).unwrap().len))
+            .collect();
+        let most = chunks.iter().map(|(_, len)| *len as usize).max().unwrap();
+        // Room for one batch: all but one request wait for it.
+        let pool = BufferPool::new(2 * most.max(BATCH));
+        let share = PoolShare::default();
+        let (server, client) = crate::transport::tests::pair().await;
+        let (core, mut inputs) = mpsc::channel(1024);
+        let mut serves = task::JoinSet::new();
+        let mut unread = Vec::new();
+        for serve in 0..4 {
+            let (mut asks, answers) = client.open_bi().await.unwrap();
+            asks.write_all(b"?").await.unwrap();
+            unread.push((asks, answers));
+            let (stream, _) = server.accept_bi().await.unwrap();
+            let job = ServeJob {
+                key: samara_swarm::ContentKey(1),
+                serve: ServeId(serve),
+                peer: samara_wire::PeerId([1; 32]),
+                connection: server.clone(),
+                content: Arc::clone(&content),
+                chunks: chunks.clone(),
+                share: share.clone(),
+                sent: Arc::default(),
+            };
+            let shaper = Shaper::default();
+            serves.spawn(serve_chunks(
+                stream,
+                job,
+                pool.clone(),
+                shaper,
+                core.clone(),
+            ));
+        }
+        while !pool.is_short() {
+            task::yield_now().await;
+        }
+        client.close(0u32.into(), b"");
+        drop((server, client, unread, core));
+        let all = async {
+            while serves.join_next().await.is_some() {}
+            while inputs.recv().await.is_some() {}
+            while crate::pool::tests::free(&pool) < 2 * most.max(BATCH) {
+                time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        time::timeout(Duration::from_secs(20), all).await.unwrap();
     }
 
     #[test]

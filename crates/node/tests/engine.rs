@@ -337,6 +337,96 @@ async fn what_a_broken_off_issue_leaves_is_removed() {
     assert!(complete);
 }
 
+fn publish(path: &Path, version: Option<&str>) -> Request {
+    Request::Publish {
+        channel: "apps".into(),
+        path: path.to_owned(),
+        version: version.map(str::to_owned),
+        notes: None,
+        portable: false,
+    }
+}
+
+#[tokio::test]
+async fn what_is_published_at_once_gets_different_versions_and_names() {
+    let a = Node::start(Mode::Offline).await;
+    let create = || Request::ChannelCreate {
+        name: "apps".into(),
+        private: false,
+    };
+    let (one, other) = tokio::join!(a.ask(create()), a.ask(create()));
+    let done = |events: &[Event]| events.last() == Some(&Event::Done);
+    assert!(done(&one) != done(&other), "{one:?} {other:?}");
+    for (name, seed) in [("a", 1), ("b", 2)] {
+        fs::write(a.path(name), noise(10_000, seed)).unwrap();
+    }
+    let (one, other) = (publish(&a.path("a"), None), publish(&a.path("b"), None));
+    let (one, other) = tokio::join!(a.ask(one), a.ask(other));
+    let version = |events: &[Event]| match &events[events.len() - 2] {
+        Event::Published { version, .. } => version.clone(),
+        other => panic!("{other:?}"),
+    };
+    let mut versions = [version(&one), version(&other)];
+    versions.sort();
+    assert_eq!(versions, ["1", "2"]);
+    let (one, other) = (
+        publish(&a.path("a"), Some("7")),
+        publish(&a.path("b"), Some("7")),
+    );
+    let (one, other) = tokio::join!(a.ask(one), a.ask(other));
+    let refused = if done(&one) { other } else { one };
+    assert_eq!(failure(&refused), ErrorKind::Exists);
+}
+
+#[tokio::test]
+async fn what_the_user_has_at_a_subscription_s_folder_is_left_alone() {
+    let a = Node::start(Mode::Node).await;
+    a.ask(Request::ChannelCreate {
+        name: "apps".into(),
+        private: false,
+    })
+    .await;
+    let app = a.path("app");
+    tree(&app);
+    let published = a.ask(publish(&app, None)).await;
+    assert_eq!(published.last(), Some(&Event::Done), "{published:?}");
+    let link = link_of(&a, "apps").await;
+
+    let b = Node::start(Mode::Online).await;
+    let subscribe = |into: &Path| Request::Subscribe {
+        link: link.clone(),
+        into: Some(into.to_owned()),
+        once: true,
+        wait: false,
+        mirror: false,
+    };
+    let (file, folder, link_out) = (b.path("file"), b.path("folder"), b.path("link"));
+    for into in [&file, &folder, &link_out] {
+        fs::create_dir(into).unwrap();
+    }
+    fs::write(file.join("current"), b"precious").unwrap();
+    fs::create_dir(folder.join("current")).unwrap();
+    std::os::unix::fs::symlink("/tmp", link_out.join("current")).unwrap();
+    for into in [&file, &folder, &link_out] {
+        let refused = b.ask(subscribe(into)).await;
+        assert_eq!(failure(&refused), ErrorKind::Exists);
+        assert_eq!(fs::read_dir(into).unwrap().count(), 1, "nothing beside it");
+    }
+    assert_eq!(fs::read(file.join("current")).unwrap(), b"precious");
+
+    // Another thing where the version belongs: it must not become current.
+    let taken = b.path("taken");
+    fs::create_dir_all(taken.join("1/app")).unwrap();
+    fs::write(taken.join("1/app/mine"), b"mine").unwrap();
+    let refused = b.ask(subscribe(&taken)).await;
+    assert_eq!(failure(&refused), ErrorKind::Exists);
+    assert!(!taken.join("current").exists());
+    fs::remove_dir_all(taken.join("1")).unwrap();
+    let done = b.ask(subscribe(&taken)).await;
+    assert_eq!(done.last(), Some(&Event::Done), "{done:?}");
+    assert_same(&app, &taken.join("current/app"));
+}
+
 #[tokio::test]
 async fn a_record_reaches_those_who_wait_for_it_at_once() {
     let a = Node::start(Mode::Node).await;

@@ -26,7 +26,7 @@ use samara_node::{EngineError, api::ErrorKind};
 use settings::{Settings, is_truthy, usage, with_environment};
 use tokio::{
     runtime,
-    signal::unix::{SignalKind, signal},
+    signal::unix::{Signal, SignalKind, signal},
 };
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
@@ -104,7 +104,7 @@ fn carry_out(globals: &Globals, command: &Command) -> Result<(), EngineError> {
         {
             return identity::run(&settings, action).await;
         }
-        let interrupt = interrupted()?;
+        let interrupt = interrupted(command)?;
         match command {
             Command::Node { exit_with_parent } => {
                 daemon::run(&settings, *exit_with_parent, interrupt).await
@@ -121,14 +121,23 @@ fn carry_out(globals: &Globals, command: &Command) -> Result<(), EngineError> {
     outcome
 }
 
-/// Cancelled by the first SIGINT or SIGTERM; the second one ends the process at once.
-fn interrupted() -> Result<CancellationToken, EngineError> {
+/// Cancelled by the first SIGINT or SIGTERM, and by a terminal that is closed (SIGHUP)
+/// unless that is ignored, as `nohup` has it, or this is the daemon. The second one
+/// ends the process at once; but not a demonstration, which has processes and files
+/// to remove and is soon done with it.
+fn interrupted(command: &Command) -> Result<CancellationToken, EngineError> {
     let fail = |error: std::io::Error| EngineError {
         kind: ErrorKind::Internal,
         message: format!("cannot listen for signals: {error}"),
     };
     let mut int = signal(SignalKind::interrupt()).map_err(fail)?;
     let mut term = signal(SignalKind::terminate()).map_err(fail)?;
+    let mut hup = match command {
+        Command::Node { .. } => None,
+        _ if hangup_is_ignored() => None,
+        _ => Some(signal(SignalKind::hangup()).map_err(fail)?),
+    };
+    let patient = matches!(command, Command::Demo { .. });
     let token = CancellationToken::new();
     let cancel = token.clone();
     tokio::spawn(async move {
@@ -136,14 +145,39 @@ fn interrupted() -> Result<CancellationToken, EngineError> {
             tokio::select! {
                 _ = int.recv() => {}
                 _ = term.recv() => {}
+                () = heard(&mut hup) => {}
             }
             if first {
                 cancel.cancel();
+            }
+            while patient {
+                tokio::select! {
+                    _ = int.recv() => {}
+                    _ = term.recv() => {}
+                    () = heard(&mut hup) => {}
+                }
             }
         }
         std::process::exit(ErrorKind::Interrupted.exit_status().into());
     });
     Ok(token)
+}
+
+async fn heard(signal: &mut Option<Signal>) {
+    match signal {
+        Some(signal) => drop(signal.recv().await),
+        None => std::future::pending().await,
+    }
+}
+
+/// Whether this process was started with SIGHUP ignored (proc_pid_status(5), `SigIgn`).
+fn hangup_is_ignored() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let ignored = status
+        .lines()
+        .find_map(|line| line.strip_prefix("SigIgn:"))
+        .and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    ignored.is_some_and(|mask| mask & 1 != 0)
 }
 
 /// The daemon tells what happens; other commands only with `-v`.

@@ -147,6 +147,11 @@ async fn once(
         _ => None,
     };
     report.may_repeat(engine.is_none());
+    let own = engine.as_ref().filter(|_| plan.endless && !settings.json);
+    if let Some(note) = own.and_then(port_note) {
+        let told = report.event(&Event::Warning { message: note });
+        told.or_else(ignore_closed)?;
+    }
     let mut followed = follow(events, report, cancel, STOP_PATIENCE).await;
     if engine.is_some() && matches!(followed.end, End::Died) {
         followed.end = End::Failed(EngineError {
@@ -166,6 +171,16 @@ async fn once(
         engine.shutdown().await;
     }
     Ok(followed)
+}
+
+/// Who waits for others at the default port is told when it is another one.
+fn port_note(engine: &Engine) -> Option<String> {
+    let listen = engine.listen_addr().filter(|_| engine.port_was_taken())?;
+    Some(format!(
+        "UDP port {} is taken; listening on port {} instead",
+        samara_node::config::DEFAULT_PORT,
+        listen.port()
+    ))
 }
 
 fn broken_off() -> EngineError {

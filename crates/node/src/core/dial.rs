@@ -20,7 +20,7 @@ use crate::{
     discovery::{self, Source},
     limits,
     message::Control,
-    pool::BufferPool,
+    pool::PoolShare,
     session::{Close, Session, SessionId, canonical},
     tls,
 };
@@ -201,7 +201,7 @@ impl Core {
                 theirs: Default::default(),
                 ours: Default::default(),
                 requests: Default::default(),
-                share: BufferPool::share(limits::MAX_UNSENT_PER_PEER),
+                share: PoolShare::default(),
                 received: 0,
                 sent: Default::default(),
             },

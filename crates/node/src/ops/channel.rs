@@ -82,6 +82,7 @@ pub(super) async fn create(
             format!("a channel's name has 1 to {MAX_NAME} bytes and no control characters"),
         ));
     }
+    let _turn = context.engine.naming.lock().await;
     let wanted = name.to_owned();
     let taken = context
         .core()

@@ -2,13 +2,15 @@
 
 use std::{
     collections::HashSet,
+    fs, io,
     num::NonZeroU32,
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
 
 use samara_content::EntryKind;
-use samara_graph::Kind;
+use samara_graph::{Kind, body::valid_version};
+use samara_store::{Placement, Store};
 use samara_wire::{ChannelId, ContentId, PeerId, RecordId};
 use tokio::{
     task::JoinSet,
@@ -262,7 +264,7 @@ async fn fetch_current(
     let patience = Some(patience);
     let keep = context.config().keep_releases;
     retain::make_room(context).await?;
-    let (dues, into, newest) = context
+    let (dues, current) = context
         .core()
         .call(move |core| {
             let Some(channel) = core.channels.get(&id) else {
@@ -293,22 +295,19 @@ async fn fetch_current(
         }
     }
     // A retracted release must not stay current.
-    if let (Some(into), Some(version)) = (into, newest) {
-        switch(context, &into, &version).await?;
+    if let Some(current) = current {
+        switch(context, &current).await?;
     }
     // What was current until now may be old.
     retain::make_room(context).await?;
     failure.map_or(Ok(()), Err)
 }
 
-fn dues_of(
-    channel: &core::Channel,
-    keep: Option<NonZeroU32>,
-) -> (Vec<Due>, Option<PathBuf>, Option<String>) {
+fn dues_of(channel: &core::Channel, keep: Option<NonZeroU32>) -> (Vec<Due>, Option<Current>) {
     let mut dues = Vec::new();
     let mirror = channel.meta.role == Role::Mirror;
     let releases = channel.newest(Kind::RELEASE);
-    let mut newest = None;
+    let mut current = None;
     let kept = keep.map_or(usize::MAX, |keep| keep.get() as usize);
     for (i, item) in releases.iter().enumerate().take(kept) {
         let What::Release(release) = &item.what else {
@@ -321,8 +320,12 @@ fn dues_of(
             place,
         };
         if i == 0 {
-            newest = Some(release.version.clone());
             if let Some(into) = &channel.meta.into {
+                current = Some(Current {
+                    content: release.content.id,
+                    into: into.clone(),
+                    version: release.version.clone(),
+                });
                 dues.push(due(DuePlace::Release {
                     into: into.clone(),
                     version: release.version.clone(),
@@ -346,7 +349,7 @@ fn dues_of(
             place: DuePlace::Issue { slug: slug.clone() },
         }));
     }
-    (dues, channel.meta.into.clone(), newest)
+    (dues, current)
 }
 
 /// A slug becomes a directory of the data directory.
@@ -365,9 +368,32 @@ async fn release(
     version: &str,
     patience: Option<Duration>,
 ) -> Result<(), EngineError> {
+    let current = Current {
+        content: due.content,
+        into: into.to_owned(),
+        version: version.to_owned(),
+    };
+    // Before anything is fetched that could not be shown.
+    let found = current.clone();
+    context
+        .blocking(move |_| {
+            fs::create_dir_all(&found.into).map_err(|e| EngineError::disk(&found.into, &e))?;
+            found.version_shown().map(drop)
+        })
+        .await?;
     let parent = into.join(version);
-    let fresh = place(context, id, due, parent.clone(), patience).await?;
-    let switched = switch(context, into, version).await?;
+    let placed = place(context, id, due, parent.clone(), patience).await;
+    let fresh = placed.map_err(|error| match error.kind {
+        ErrorKind::Exists => EngineError::new(
+            ErrorKind::Exists,
+            format!(
+                "{} holds something that is not version {version} of this channel; move it away, or subscribe with another --into",
+                parent.display()
+            ),
+        ),
+        _ => error,
+    })?;
+    let switched = switch(context, &current).await?;
     if fresh || switched {
         context
             .emit(Event::Installed {
@@ -407,27 +433,74 @@ async fn room_for_issue(context: &Context, dir: &Path, due: &Due) -> Result<(), 
         .await
 }
 
-/// Points `current` at a version, atomically. Says whether it pointed elsewhere.
-async fn switch(context: &Context, into: &Path, version: &str) -> Result<bool, EngineError> {
-    let (into, version) = (into.to_owned(), version.to_owned());
-    context
-        .blocking(move |_| {
-            let link = into.join(CURRENT);
-            if !into.join(&version).is_dir() {
-                return Ok(false);
-            }
-            if std::fs::read_link(&link).is_ok_and(|at| at == Path::new(&version)) {
-                return Ok(false);
-            }
-            let fresh = into.join(format!(".{CURRENT}.{}", std::process::id()));
-            let _ = std::fs::remove_file(&fresh);
-            std::os::unix::fs::symlink(&version, &fresh)
-                .and_then(|()| std::fs::rename(&fresh, &link))
-                .and_then(|()| std::fs::File::open(&into)?.sync_all())
-                .map_err(|e| EngineError::disk(&link, &e))?;
-            Ok(true)
-        })
-        .await
+/// What `current` is to point at.
+#[derive(Debug, Clone)]
+struct Current {
+    content: ContentId,
+    into: PathBuf,
+    version: String,
+}
+
+impl Current {
+    /// The version that `current` points at; `None` if there is none. What is there
+    /// and was not made here is the user's: an error.
+    fn version_shown(&self) -> Result<Option<String>, EngineError> {
+        let link = self.into.join(CURRENT);
+        let foreign = || {
+            let link = link.display();
+            EngineError::new(
+                ErrorKind::Exists,
+                format!(
+                    "{link} is not a link to a version; move it away, or subscribe with another --into"
+                ),
+            )
+        };
+        match fs::read_link(&link) {
+            Ok(at) => match at.to_str().filter(|at| valid_version(at)) {
+                Some(version) => Ok(Some(version.to_owned())),
+                None => Err(foreign()),
+            },
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            // There, and no link.
+            Err(error) if error.kind() == io::ErrorKind::InvalidInput => Err(foreign()),
+            Err(error) => Err(EngineError::disk(&link, &error)),
+        }
+    }
+
+    /// Points `current` at the version if that is whole in its place, atomically. Says
+    /// whether it pointed elsewhere. Blocks.
+    fn show(&self, store: &Store) -> Result<bool, EngineError> {
+        if !lies_in(store, &self.content, &self.into.join(&self.version))
+            || self.version_shown()?.as_ref() == Some(&self.version)
+        {
+            return Ok(false);
+        }
+        let link = self.into.join(CURRENT);
+        // One name, so that what a crash leaves is used again.
+        let fresh = self.into.join(format!(".{CURRENT}.samara"));
+        let _ = fs::remove_file(&fresh);
+        std::os::unix::fs::symlink(&self.version, &fresh)
+            .and_then(|()| fs::rename(&fresh, &link))
+            .and_then(|()| fs::File::open(&self.into)?.sync_all())
+            .map_err(|e| EngineError::disk(&link, &e))?;
+        Ok(true)
+    }
+}
+
+/// Whether a content is whole, and lies in a folder. Blocks.
+fn lies_in(store: &Store, content: &ContentId, folder: &Path) -> bool {
+    store.content(content).is_some_and(|content| {
+        let there = matches!(
+            content.placement(),
+            Placement::Installed(path) | Placement::InPlace(path) if path.starts_with(folder)
+        );
+        there && content.is_finished() && content.has_wanted()
+    })
+}
+
+async fn switch(context: &Context, current: &Current) -> Result<bool, EngineError> {
+    let current = current.clone();
+    context.blocking(move |store| current.show(store)).await
 }
 
 /// Fetches a content to `parent/<name>`, and keeps serving it. Says whether
@@ -442,12 +515,7 @@ async fn place(
     let content = due.content;
     let at = parent.clone();
     let here = context
-        .blocking(move |store| {
-            Ok(store.content(&content).is_some_and(|c| {
-                let installed = matches!(c.placement(), samara_store::Placement::Installed(p) | samara_store::Placement::InPlace(p) if p.starts_with(&at));
-                installed && c.is_finished() && c.has_wanted()
-            }))
-        })
+        .blocking(move |store| Ok(lies_in(store, &content, &at)))
         .await?;
     if here {
         return Ok(false);

@@ -7,7 +7,7 @@ use samara_graph::{
     Kind,
     body::{ContentRef, Release, valid_version},
 };
-use samara_store::{Batch, Content, ImportOptions};
+use samara_store::{Content, ImportOptions};
 use samara_wire::{ChannelId, RecordId};
 
 use super::{Context, resolve, share};
@@ -34,6 +34,12 @@ pub(super) async fn publish(
     channel: &str,
     draft: ReleaseDraft,
 ) -> Result<(), EngineError> {
+    let (id, ..) = owned(context, channel).await?;
+    // In turn, or two would find the same version free.
+    let lock = context.engine.publishing.lock_of(id);
+    let _turn = context
+        .unless_cancelled(async { Ok(lock.lock().await) })
+        .await?;
     let (id, avg, previous, live) = owned(context, channel).await?;
     let used = used_versions(context, id, live).await?;
     let version = match draft.version {
@@ -95,12 +101,15 @@ pub(super) async fn publish(
         fresh,
         record: record.to_string(),
     };
-    let receipt = context.receipt(published.clone());
+    let mut key = id.as_bytes().to_vec();
+    key.extend_from_slice(version.as_bytes());
+    let receipt = context.receipt(published.clone()).unwrap_or_default();
+    let receipt = receipt.with_mark(VERSION_SETTINGS, key);
     let record = context
         .core()
         .call(move |core| {
             let draft = core::draft(Kind::RELEASE, about.as_bytes(), release.encode());
-            let record = core.publish(id, draft, receipt)?;
+            let record = core.publish(id, draft, Some(receipt))?;
             if let Some(channel) = core.channels.get_mut(&id)
                 && channel.meta.chunk_avg.is_none()
             {
@@ -112,15 +121,6 @@ pub(super) async fn publish(
         })
         .await??;
     delivered(context, id, record).await?;
-    let mut key = id.as_bytes().to_vec();
-    key.extend_from_slice(version.as_bytes());
-    context
-        .blocking(move |store| {
-            let mut batch = Batch::new();
-            batch.put_setting(VERSION_SETTINGS, &key, b"");
-            Ok(store.write(batch)?)
-        })
-        .await?;
     context.emit(published(record)).await;
     Ok(())
 }

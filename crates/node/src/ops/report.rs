@@ -149,7 +149,7 @@ pub(super) async fn gc(context: &Context, dry_run: bool) -> Result<(), EngineErr
     let (bytes, contents) = context
         .blocking(move |store| {
             // Also what a request is at, whose transfer has not begun.
-            let keep = |id: &ContentId| needed.contains(id) || inner.obtaining.is_obtained(id);
+            let keep = |id: &ContentId| needed.contains(id) || inner.obtaining.is_held(id);
             let uninstall = |id: &ContentId| old.was_installed(store, id);
             let report = if dry_run {
                 store.gc_preview(&keep, &uninstall)?

@@ -74,7 +74,7 @@ pub(super) fn old(core: &Core, context: &Context) -> Old {
                 continue;
             };
             let id = release.content.id;
-            let fetched = context.engine.obtaining.is_obtained(&id);
+            let fetched = context.engine.obtaining.is_held(&id);
             if beyond.contains(&item.header.id) && !named.contains(&id) && !fetched {
                 let into = channel.meta.into.as_ref();
                 found

@@ -102,13 +102,15 @@ impl Bars {
 }
 
 fn bar() -> ProgressBar {
-    let style = ProgressStyle::with_template("{prefix} {bar:24} {percent:>3} %  {wide_msg}")
+    // Two lines: 80 columns have no room for everything in one.
+    let style = ProgressStyle::with_template("{prefix} {bar:24} {percent:>3} %  {msg}")
         .expect("the template is sound")
         .progress_chars("━╸ ");
     ProgressBar::new(0).with_style(style)
 }
 
-/// "1.0 GiB of 2.0 GiB, 80.0 MB/s, 13 s left, 3 peers, 40 % from others".
+/// "1.0 GiB of 2.0 GiB", and below "80.0 MB/s, 13 s left, 3 peers, 40 % not from the
+/// origin".
 fn progress_text(event: &Event) -> String {
     let Event::Progress {
         have,
@@ -122,7 +124,7 @@ fn progress_text(event: &Event) -> String {
     else {
         return String::new();
     };
-    let mut text = format!("{} of {}, {}", size(*have), size(*total), rate(*speed));
+    let mut text = format!("{} of {}\n  {}", size(*have), size(*total), rate(*speed));
     if let Some(left) = total.saturating_sub(*have).checked_div(*speed) {
         text += &format!(", {} left", span(left));
     }
@@ -161,7 +163,7 @@ mod tests {
         };
         assert_eq!(
             progress_text(&event),
-            "1.0 GiB of 2.0 GiB, 100 MB/s, 10 s left, 3 peers, 25 % not from the origin"
+            "1.0 GiB of 2.0 GiB\n  100 MB/s, 10 s left, 3 peers, 25 % not from the origin"
         );
     }
 
