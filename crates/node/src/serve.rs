@@ -301,7 +301,7 @@ mod tests {
     #[tokio::test]
     async fn a_lost_connection_gives_back_what_it_had_of_the_pool() {
         let dir = tempfile::tempdir().unwrap();
-        let store = Store::open(&dir.path().join("data"), Default::default()).unwrap();
+        let store = Store::open(dir.path().join("data"), Default::default()).unwrap();
         let file = dir.path().join("file");
         std::fs::write(&file, vec![7; 8 << 20]).unwrap();
         let never = std::sync::atomic::AtomicBool::new(false);

@@ -150,12 +150,9 @@ fn interrupted(command: &Command) -> Result<CancellationToken, EngineError> {
             if first {
                 cancel.cancel();
             }
-            while patient {
-                tokio::select! {
-                    _ = int.recv() => {}
-                    _ = term.recv() => {}
-                    () = heard(&mut hup) => {}
-                }
+            if patient {
+                // A signal that is once caught never ends the process any more.
+                return;
             }
         }
         std::process::exit(ErrorKind::Interrupted.exit_status().into());

@@ -319,19 +319,19 @@ fn dues_of(channel: &core::Channel, keep: Option<NonZeroU32>) -> (Vec<Due>, Opti
             author: item.header.author,
             place,
         };
-        if i == 0 {
-            if let Some(into) = &channel.meta.into {
-                current = Some(Current {
-                    content: release.content.id,
-                    into: into.clone(),
-                    version: release.version.clone(),
-                });
-                dues.push(due(DuePlace::Release {
-                    into: into.clone(),
-                    version: release.version.clone(),
-                }));
-                continue;
-            }
+        if i == 0
+            && let Some(into) = &channel.meta.into
+        {
+            current = Some(Current {
+                content: release.content.id,
+                into: into.clone(),
+                version: release.version.clone(),
+            });
+            dues.push(due(DuePlace::Release {
+                into: into.clone(),
+                version: release.version.clone(),
+            }));
+            continue;
         }
         if mirror {
             dues.push(due(DuePlace::Sealed));
