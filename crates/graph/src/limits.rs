@@ -201,6 +201,8 @@ pub const MAX_PENDING_BYTES: usize = 16 * 1024 * 1024;
 pub const MAX_CONTROL_PER_AUTHOR: usize = 1024;
 /// Ids of records that can never become valid, remembered so as not to ask again.
 pub const MAX_REFUSED: usize = 4096;
+/// Those whose records were not taken, by name; who has least makes room.
+pub const MAX_OFFENDERS: usize = 64;
 /// Ids that we want of one neighbour and have not asked for yet.
 pub const MAX_WANTED: usize = 4096;
 /// Requests to one neighbour that are not answered yet.
@@ -231,6 +233,11 @@ pub const UNASKED_RATE: u64 = 64;
 pub const EAGER_BURST: u64 = 256;
 /// Records a second of one author that are flooded whole after that.
 pub const EAGER_RATE: u64 = 8;
+/// Records of one author that are told of at once, whole or by id; beyond it they are
+/// told of by nobody and come with a reconciliation, of those that then still stand.
+pub const AUTHOR_BURST: u64 = 4096;
+/// Records a second of one author that are told of after that.
+pub const AUTHOR_RATE: u64 = 64;
 /// Larger records are announced by id, so that a duplicate costs an id, not a body.
 pub const EAGER_BYTES: usize = 8 * 1024;
 /// How long announcements to a neighbour are gathered into one message.

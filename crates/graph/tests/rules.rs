@@ -5,11 +5,11 @@ mod lone;
 use std::time::Duration;
 
 use bytes::Bytes;
-use lone::{HOUR, Lone, NOW, key, new_record, record};
+use lone::{HOUR, Lone, NOW, key, new_record, record, sent_to};
 use proptest::prelude::*;
 use samara_graph::{
-    Action, Attributes, CharterLimits, Draft, Event, GraphError, Kind, NewRecord, Record, Reject,
-    RemoveReason, WallMs, body::Retraction, limits,
+    Action, Attributes, CharterLimits, Draft, Event, GraphError, Kind, Message, NewRecord, Offence,
+    Offender, Record, Reject, RemoveReason, WallMs, body::Retraction, limits,
 };
 use samara_wire::{ChannelId, RecordId, VARINT_MAX};
 
@@ -282,6 +282,77 @@ fn the_channels_total_is_shared_alike_and_roots_come_first() {
         l.offer(&record(c, 1, seq));
     }
     assert_eq!((count(&l, 1), count(&l, 2) + count(&l, 3)), (5, 1));
+}
+
+#[test]
+fn whose_records_were_not_taken_is_known_by_name() {
+    let mut l = Lone::new(CharterLimits {
+        records_per_author: 4,
+        ..CharterLimits::default()
+    });
+    let c = l.channel();
+    for seq in 10..20 {
+        l.offer(&record(c, 2, seq));
+    }
+    l.offer(&record(c, 2, 1));
+    l.offer(&record(c, 3, 1));
+    // A stranger's wait for a right, and its name may be made up.
+    for seq in 0..limits::MAX_DEFERRED_PER_NEIGHBOUR as u64 + 7 {
+        l.offer(&record(c, 9, seq + 1));
+    }
+    let status = l.graph.status();
+    assert_eq!((status.displaced, status.deferred_dropped), (6, 7));
+    let offender = |n: u8, offences: &[(Offence, u64)]| Offender {
+        peer: key(n).peer_id(),
+        records: 7,
+        offences: offences.to_vec(),
+    };
+    let mut expected = vec![
+        offender(50, &[(Offence::CrowdedOut, 7)]),
+        offender(
+            2,
+            &[
+                (Offence::Rejected(Reject::Quota), 1),
+                (Offence::Displaced, 6),
+            ],
+        ),
+    ];
+    expected.sort_by_key(|o| o.peer);
+    assert_eq!(status.offenders, expected);
+}
+
+#[test]
+fn of_an_author_that_floods_the_neighbours_are_told_a_bounded_number() {
+    let mut l = Lone::new(CharterLimits::default());
+    let c = l.channel();
+    let told = |actions: &[Action]| -> usize {
+        let messages = sent_to(actions, 51);
+        let ids = messages.iter().map(|m| match m {
+            Message::Record(_) => 1,
+            Message::Have(ids) | Message::IHave(ids) => ids.len(),
+            _ => 0,
+        });
+        ids.sum()
+    };
+    let (mut count, mut seq) = (0, 0);
+    // Each brings as many as it may unasked, all at once.
+    for n in 60..65 {
+        l.up(n);
+        for _ in 0..limits::UNASKED_BURST {
+            seq += 1;
+            let flooded = record(c, 2, seq);
+            count += told(l.say(n, Message::Record(flooded.bytes().clone())));
+        }
+    }
+    let flooded = seq as usize;
+    assert!(flooded > limits::AUTHOR_BURST as usize + 1000);
+    count += told(&l.pass(Duration::from_secs(1)));
+    assert_eq!(l.held().len(), flooded);
+    assert_eq!(count, limits::AUTHOR_BURST as usize);
+    // Another author's goes on at once.
+    count = told(l.say(60, Message::Record(record(c, 3, 1).bytes().clone())));
+    count += told(&l.pass(Duration::from_secs(1)));
+    assert_eq!(count, 1);
 }
 
 #[test]

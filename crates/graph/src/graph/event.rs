@@ -92,12 +92,6 @@ pub enum Event {
         /// Which.
         id: RecordId,
     },
-    /// Whether the node has any network. Without one, a channel with deferred expiry
-    /// keeps what ends until it has met the others again.
-    Network {
-        /// Whether it has.
-        online: bool,
-    },
     /// The time that [`Graph::next_timeout`](crate::Graph::next_timeout) named has come.
     Tick,
 }

@@ -53,14 +53,22 @@ impl Graph {
                 true => 0,
                 false => limits::MAX_PENDING.saturating_sub(open),
             };
-            let room = room.min(limits::MAX_REQUESTED - n.requested());
+            let mut room = room.min(limits::MAX_REQUESTED - n.requested());
+            if self.inflight.len() > n.requested() || self.pending_control > 0 {
+                // What comes from elsewhere or goes to the disk may be the rights that
+                // these stand by. A few at a time are not worth a message.
+                let may_wait = self.deferred.room(&peer).saturating_sub(n.requested());
+                let few = may_wait < limits::MAX_DEFERRED_PER_NEIGHBOUR / 4;
+                room = room.min(if few { 0 } else { may_wait });
+            }
             let (mut ask, mut later) = (Vec::new(), Vec::new());
             for _ in 0..limits::MAX_WANTED_SCAN {
                 if ask.len() >= room {
                     break;
                 }
                 let Some(id) = n.next_wanted() else { break };
-                if self.records.get(&id).is_some() || self.pending.contains_key(&id) {
+                let here = self.records.get(&id).is_some() || self.deferred.contains(&id);
+                if here || self.pending.contains_key(&id) {
                     continue;
                 }
                 match self.inflight.contains_key(&id) {
@@ -68,9 +76,7 @@ impl Graph {
                     false => ask.push(id),
                 }
             }
-            for id in later {
-                n.want(id);
-            }
+            n.put_back(later);
             for id in &ask {
                 n.ask(*id, mono);
                 self.inflight.insert(*id, peer);
@@ -81,6 +87,13 @@ impl Graph {
         }
         n.retry_at = (!n.wanted.is_empty()).then(|| mono + limits::WANTED_RETRY);
         self.proceed(peer, out);
+    }
+
+    /// Asks those on who were not asked for more while a right was on its way.
+    pub(super) fn pump_waiting(&mut self, out: &mut Vec<Action>) {
+        let waiting = self.neighbours.values().filter(|n| !n.wanted.is_empty());
+        let waiting: Vec<PeerId> = waiting.map(|n| n.peer).collect();
+        waiting.into_iter().for_each(|peer| self.pump(peer, out));
     }
 
     pub(super) fn on_request(

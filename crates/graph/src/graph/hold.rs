@@ -1,24 +1,26 @@
 /// Deferred expiry: what ends while this node is off the network stays readable until
 /// it has met the others again, where the charter says so.
+///
+/// Off the network is who has no neighbour in the channel that said Hello: the link
+/// may be down, or nobody else may be there. From a start or the loss of the last
+/// neighbour on, until everything of some neighbour's is here, nothing ends.
 #[derive(Debug, Default)]
 pub(super) struct Hold {
-    offline: bool,
-    /// Back on the network, and not synchronized with anybody since.
-    returning: bool,
+    /// Synchronized with somebody since there was nobody.
+    met: bool,
 }
 
 impl Hold {
-    pub(super) fn network(&mut self, online: bool) {
-        self.returning = online && (self.offline || self.returning);
-        self.offline = !online;
+    pub(super) fn alone(&mut self) {
+        self.met = false;
     }
 
     pub(super) fn synchronized(&mut self) {
-        self.returning = false;
+        self.met = true;
     }
 
     /// Whether nothing may end now.
     pub(super) fn holds(&self) -> bool {
-        self.offline || self.returning
+        !self.met
     }
 }

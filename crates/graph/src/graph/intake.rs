@@ -5,7 +5,10 @@ use std::{collections::BTreeSet, time::Duration};
 use bytes::Bytes;
 use samara_wire::{PeerId, RecordId};
 
-use super::{Action, Draft, Fault, Graph, GraphError, Neighbour, Pending, Reject, Verdict, report};
+use super::{
+    Action, Draft, Fault, Graph, GraphError, Neighbour, Offence, Pending, Reject, RemoveReason,
+    Verdict, report,
+};
 use crate::{
     Attributes, Kind, NewRecord, Record, RecordHeader, SecretKey, WallMs,
     body::{Body, Retraction, subject},
@@ -106,6 +109,7 @@ impl Graph {
         }
         let n = self.neighbours.get_mut(&peer).expect("checked by caller");
         if !asked && !n.unasked.take(1, mono) {
+            self.offenders.note(peer, Offence::Rejected(Reject::Rate));
             return Err(Reject::Rate);
         }
         // Without a charter nothing can be judged, and it comes again with one.
@@ -143,15 +147,24 @@ impl Graph {
             }
             Err(Denied::Waits(wait)) => {
                 self.counters.deferred += 1;
-                self.deferred.insert(record, from, fetched, wait);
+                self.defer(record, from, fetched, wait);
                 Ok(())
             }
             Err(Denied::Reject(reject)) => {
                 if reject == Reject::Equivocation {
                     self.records.mark(&record.author());
                 }
+                self.offenders
+                    .note(record.author(), Offence::Rejected(reject));
                 Err(reject)
             }
+        }
+    }
+
+    /// Lets a record wait; who brought what makes room for it is noted.
+    fn defer(&mut self, record: Record, from: Option<PeerId>, fetched: bool, wait: Wait) {
+        for brought in self.deferred.insert(record, from, fetched, wait) {
+            self.offenders.note(brought, Offence::CrowdedOut);
         }
     }
 
@@ -214,6 +227,7 @@ impl Graph {
             from,
             fetched,
         };
+        self.pending_control += usize::from(pending.header.kind.is_control());
         self.pending.insert(pending.header.id, pending);
     }
 
@@ -222,11 +236,19 @@ impl Graph {
             return;
         };
         self.pending_bytes -= pending.record.bytes().len();
+        let control = pending.header.kind.is_control();
+        self.pending_control -= usize::from(control);
         let placed = self
             .records
             .place(chain.current(), self.clock.0, pending.header.clone());
         match placed {
             Ok(removed) => {
+                let quota = |(_, reason): &&_| *reason == RemoveReason::Quota;
+                for _ in removed.iter().filter(quota) {
+                    self.counters.displaced += 1;
+                    self.offenders
+                        .note(pending.header.author, Offence::Displaced);
+                }
                 report(removed, out);
                 self.flood(&pending, out);
                 let mut waits = vec![Wait::Record(id)];
@@ -238,8 +260,9 @@ impl Graph {
                 out.push(Action::Deliver {
                     record: pending.record,
                 });
-                if pending.header.kind.is_control() {
+                if control {
                     self.wake(Some(&waits), out);
+                    self.pump_waiting(out);
                 }
             }
             // What else arrived while it was written beats it.
@@ -251,8 +274,8 @@ impl Graph {
                     }
                     Denied::Waits(wait) => {
                         // What it stood by went meanwhile, and may come again.
-                        self.deferred.insert(pending.record, None, true, wait);
-                        super::RemoveReason::NotPublisher
+                        self.defer(pending.record, None, true, wait);
+                        RemoveReason::NotPublisher
                     }
                 };
                 out.push(Action::Remove { id, reason });
@@ -263,6 +286,7 @@ impl Graph {
     pub(super) fn on_store_failed(&mut self, id: &RecordId) {
         if let Some(pending) = self.pending.remove(id) {
             self.pending_bytes -= pending.record.bytes().len();
+            self.pending_control -= usize::from(pending.header.kind.is_control());
         }
     }
 

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use samara_wire::{PeerId, RecordId};
 
 use super::{Action, Graph, LeaveReason};
-use crate::{Charter, CharterChain, Kind, Readers, Role, WallMs, limits};
+use crate::{Charter, CharterChain, Kind, Readers, Role, WallMs, limits, member::Entry};
 
 /// Somebody who has a role, had one, or was revoked.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,6 +18,8 @@ pub struct MemberView {
     pub until: WallMs,
     /// Who granted it or wrote the invite; none: the charter names it.
     pub by: Option<PeerId>,
+    /// The invite by which it came in, if it did by one.
+    pub invite: Option<RecordId>,
     /// Since when.
     pub since: WallMs,
     /// Whether it was revoked, for as long as the channel lives.
@@ -95,6 +97,7 @@ impl Graph {
             return Vec::new();
         };
         let mut peers = self.records.roster().peers();
+        peers.retain(|peer| !self.records.roster().is_one_time(peer));
         peers.extend(charter.everybody());
         let view = |peer: PeerId| {
             let revoked = self.records.roster().is_revoked(&peer);
@@ -106,6 +109,7 @@ impl Graph {
                 role,
                 until: last.as_ref().map_or(WallMs(0), |s| s.until),
                 by: last.as_ref().and_then(|s| s.by),
+                invite: self.records.roster().invitation_of(&peer),
                 since: last.as_ref().map_or(WallMs(0), |s| s.since),
                 revoked,
             }
@@ -188,12 +192,21 @@ impl Graph {
         let held = held.map(|(id, e)| Standing {
             role: e.authority.role,
             until: e.authority.until,
-            by: Some(e.author),
+            by: Some(self.giver(e)),
             since: e.authority.since,
             record: Some(*id),
         });
         let best = |s: &Standing| (s.role, std::cmp::Reverse(s.until), s.record);
         named.into_iter().chain(held).min_by_key(best)
+    }
+
+    /// Who gave a credential: of a redemption who wrote the invite.
+    fn giver(&self, credential: &Entry) -> PeerId {
+        let invite = credential
+            .parent
+            .filter(|_| credential.kind == Kind::REDEMPTION);
+        let invite = invite.and_then(|id| self.records.roster().entry(&id));
+        invite.map_or(credential.author, |invite| invite.author)
     }
 
     /// The role that somebody had last, whatever became of it.
@@ -204,7 +217,7 @@ impl Graph {
         let last = last.map(|(id, e)| Standing {
             role: e.authority.role,
             until: e.authority.until,
-            by: Some(e.author),
+            by: Some(self.giver(e)),
             since: e.authority.since,
             record: Some(*id),
         });

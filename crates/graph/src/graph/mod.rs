@@ -9,6 +9,7 @@ mod hold;
 mod intake;
 mod members;
 mod neighbour;
+mod offender;
 mod order;
 mod outside;
 mod overlay;
@@ -43,6 +44,8 @@ use hold::Hold;
 pub use members::MemberView;
 use members::Members;
 use neighbour::Neighbour;
+use offender::Offenders;
+pub use offender::{Offence, Offender};
 pub use outside::Offered;
 use overlay::{Learned, Overlay};
 use records::{Records, Removed};
@@ -78,9 +81,12 @@ pub struct Graph {
     /// Validated, handed to the disk, not acknowledged yet.
     pending: BTreeMap<RecordId, Pending>,
     pending_bytes: usize,
+    /// How many of them may be what others wait for.
+    pending_control: usize,
     /// Verified, and waiting for a grant.
     deferred: Deferred,
     refused: Refused,
+    offenders: Offenders,
     members: Members,
     /// What peers showed to be let into a private channel.
     proved: BTreeMap<PeerId, Vec<RecordHeader>>,
@@ -164,8 +170,10 @@ impl Graph {
             records: Records::new(config.seed),
             pending: BTreeMap::new(),
             pending_bytes: 0,
+            pending_control: 0,
             deferred: Deferred::default(),
             refused: Refused::default(),
+            offenders: Offenders::default(),
             members: Members::introduced(),
             proved: BTreeMap::new(),
             hold: Hold::default(),
@@ -229,9 +237,6 @@ impl Graph {
     pub fn handle(&mut self, now: WallMs, mono: Duration, event: Event, out: &mut Vec<Action>) {
         self.clock = (now, mono);
         out.append(&mut self.backlog);
-        if let Event::Network { online } = event {
-            self.hold.network(online);
-        }
         if let Some(chain) = &self.chain {
             let charter = chain.current();
             let hold = charter.deferred_expiry && self.hold.holds();
@@ -263,10 +268,12 @@ impl Graph {
                 let peers: Vec<_> = self.neighbours.keys().copied().collect();
                 peers.into_iter().for_each(|peer| self.compare(peer, out));
             }
-            Event::Network { .. } => {}
             Event::Tick => self.on_tick(out),
         }
         self.review(out);
+        if !self.neighbours.values().any(|n| n.greeted) {
+            self.hold.alone();
+        }
         if std::mem::take(&mut self.restless) {
             self.connect(out);
         }

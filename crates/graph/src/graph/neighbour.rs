@@ -163,6 +163,18 @@ impl Neighbour {
         Some(id)
     }
 
+    /// Puts ids back that another was asked for. The first keep their place, since
+    /// what gives rights comes first and that other may fail; there is a limit to it,
+    /// or a slow neighbour would hold up what this one can give.
+    pub(super) fn put_back(&mut self, mut ids: Vec<RecordId>) {
+        let behind = ids.split_off(ids.len().min(limits::MAX_WANTED_SCAN / 2));
+        self.wanted_set.extend(ids.iter().chain(&behind));
+        self.wanted.extend(behind);
+        ids.into_iter()
+            .rev()
+            .for_each(|id| self.wanted.push_front(id));
+    }
+
     /// Notes that it was asked.
     pub(super) fn ask(&mut self, id: RecordId, mono: Duration) {
         if self.requested.is_empty() {

@@ -1,15 +1,13 @@
 use samara_wire::RecordId;
 
-use super::packed::{Headers, Slot};
-use crate::WallMs;
+use super::packed::{FIRST_ORDINARY, Headers, Place, Slot};
 
 /// Most slots of a block; a full one is halved.
 const BLOCK: usize = 128;
 /// Slots of a block when all are put in order at once.
 const FILL: usize = 96;
 
-/// Records in the order of reconciliation: by expiry, then by id. What one clock
-/// counts as expired and another does not lies together at the beginning.
+/// Records in the order of reconciliation, by their [`Place`].
 ///
 /// Blocks of slots with the sum of their ids: a change touches one block, and the
 /// sum of any range is read from the running totals and at most two blocks. The
@@ -41,9 +39,9 @@ impl Order {
         // With the key beside it: sorting by what lies elsewhere takes thrice as long.
         let mut keyed: Vec<_> = slots
             .map(|slot| {
-                let (expires, id) = headers.place(slot);
+                let (at, id) = headers.place(slot);
                 let first = *id.0.first_chunk().expect("32 bytes");
-                (expires, u64::from_be_bytes(first), slot)
+                (at, u64::from_be_bytes(first), slot)
             })
             .collect();
         keyed.sort_unstable_by(|a, b| {
@@ -72,8 +70,14 @@ impl Order {
         self.sum
     }
 
-    pub(super) fn first(&self) -> Option<Slot> {
-        self.blocks.first().map(|b| b.slots[0])
+    /// The ordinary record that ends first.
+    pub(super) fn first_ordinary(&self, headers: &Headers) -> Option<Slot> {
+        let at = self.block_of(headers, &FIRST_ORDINARY);
+        let block = self.blocks.get(at)?;
+        let control = |s: &Slot| headers.place(*s) < FIRST_ORDINARY;
+        let within = block.slots.partition_point(control);
+        let next = || self.blocks.get(at + 1)?.slots.first();
+        block.slots.get(within).or_else(next).copied()
     }
 
     /// Takes in a slot that is not in it.
@@ -146,7 +150,7 @@ impl Order {
         }
     }
 
-    fn block_of(&self, headers: &Headers, place: &(WallMs, RecordId)) -> usize {
+    fn block_of(&self, headers: &Headers, place: &Place) -> usize {
         let before = |b: &Block| headers.place(b.slots[0]) <= *place;
         self.blocks.partition_point(before).saturating_sub(1)
     }
@@ -188,13 +192,13 @@ impl View<'_> {
     }
 
     /// The record of a rank below [`len`](Self::len).
-    pub(super) fn at(&self, rank: usize) -> (WallMs, RecordId) {
+    pub(super) fn at(&self, rank: usize) -> Place {
         let (block, within) = self.locate(rank);
         self.headers.place(self.order.blocks[block].slots[within])
     }
 
     /// How many records come before `bound`, which need be none of them.
-    pub(super) fn rank(&self, bound: &(WallMs, RecordId)) -> usize {
+    pub(super) fn rank(&self, bound: &Place) -> usize {
         let at = self.order.block_of(self.headers, bound);
         let Some(block) = self.order.blocks.get(at) else {
             return 0;
@@ -283,15 +287,18 @@ mod tests {
     use samara_wire::PeerId;
 
     use super::*;
-    use crate::{Kind, RecordHeader};
+    use crate::{Kind, RecordHeader, WallMs};
 
     fn header(expires: u64, n: u64) -> RecordHeader {
         RecordHeader {
             id: RecordId(blake3::hash(&n.to_le_bytes()).into()),
             author: PeerId([1; 32]),
-            kind: Kind(70_000),
+            kind: match n % 3 {
+                0 => Kind::GRANT,
+                _ => Kind(70_000),
+            },
             seq: n + 1,
-            created: WallMs(0),
+            created: WallMs(n % 7),
             expires: WallMs(expires),
             priority: 0,
             len: 100,
@@ -329,7 +336,8 @@ mod tests {
             let mut next = 0;
             for n in 0..start {
                 let h = header(n % 50, n);
-                model.insert((h.expires, h.id), headers.insert(h));
+                let slot = headers.insert(h);
+                model.insert(headers.place(slot), slot);
                 next = n + 1;
             }
             let mut order = Order::build(&headers, headers.slots());
@@ -337,8 +345,8 @@ mod tests {
                 if add || model.is_empty() {
                     let h = header(n % 50, next);
                     next += 1;
-                    let place = (h.expires, h.id);
                     let slot = headers.insert(h);
+                    let place = headers.place(slot);
                     order.insert(&headers, slot);
                     model.insert(place, slot);
                 } else {
@@ -355,7 +363,8 @@ mod tests {
             }
             let list: Vec<_> = model.keys().copied().collect();
             prop_assert_eq!(order.len(), list.len());
-            prop_assert_eq!(order.first().map(|s| headers.place(s)), list.first().copied());
+            let ordinary = list.iter().find(|p| **p >= FIRST_ORDINARY).copied();
+            prop_assert_eq!(order.first_ordinary(&headers).map(|s| headers.place(s)), ordinary);
             let view = order.view(&headers);
             for (a, b) in asked {
                 let (a, b) = (a % (list.len() + 1), b % (list.len() + 1));
@@ -365,7 +374,7 @@ mod tests {
                 if let Some(place) = list.get(a) {
                     prop_assert_eq!(view.at(a), *place);
                     prop_assert_eq!(view.rank(place), a);
-                    let after = (place.0.after(std::time::Duration::from_millis(1)), RecordId([0; 32]));
+                    let after = (place.0 + 1, RecordId([0; 32]));
                     prop_assert_eq!(view.rank(&after), list.partition_point(|p| *p < after));
                 }
             }

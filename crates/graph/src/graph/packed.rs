@@ -3,7 +3,21 @@ use std::collections::BTreeMap;
 use hashbrown::HashTable;
 use samara_wire::{PeerId, RecordId};
 
-use crate::{Control, HeaderRef, Kind, RecordHeader, WallMs};
+use crate::{Control, HeaderRef, Kind, RecordHeader, WallMs, limits};
+
+/// A record's place in the order of reconciliation, docs/protocol.md section 7.
+///
+/// Control records come first, by their creation: a grant is made after the grant that
+/// it stands by, so whoever fetches in this order has a right before what stands by
+/// it. The others come by expiry: what one clock counts as expired and another does
+/// not lies together in one range.
+pub(super) type Place = (u64, RecordId);
+
+/// Before the expiry of ordinary records: no creation is as late.
+const ORDINARY: u64 = 2 * limits::MAX_TIME_MS;
+
+/// Where the ordinary records begin.
+pub(super) const FIRST_ORDINARY: Place = (ORDINARY, RecordId([0; 32]));
 
 /// Headers in one piece of memory: never moved, so that a channel that grows is
 /// never copied whole.
@@ -110,7 +124,16 @@ impl Headers {
     }
 
     /// What reconciliation orders records by; cheaper than [`at`](Self::at).
-    pub(super) fn place(&self, slot: Slot) -> (WallMs, RecordId) {
+    pub(super) fn place(&self, slot: Slot) -> Place {
+        let p = self.packed(slot);
+        match p.kind.is_control() {
+            true => (p.created.0, p.id),
+            false => (ORDINARY + p.expires.0, p.id),
+        }
+    }
+
+    /// When the record ends, and which it is.
+    pub(super) fn end(&self, slot: Slot) -> (WallMs, RecordId) {
         let p = self.packed(slot);
         (p.expires, p.id)
     }

@@ -9,8 +9,8 @@
 use samara_wire::RecordId;
 use sha2::{Digest, Sha256};
 
-use super::order::View;
-use crate::{WallMs, limits};
+use super::{order::View, packed::Place};
+use crate::limits;
 
 const VERSION: u8 = 0x61;
 const SKIP: u64 = 0;
@@ -22,10 +22,10 @@ const BUCKETS: usize = 16;
 const TAIL: usize = 200;
 
 /// A place in the order and how many bytes of its id are written.
-type Bound = ((WallMs, RecordId), usize);
+type Bound = (Place, usize);
 
-const START: (WallMs, RecordId) = (WallMs(0), RecordId([0; 32]));
-const END: (WallMs, RecordId) = (WallMs(u64::MAX), RecordId([0; 32]));
+const START: Place = (0, RecordId([0; 32]));
+const END: Place = (u64::MAX, RecordId([0; 32]));
 
 /// Bytes that are no step of this protocol.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -180,7 +180,7 @@ impl<'a> Said<'a> {
         let mut id = [0; 32];
         let prefix = id.get_mut(..len).ok_or(NoStep)?;
         prefix.copy_from_slice(self.take(len)?);
-        Ok(((WallMs(self.timestamp), RecordId(id)), len))
+        Ok(((self.timestamp, RecordId(id)), len))
     }
 }
 
@@ -221,11 +221,11 @@ impl Answer {
     }
 
     fn bound(&mut self, ((at, id), len): Bound) {
-        match at.0 {
+        match at {
             u64::MAX => self.varint(0),
             at => self.varint(at.saturating_sub(self.timestamp).saturating_add(1)),
         }
-        self.timestamp = at.0;
+        self.timestamp = at;
         self.varint(len as u64);
         self.bytes.extend_from_slice(&id.0[..len]);
     }
@@ -268,7 +268,7 @@ impl Answer {
 }
 
 /// The shortest bound that lies behind one record and not behind the next.
-fn between(before: (WallMs, RecordId), after: (WallMs, RecordId)) -> Bound {
+fn between(before: Place, after: Place) -> Bound {
     let mut id = [0; 32];
     if before.0 != after.0 {
         return ((after.0, RecordId(id)), 0);
@@ -289,11 +289,12 @@ mod tests {
 
     use super::*;
     use crate::{
-        Kind, RecordHeader,
-        graph::{order::Order, packed::Headers},
+        Kind, RecordHeader, WallMs,
+        graph::{
+            order::Order,
+            packed::{FIRST_ORDINARY, Headers},
+        },
     };
-
-    type Place = (u64, [u8; 32]);
 
     struct Side {
         headers: Headers,
@@ -305,21 +306,23 @@ mod tests {
         fn new(places: &BTreeSet<Place>) -> Self {
             let mut headers = Headers::new(1);
             let mut oracle = NegentropyStorageVector::new();
-            for (expires, id) in places {
-                headers.insert(RecordHeader {
-                    id: RecordId(*id),
+            for (at, id) in places {
+                let ordinary = *at >= FIRST_ORDINARY.0;
+                let slot = headers.insert(RecordHeader {
+                    id: *id,
                     author: PeerId([1; 32]),
-                    kind: Kind(70_000),
+                    kind: if ordinary { Kind(70_000) } else { Kind::GRANT },
                     seq: 1,
-                    created: WallMs(0),
-                    expires: WallMs(*expires),
+                    created: WallMs(*at),
+                    expires: WallMs(at.saturating_sub(FIRST_ORDINARY.0)),
                     priority: 0,
                     len: 1,
                     key: [].into(),
                     attributes: crate::Attributes::default(),
                     control: None,
                 });
-                oracle.insert(*expires, Id::from_byte_array(*id)).unwrap();
+                assert_eq!(headers.place(slot), (*at, *id));
+                oracle.insert(*at, Id::from_byte_array(id.0)).unwrap();
             }
             oracle.seal().unwrap();
             let order = Order::build(&headers, headers.slots());
@@ -344,7 +347,8 @@ mod tests {
         let mut id: [u8; 32] = blake3::hash(&n.to_le_bytes()).into();
         id[0] %= 3;
         id[1] %= 2;
-        (n % 4 * 1000, id)
+        let kinds = [0, FIRST_ORDINARY.0];
+        (n % 4 * 1000 + kinds[n as usize % 5 % 2], RecordId(id))
     }
 
     /// A whole reconciliation, each message compared with the crate's.
@@ -364,8 +368,8 @@ mod tests {
             let (mut have, mut need) = (Vec::new(), Vec::new());
             let expected = oracle.reconcile_with_ids(&said, &mut have, &mut need);
             assert_eq!(next, expected.unwrap());
-            let need: BTreeSet<_> = need.iter().map(|id| **id).collect();
-            assert_eq!(ids.iter().map(|id| id.0).collect::<BTreeSet<_>>(), need);
+            let need: BTreeSet<_> = need.iter().map(|id| RecordId(**id)).collect();
+            assert_eq!(ids.into_iter().collect::<BTreeSet<_>>(), need);
             lacking.extend(need);
             match next {
                 Some(next) => question = next,
@@ -441,7 +445,7 @@ mod tests {
             let mut side = Side::new(&(0..held).map(place).collect());
             let mut said = Answer::new();
             for (at, len, mode, ids) in ranges {
-                said.bound(((WallMs(at + said.timestamp), RecordId([1; 32])), len));
+                said.bound(((at + said.timestamp, RecordId([1; 32])), len));
                 said.varint(mode);
                 match mode {
                     FINGERPRINT => said.bytes.extend([9; 16]),

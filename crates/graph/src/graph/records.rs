@@ -45,6 +45,8 @@ pub(super) struct Records {
     /// Not expired by the clock of the last [`advance`](Self::advance). `None` while
     /// the records of a disk come in: they are put in order once, when all are there.
     live: Option<Order>,
+    /// The control records among them, by when they end.
+    ending: BTreeSet<(WallMs, Slot)>,
     /// Expired, held for the grace period: not sent, not counted.
     fading: BTreeSet<(WallMs, RecordId)>,
     ordinary: usize,
@@ -59,7 +61,26 @@ struct Author {
     /// How much of each shelf its control records take.
     taken: [u64; Shelf::COUNT],
     equivocated: bool,
-    eager: Option<Bucket>,
+    pace: Option<Box<Pace>>,
+}
+
+/// How fast an author's new records are told of.
+#[derive(Debug)]
+struct Pace {
+    told: Bucket,
+    whole: Bucket,
+}
+
+/// How a new record is told of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Telling {
+    /// Whole, to some.
+    Whole,
+    /// By its id.
+    Id,
+    /// Not at all: its author floods, and what stands of it comes with a
+    /// reconciliation.
+    Nothing,
 }
 
 impl Author {
@@ -87,6 +108,7 @@ impl Records {
             headers: Headers::new(seed),
             authors: BTreeMap::new(),
             live: Some(Order::default()),
+            ending: BTreeSet::new(),
             fading: BTreeSet::new(),
             ordinary: 0,
             bytes: 0,
@@ -120,7 +142,7 @@ impl Records {
     /// The header, unless the record has expired and must not be sent.
     pub(super) fn live(&self, id: &RecordId) -> Option<HeaderRef<'_>> {
         let slot = self.headers.find(id)?;
-        let fades = self.fading.contains(&self.headers.place(slot));
+        let fades = self.fading.contains(&self.headers.end(slot));
         (!fades).then(|| self.headers.at(slot))
     }
 
@@ -167,6 +189,9 @@ impl Records {
     fn end_restoring(&mut self) {
         if self.live.is_none() {
             self.live = Some(Order::build(&self.headers, self.headers.slots()));
+            let control = self.authors.values().flat_map(|a| a.control.values());
+            let ends = control.map(|slot| (self.headers.end(*slot).0, *slot));
+            self.ending = ends.collect();
         }
     }
 
@@ -182,15 +207,24 @@ impl Records {
         }
     }
 
-    /// Whether another record of this author may be flooded whole.
-    pub(super) fn may_push(&mut self, author: &PeerId, mono: Duration) -> bool {
+    /// How another record of this author is told of; `whole` if it may be so.
+    pub(super) fn telling(&mut self, author: &PeerId, whole: bool, mono: Duration) -> Telling {
         let Some(author) = self.authors.get_mut(author) else {
-            return false;
+            return Telling::Nothing;
         };
-        author
-            .eager
-            .get_or_insert_with(|| Bucket::new(limits::EAGER_BURST, limits::EAGER_RATE, mono))
-            .take(1, mono)
+        let pace = author.pace.get_or_insert_with(|| {
+            Box::new(Pace {
+                told: Bucket::new(limits::AUTHOR_BURST, limits::AUTHOR_RATE, mono),
+                whole: Bucket::new(limits::EAGER_BURST, limits::EAGER_RATE, mono),
+            })
+        });
+        if !pace.told.take(1, mono) {
+            return Telling::Nothing;
+        }
+        match whole && pace.whole.take(1, mono) {
+            true => Telling::Whole,
+            false => Telling::Id,
+        }
     }
 
     /// What the rules say to a record that is not held, beside the records that are.
@@ -387,11 +421,12 @@ impl Records {
         let Some(live) = &mut self.live else {
             return removed;
         };
-        while let Some(first) = live.first()
-            && self.headers.place(first).0 <= now
+        while let Some((at, first)) = first_to_end(live, &self.ending, &self.headers)
+            && at <= now
         {
             live.remove(&self.headers, first);
-            self.fading.insert(self.headers.place(first));
+            self.ending.remove(&(at, first));
+            self.fading.insert(self.headers.end(first));
         }
         while let Some(last) = self.fading.last().copied()
             && last.0 > now
@@ -399,6 +434,9 @@ impl Records {
             self.fading.remove(&last);
             if let Some(slot) = self.headers.find(&last.1) {
                 live.insert(&self.headers, slot);
+                if self.headers.at(slot).kind.is_control() {
+                    self.ending.insert((last.0, slot));
+                }
             }
         }
         let over = self.fading.iter();
@@ -421,8 +459,9 @@ impl Records {
 
     /// When [`advance`](Self::advance) has something to do.
     pub(super) fn next_expiry(&self, hold: bool) -> Option<WallMs> {
-        let live = self.live.as_ref().and_then(Order::first);
-        let live = live.map(|slot| self.headers.place(slot).0);
+        let live = self.live.as_ref();
+        let live = live.and_then(|live| first_to_end(live, &self.ending, &self.headers));
+        let live = live.map(|(at, _)| at);
         let fading = self.fading.iter().find(|(_, id)| self.ends(id, hold));
         let fading = fading.map(|(at, _)| at.after(limits::EXPIRY_GRACE));
         live.into_iter().chain(fading).min()
@@ -440,8 +479,7 @@ impl Records {
         }
     }
 
-    /// The live records as reconciliation reads them, ordered by expiry: what one
-    /// clock counts as expired and another does not lies together in one range.
+    /// The live records as reconciliation reads them.
     pub(super) fn view(&mut self) -> View<'_> {
         self.end_restoring();
         let live = self.live.get_or_insert_default();
@@ -520,7 +558,12 @@ impl Records {
             Some(_) if expires <= now => {
                 self.fading.insert((expires, id));
             }
-            Some(live) => live.insert(&self.headers, slot),
+            Some(live) => {
+                live.insert(&self.headers, slot);
+                if kind.is_control() {
+                    self.ending.insert((expires, slot));
+                }
+            }
             None => {}
         }
         slot
@@ -542,9 +585,21 @@ impl Records {
             && let Some(live) = &mut self.live
         {
             live.remove(&self.headers, slot);
+            self.ending.remove(&(h.expires, slot));
         }
         self.headers.remove(slot);
     }
+}
+
+/// The live record that ends first, and when.
+fn first_to_end(
+    live: &Order,
+    ending: &BTreeSet<(WallMs, Slot)>,
+    headers: &Headers,
+) -> Option<(WallMs, Slot)> {
+    let ordinary = live.first_ordinary(headers);
+    let ordinary = ordinary.map(|slot| (headers.end(slot).0, slot));
+    ordinary.into_iter().chain(ending.first().copied()).min()
 }
 
 fn retraction_of<'a>(h: &HeaderRef<'a>) -> Option<&'a Retraction> {

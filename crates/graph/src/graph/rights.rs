@@ -9,7 +9,7 @@ use super::{Action, Draft, Graph, GraphError, Reject};
 use crate::{
     Attributes, CharterChain, HeaderRef, Invitation, Kind, NewRecord, Record, Role, SecretKey,
     SignedCharter, WallMs,
-    body::{Grant, Invite, Redemption, Revocation, id_prefix},
+    body::{Grant, IdPrefix, Invite, Redemption, Revocation, id_prefix},
     limits,
     member::Wait,
 };
@@ -188,9 +188,7 @@ impl Graph {
         out: &mut Vec<Action>,
     ) -> Result<Record, GraphError> {
         let known: Vec<_> = self.records.of_author(&subject).collect();
-        let charter = self.chain.as_ref().map(CharterChain::current);
-        let room = charter.map_or(0, |c| c.limits.record_bytes as usize) / 2;
-        let fits = (room / limits::ID_PREFIX_BYTES).min(limits::MAX_KEPT);
+        let fits = self.prefixes_that_fit();
         let listed = |all: bool| {
             let kept = |h: &&HeaderRef<'_>| all || h.kind == Kind::REDEMPTION;
             let kept = known.iter().filter(kept).take(fits);
@@ -203,6 +201,24 @@ impl Graph {
             Keep::Known => (highest, listed(false)),
             Keep::UpTo(up_to) => (up_to, listed(false)),
         };
+        self.put_revocation(now, author, subject, (up_to, keep), out)
+    }
+
+    /// How many records a revocation can list in this channel.
+    fn prefixes_that_fit(&self) -> usize {
+        let charter = self.chain.as_ref().map(CharterChain::current);
+        let room = charter.map_or(0, |c| c.limits.record_bytes as usize) / 2;
+        (room / limits::ID_PREFIX_BYTES).min(limits::MAX_KEPT)
+    }
+
+    fn put_revocation(
+        &mut self,
+        now: WallMs,
+        author: &SecretKey,
+        subject: PeerId,
+        (up_to, keep): (u64, BTreeSet<IdPrefix>),
+        out: &mut Vec<Action>,
+    ) -> Result<Record, GraphError> {
         let draft = Draft {
             kind: Kind::REVOCATION,
             key: Bytes::copy_from_slice(subject.as_bytes()),
@@ -217,6 +233,46 @@ impl Graph {
             GraphError::Refused(Reject::Outranked) => GraphError::Outranked(subject),
             other => other,
         })
+    }
+
+    /// Takes an invitation back, and with it the rights of everybody who came by it: as
+    /// [`revoke`](Self::revoke) for each, and a revocation of the one-time key that lists
+    /// the redemptions that are held, as many as fit into a record. Those that come to
+    /// light later fall, also such as were made before: who has the key can make up as many identities as there are
+    /// uses, and date them.
+    ///
+    /// Says who was revoked, and who was not since `author` does not outrank it.
+    ///
+    /// # Errors
+    /// [`GraphError::NoInvitation`] if it is none that is held here; those of `revoke`
+    /// for the invitation itself.
+    pub fn revoke_invitation(
+        &mut self,
+        now: WallMs,
+        author: &SecretKey,
+        invite: RecordId,
+        keep: Keep,
+        out: &mut Vec<Action>,
+    ) -> Result<(Vec<PeerId>, Vec<PeerId>), GraphError> {
+        let roster = self.records.roster();
+        let entry = roster.entry(&invite).filter(|e| e.kind == Kind::INVITE);
+        let one_time = entry.ok_or(GraphError::NoInvitation(invite))?.subject;
+        let redemptions = roster.joined_by(&invite).flat_map(|(_, ids)| ids);
+        let fits = self.prefixes_that_fit();
+        let listed = redemptions.take(fits).map(id_prefix).collect();
+        let joined: Vec<PeerId> = roster.joined_by(&invite).map(|(peer, _)| *peer).collect();
+        let mut refused = Vec::new();
+        self.put_revocation(now, author, one_time, (0, listed), out)?;
+        let standing = joined.into_iter().filter(|peer| !self.is_revoked(peer));
+        let mut revoked: Vec<_> = standing.collect();
+        revoked.retain(|peer| {
+            let done = self.revoke(now, author, *peer, keep, out).is_ok();
+            if !done {
+                refused.push(*peer);
+            }
+            done
+        });
+        Ok((revoked, refused))
     }
 
     /// What `who` should publish now so that nobody's role ends who is to keep it: the

@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 
 use samara_wire::{ChannelId, PeerId};
 
-use super::{Graph, Neighbour, Reject};
+use super::{Graph, Neighbour, Offender, Reject};
 use crate::{CharterChain, CharterRef};
 
 /// What a graph is doing, for people and metrics.
@@ -46,6 +46,12 @@ pub struct Status {
     pub members: usize,
     /// Records not taken, by reason; reasons that never occurred are left out.
     pub rejected: Vec<(Reject, u64)>,
+    /// Records taken whose author had more than the charter allows, so that earlier ones
+    /// of its own gave way.
+    pub displaced: u64,
+    /// Whose records those were that were not taken or not kept, the most first; at
+    /// most [`limits::MAX_OFFENDERS`](crate::limits::MAX_OFFENDERS).
+    pub offenders: Vec<Offender>,
 }
 
 /// One neighbour of a graph.
@@ -72,6 +78,7 @@ pub(super) struct Counters {
     pub(super) duplicates: u64,
     pub(super) deferred: u64,
     pub(super) rejected: BTreeMap<Reject, u64>,
+    pub(super) displaced: u64,
     pub(super) synchronized: bool,
 }
 
@@ -108,6 +115,8 @@ impl Graph {
             deferred_dropped: self.deferred.dropped,
             members: self.members.len(),
             rejected: self.counters.rejected.clone().into_iter().collect(),
+            displaced: self.counters.displaced,
+            offenders: self.offenders.list(),
         }
     }
 }

@@ -10,7 +10,7 @@ use std::{
 
 use samara_wire::{PeerId, RecordId};
 
-use super::{Action, Fault, Graph, Pending};
+use super::{Action, Fault, Graph, Pending, records::Telling};
 use crate::{Message, limits};
 
 /// Records whose ids came and that are expected from another neighbour.
@@ -70,7 +70,8 @@ impl Awaited {
 impl Graph {
     /// Passes a new record on: whole along the tree while it is small and its author
     /// does not flood, as an id along the other links. What is large, or was fetched
-    /// and so is known to most, goes by id and is asked for at once.
+    /// and so is known to most, goes by id and is asked for at once. Of an author that
+    /// floods more than that nobody is told.
     pub(super) fn flood(&mut self, pending: &Pending, out: &mut Vec<Action>) {
         let mono = self.clock.1;
         let h = &pending.header;
@@ -78,7 +79,14 @@ impl Graph {
             return;
         }
         let small = pending.record.bytes().len() <= limits::EAGER_BYTES;
-        let whole = small && !pending.fetched && self.records.may_push(&h.author, mono);
+        let telling = self
+            .records
+            .telling(&h.author, small && !pending.fetched, mono);
+        // Nothing that governs others waits, and there is little of it.
+        if telling == Telling::Nothing && !h.kind.is_control() {
+            return;
+        }
+        let whole = telling == Telling::Whole;
         for n in self.neighbours.values_mut() {
             // Who has no charter cannot judge it and will reconcile.
             let useless = !n.active || n.charter.is_none();

@@ -1,4 +1,4 @@
-use samara_wire::PeerId;
+use samara_wire::{PeerId, RecordId};
 use thiserror::Error;
 
 use super::{Fault, RemoveReason};
@@ -196,6 +196,9 @@ pub enum GraphError {
     /// The charter is not one.
     #[error(transparent)]
     Charter(#[from] CharterError),
+    /// It is to be revoked and is no invitation.
+    #[error("no invitation {0} is held here")]
+    NoInvitation(RecordId),
     /// There is nothing of that kind and key to retract.
     #[error("there is no {kind} \"{key}\" by this identity to retract")]
     NothingToRetract {

@@ -8,4 +8,4 @@ mod roster;
 
 pub use control::Control;
 pub use role::{Role, UnknownRole};
-pub(crate) use roster::{Denied, Roster, Wait};
+pub(crate) use roster::{Denied, Entry, Roster, Wait};

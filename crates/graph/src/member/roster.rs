@@ -29,6 +29,9 @@ pub(crate) struct Roster {
     of: BTreeMap<PeerId, BTreeSet<RecordId>>,
     /// Redemptions of an invite, by who joined.
     joined: BTreeMap<RecordId, BTreeMap<PeerId, BTreeSet<RecordId>>>,
+    /// Invites by their one-time keys.
+    invites: BTreeMap<PeerId, BTreeSet<RecordId>>,
+    /// By whom they revoke: an identity, or the one-time key of an invitation.
     revocations: BTreeMap<PeerId, BTreeMap<RecordId, (PeerId, Revocation)>>,
     times: BTreeMap<RecordId, WallMs>,
     /// Whose rights may have changed since the last [`take_changed`](Self::take_changed).
@@ -164,11 +167,43 @@ impl Roster {
         later.filter_map(|(_, by)| by.replaces).min()
     }
 
-    /// Whether the revocations of its author let a record stand.
+    /// Whether the revocations of its author let a record stand, and a redemption those
+    /// of the one-time key that it was made with: of a revoked invitation stand the
+    /// redemptions that the revocation lists.
     fn lets_stand(&self, h: &HeaderRef<'_>) -> bool {
-        let all = self.revocations.get(&h.author).into_iter().flatten();
-        let mut all = all.map(|(_, (_, r))| r);
-        all.all(|r| r.lets_stand(h.seq, &h.id))
+        let of = |who: &PeerId| {
+            let all = self.revocations.get(who).into_iter().flatten();
+            all.map(|(_, (_, r))| r)
+        };
+        let mut by_author = of(&h.author);
+        let one_time = match h.control {
+            Some(Control::Redemption { .. }) => subject(h.key),
+            _ => None,
+        };
+        by_author.all(|r| r.lets_stand(h.seq, &h.id))
+            && one_time.is_none_or(|key| of(&key).all(|r| r.lets_stand(VARINT_MAX, &h.id)))
+    }
+
+    /// Who redeemed an invitation, and by which records.
+    pub(crate) fn joined_by(
+        &self,
+        invite: &RecordId,
+    ) -> impl Iterator<Item = (&PeerId, &BTreeSet<RecordId>)> {
+        self.joined.get(invite).into_iter().flatten()
+    }
+
+    /// The invitation by which somebody came in, whatever became of it.
+    pub(crate) fn invitation_of(&self, peer: &PeerId) -> Option<RecordId> {
+        let redeemed = self
+            .held_by(peer)
+            .filter(|(_, e)| e.kind == Kind::REDEMPTION);
+        let last = redeemed.max_by_key(|(id, e)| (e.created, *id));
+        last.and_then(|(_, e)| e.parent)
+    }
+
+    /// Whether it is the one-time key of an invitation, and nobody.
+    pub(crate) fn is_one_time(&self, key: &PeerId) -> bool {
+        self.invites.contains_key(key) && !self.of.contains_key(key)
     }
 
     /// What a chain of records comes to that is shown and not held, the leaf first:
@@ -395,6 +430,9 @@ impl Roster {
                 of.insert(h.id, (h.author, revocation.clone()));
                 self.changed.insert(whom);
                 shaken.push(whom);
+                let invites = self.invites.get(&whom).into_iter().flatten();
+                let joined = invites.filter_map(|invite| self.joined.get(invite));
+                shaken.extend(joined.flat_map(|joined| joined.keys().copied()));
             }
             Control::Time { at } => {
                 self.times.insert(h.id, *at);
@@ -423,7 +461,9 @@ impl Roster {
             let joined = self.joined.entry(*invite).or_default();
             joined.entry(h.author).or_default().insert(h.id);
         }
-        if entry.kind != Kind::INVITE {
+        if entry.kind == Kind::INVITE {
+            self.invites.entry(entry.subject).or_default().insert(h.id);
+        } else {
             self.of.entry(entry.subject).or_default().insert(h.id);
             self.changed.insert(entry.subject);
         }
@@ -457,6 +497,12 @@ impl Roster {
             }
         }
         if entry.kind == Kind::INVITE {
+            if let Some(ids) = self.invites.get_mut(&entry.subject) {
+                ids.remove(&h.id);
+                if ids.is_empty() {
+                    self.invites.remove(&entry.subject);
+                }
+            }
             let joined = self.joined.get(&h.id).into_iter();
             return joined.flat_map(|j| j.keys().copied()).collect();
         }

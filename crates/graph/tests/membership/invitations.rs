@@ -40,6 +40,65 @@ fn an_invitation_makes_its_bearer_a_member_until_it_ends() {
     assert_eq!(l.graph.role_of(&id(7), renewed), Some(Role::Member));
 }
 
+/// One bearer can make up as many members as there are uses: what helps is to see who
+/// came by which invitation, and to take it back with all of them.
+#[test]
+fn a_revoked_invitation_takes_everybody_who_came_by_it() {
+    let mut l = commune();
+    let c = l.channel();
+    let i = invited(c, 1, 1, 90, &new_invite(4));
+    let came = [7, 8].map(|n| redeemed(&i, n, 90));
+    let others = invited(c, 1, 2, 91, &new_invite(1));
+    let other = redeemed(&others, 6, 91);
+    let n = note(c, 7, 5);
+    offer_all(&mut l, &[&i, &others, &came[0], &came[1], &other, &n]);
+    let view = |l: &Lone, n| l.graph.members(NOW).into_iter().find(|m| m.peer == id(n));
+    let seven = view(&l, 7).unwrap();
+    assert_eq!((seven.invite, seven.by), (Some(i.id()), Some(id(1))));
+    assert_eq!(view(&l, 1).unwrap().invite, None);
+    // A member may not.
+    let by_member =
+        l.act(|g, now, out| g.revoke_invitation(now, &key(6), i.id(), Keep::Known, out));
+    assert!(by_member.is_err());
+    let done = l.act(|g, now, out| g.revoke_invitation(now, &key(1), i.id(), Keep::Known, out));
+    let mut both = vec![id(7), id(8)];
+    both.sort_unstable();
+    assert_eq!(done, Ok((both, vec![])));
+    let revocations: Vec<Record> = l
+        .out
+        .iter()
+        .filter_map(|a| match a {
+            Action::Deliver { record } => Some(record.clone()),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(revocations.len(), 3);
+    for gone in [7, 8] {
+        assert_eq!(l.graph.role_of(&id(gone), NOW), None);
+        assert!(view(&l, gone).unwrap().revoked);
+    }
+    assert_eq!(l.graph.role_of(&id(6), NOW), Some(Role::Member));
+    assert!(l.holds(&n), "what it wrote before stays");
+    assert_eq!(view(&l, 90), None, "a one-time key is nobody");
+    // Nobody else comes in, also not by what was signed before.
+    let late = redeemed(&i, 9, 90);
+    offer_all(&mut l, &[&late]);
+    assert!(!l.holds(&late));
+    assert_eq!(l.rejected(Reject::Revoked), 1);
+
+    // In any order the same stands.
+    let mut all: Vec<&Record> = vec![&late, &came[0], &came[1], &n, &i, &others, &other];
+    all.extend(&revocations);
+    for turn in 0..all.len() {
+        all.rotate_left(1);
+        let mut other = commune();
+        offer_all(&mut other, &all);
+        assert_eq!(other.held(), l.held(), "turned by {turn}");
+    }
+    let unknown = l.act(|g, now, out| g.revoke_invitation(now, &key(1), n.id(), Keep::Known, out));
+    assert_eq!(unknown, Err(GraphError::NoInvitation(n.id())));
+}
+
 /// Redemptions by different joiners, the lowest id first.
 fn by_id(invite: &Record, joiners: std::ops::Range<u8>) -> Vec<(u8, Record)> {
     let mut all: Vec<_> = joiners.map(|n| (n, redeemed(invite, n, 90))).collect();

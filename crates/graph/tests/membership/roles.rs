@@ -567,17 +567,52 @@ fn offline_nothing_ends_under_its_reader_but_releases() {
         };
         let release = release.sign(&key(1)).unwrap();
         offer_all(&mut l, &[&n, &release]);
-        l.event(Event::Network { online: false });
+        for n in [50, 51] {
+            l.event(Event::NeighbourDown { peer: id(n) });
+        }
         l.pass(5 * HOUR);
         l.event(Event::Tick);
         assert!(!l.holds(&release));
         assert_eq!(l.holds(&n), keeps);
-        l.event(Event::Network { online: true });
+        // A connection alone is nobody met.
+        l.event(Event::NeighbourUp { peer: id(60) });
+        l.pass(HOUR);
         assert_eq!(l.holds(&n), keeps, "not before it has met somebody");
         l.up(60);
         l.event(Event::Tick);
         assert!(!l.holds(&n));
     }
+}
+
+/// A restart is no way around it, and who meets somebody is off again when that one
+/// goes.
+#[test]
+fn what_ends_is_kept_from_the_start_until_somebody_is_met() {
+    let mut l = Lone::of(&Charter {
+        deferred_expiry: true,
+        ..charter()
+    });
+    let c = l.channel();
+    let n = note(c, 1, 1);
+    offer_all(&mut l, &[&n]);
+    let chain = l.graph.charters().unwrap().clone();
+    let headers: Vec<_> = l.graph.records().map(|h| h.to_header()).collect();
+    l.graph = samara_graph::Graph::restore(chain, headers, samara_graph::Config::new(id(100), 1));
+    l.pass(5 * HOUR);
+    assert!(l.holds(&n));
+    l.up(50);
+    l.event(Event::Tick);
+    assert!(!l.holds(&n));
+    let fresh = NewRecord {
+        created: l.now,
+        expires: l.now.after(HOUR),
+        ..new_record(c, 2)
+    };
+    let fresh = fresh.sign(&key(1)).unwrap();
+    l.offer(&fresh);
+    l.event(Event::NeighbourDown { peer: id(50) });
+    l.pass(2 * HOUR);
+    assert!(l.holds(&fresh));
 }
 
 #[test]

@@ -67,6 +67,8 @@ pub(crate) struct World {
     pub(crate) links: BTreeSet<(usize, usize)>,
     /// Which connections can exist at all.
     pub(crate) reachable: fn(usize, usize) -> bool,
+    /// How long a message takes from one to another.
+    pub(crate) latency: fn(usize, usize) -> Duration,
     pub(crate) bytes_sent: u64,
     pub(crate) trace: blake3::Hasher,
     queue: BTreeMap<(Duration, u64), (What, u64)>,
@@ -129,6 +131,8 @@ impl World {
             rng: ChaCha8Rng::seed_from_u64(seed),
             links: BTreeSet::new(),
             reachable: |_, _| true,
+            // Ordered within a link, different between links.
+            latency: |at, to| Duration::from_millis(5 + (at * 7 + to * 7) as u64 % 60),
             bytes_sent: 0,
             trace: blake3::Hasher::new(),
             queue: BTreeMap::new(),
@@ -427,8 +431,7 @@ impl World {
     fn send(&mut self, at: usize, peer: &PeerId, bytes: Bytes) {
         let to = self.find(peer).unwrap();
         self.bytes_sent += bytes.len() as u64;
-        // Ordered within a link, different between links.
-        let latency = Duration::from_millis(5 + (at * 7 + to * 7) as u64 % 60);
+        let latency = (self.latency)(at, to);
         let from = id(at);
         self.schedule(latency, What::Deliver { to, from, bytes });
     }

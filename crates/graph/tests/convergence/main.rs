@@ -1,5 +1,7 @@
 //! Copies of a channel that were apart become alike, whatever happened meanwhile.
 
+mod first_sync;
+#[path = "../world/mod.rs"]
 mod world;
 
 use std::time::Duration;
