@@ -21,5 +21,6 @@ mod real;
 mod records;
 mod refusals;
 mod share;
+mod standing;
 mod together;
 mod whole;

@@ -9,10 +9,12 @@ use serde::{Deserialize, Serialize};
 
 mod record;
 mod request;
+mod standing;
 
 pub(crate) use record::attributes;
 pub use record::{Attribute, Change, RecordAbout, RecordView};
 pub use request::{Request, Scope};
+pub use standing::{OffenderStatus, Standing};
 
 /// What happened. One JSON object a line with `--json`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -175,8 +177,18 @@ pub enum Event {
         /// Who granted it; absent for one that the charter names.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         by: Option<String>,
+        /// The invite record by which it came in, if it did by one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        invitation: Option<String>,
         /// Whether it was revoked.
         revoked: bool,
+        /// Since when it has been present without a gap, by its own word, RFC 3339, UTC;
+        /// absent if it is not present.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        present_since: Option<String>,
+        /// When its lease of presence ends unless it is renewed.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        present_until: Option<String>,
         /// Whether it is this node.
         this_node: bool,
     },
@@ -188,6 +200,18 @@ pub enum Event {
         peer_id: String,
         /// Record id.
         record: String,
+    },
+    /// An invitation was taken back, and the rights of those who came by it.
+    InvitationRevoked {
+        /// Channel id.
+        channel: String,
+        /// The invite record.
+        invitation: String,
+        /// Who was revoked with it.
+        revoked: Vec<String>,
+        /// Who came by it and was not revoked, since it has a role that this identity
+        /// does not outrank.
+        outranking: Vec<String>,
     },
     /// Somebody was given a role.
     RoleGiven {
@@ -487,6 +511,9 @@ pub struct ChannelStatus {
     /// Where releases appear.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub into: Option<PathBuf>,
+    /// How its members and records stand.
+    #[serde(default)]
+    pub standing: Standing,
 }
 
 /// One content in [`Status`].

@@ -15,6 +15,8 @@ pub(crate) struct Metrics {
     pub(crate) chunks_withdrawn: IntCounter,
     pub(crate) connections: IntGauge,
     pub(crate) records_waiting: IntGauge,
+    pub(crate) records_displaced: IntCounter,
+    pub(crate) records_crowded_out: IntCounter,
     pub(crate) records: IntGauge,
     pub(crate) open_requests: IntGauge,
     pub(crate) store_bytes: IntGauge,
@@ -133,6 +135,14 @@ impl Metrics {
             records_waiting: gauge(
                 "samara_records_waiting",
                 "Records set aside until the right of their authors to write them arrives.",
+            )?,
+            records_displaced: counter(
+                "samara_records_displaced_total",
+                "Records that gave way since their author had more than the charter allows.",
+            )?,
+            records_crowded_out: counter(
+                "samara_records_crowded_out_total",
+                "Records that waited for a right which did not come, and made room for others.",
             )?,
             open_requests: gauge(
                 "samara_open_requests",

@@ -127,6 +127,7 @@ async fn a_revoked_member_gets_nothing_more_from_anybody() {
         channel: CHANNEL.into(),
         peer: id(&c).await,
         erase: false,
+        invitation: false,
     };
     done(&a, request).await;
     post(&a, "second").await;

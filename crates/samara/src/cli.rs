@@ -302,6 +302,9 @@ pub(crate) enum Command {
     ///
     /// Every node that learns of it disconnects the revoked one and takes nothing more from it. What
     /// it published before stays unless --erase is given.
+    #[command(
+        after_help = "Examples:\n  samara revoke club 4fzk\n  samara revoke club --invitation 7pqa   # and everybody who came by it"
+    )]
     Revoke {
         /// Name, id, or the beginning of an id
         channel: String,
@@ -310,6 +313,10 @@ pub(crate) enum Command {
         /// Take back what it published, too
         #[arg(long)]
         erase: bool,
+        /// PEER is an invitation (`samara members` says who came by which): revoke it and everybody who
+        /// came by it
+        #[arg(long)]
+        invitation: bool,
     },
     /// Give somebody a role in a channel, in place of the one that they have.
     #[command(

@@ -88,10 +88,12 @@ impl Plan {
                 channel,
                 peer,
                 erase,
+                invitation,
             } => of(Request::Revoke {
                 channel,
                 peer,
                 erase,
+                invitation,
             }),
             Command::Role {
                 channel,

@@ -105,7 +105,13 @@ impl Liar {
 
     /// A channel of the liar's own.
     pub(crate) fn channel(&self, name: &str) -> ChannelId {
-        let charter = Charter::open(name, self.key.peer_id(), now(), [7; 16]);
+        self.channel_of(name, |_| {})
+    }
+
+    /// The same with a charter that `change` makes what it is to be.
+    pub(crate) fn channel_of(&self, name: &str, change: impl FnOnce(&mut Charter)) -> ChannelId {
+        let mut charter = Charter::open(name, self.key.peer_id(), now(), [7; 16]);
+        change(&mut charter);
         let chain = CharterChain::new(charter.sign(&[&self.key]).unwrap()).unwrap();
         let id = chain.channel();
         let channel = Channel {
@@ -132,12 +138,24 @@ impl Liar {
 
     /// A record as an honest publisher makes it.
     pub(crate) fn publish(&self, id: ChannelId, kind: Kind, about: &[u8], body: Vec<u8>) {
+        self.publish_for(id, kind, about, body, Duration::from_secs(3600));
+    }
+
+    /// The same for as long as that.
+    pub(crate) fn publish_for(
+        &self,
+        id: ChannelId,
+        kind: Kind,
+        about: &[u8],
+        body: Vec<u8>,
+        lifetime: Duration,
+    ) {
         let draft = Draft {
             kind,
             key: Bytes::copy_from_slice(about),
             attributes: Attributes::default(),
             body: body.into(),
-            lifetime: Duration::from_secs(3600),
+            lifetime,
             priority: 0,
         };
         let mut channels = self.shared.channels.lock().unwrap();

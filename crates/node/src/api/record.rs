@@ -144,6 +144,16 @@ pub enum Change {
         /// Public key, base32.
         peer: String,
     },
+    /// A member is there, by its lease of presence. Told only while it is watched.
+    Present {
+        /// Public key, base32.
+        peer: String,
+    },
+    /// Its lease has ended, or it is no member any more. Told only while it is watched.
+    Absent {
+        /// Public key, base32.
+        peer: String,
+    },
     /// Changes of neighbours were missed, since the watcher was slow; nothing else.
     NeighboursMissed,
 }

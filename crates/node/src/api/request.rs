@@ -77,11 +77,15 @@ pub enum Request {
     Revoke {
         /// Name, id or id prefix.
         channel: String,
-        /// PeerId, or the beginning of a member's.
+        /// PeerId, or the beginning of a member's; with `invitation` the id of an
+        /// invite record, or its beginning.
         peer: String,
         /// Take back what it published, too.
         #[serde(default)]
         erase: bool,
+        /// An invitation is meant, and everybody who came by it.
+        #[serde(default)]
+        invitation: bool,
     },
     /// Gives an identity a role in a channel, in place of the one that it has.
     Role {

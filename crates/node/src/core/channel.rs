@@ -10,14 +10,14 @@ use std::{
 use bytes::Bytes;
 use samara_graph::{
     Attributes, CharterChain, Config, Draft, Graph, Kind, Link as WayIn, PeerAddress, Readers,
-    Record, RecordHeader, Reject,
+    Record, RecordHeader, Reject, WallMs,
     body::{Body, ContentRef, IssueText, Release},
 };
 use samara_store::{Batch, Store};
 use samara_wire::{ChannelId, ContentId, PeerId, RecordId, base32};
 use serde::{Deserialize, Serialize};
 
-use super::{Known, remembered, search::Lookup};
+use super::{Known, presence::Presence, remembered, search::Lookup, time::Floor, wall_ms};
 use crate::{EngineError, api::ErrorKind, limits};
 
 /// Where a channel's own small things are kept in the store.
@@ -129,10 +129,16 @@ pub(crate) struct Channel {
     pub(crate) synchronized: HashSet<PeerId>,
     /// Rejected records that the metrics have counted, by reason.
     pub(super) rejected: HashMap<Reject, u64>,
+    /// The same of those that were displaced and crowded out.
+    pub(super) gave_way: (u64, u64),
     /// When addresses were last told and peers remembered.
     pub(super) last_round: Option<Duration>,
     /// Looking for members in the DHT.
     pub(super) lookup: Lookup,
+    /// Who is there.
+    pub(crate) presence: Presence,
+    /// The time that owners vouched for.
+    pub(crate) floor: Floor,
 }
 
 impl Channel {
@@ -152,8 +158,11 @@ impl Channel {
             slow: HashSet::new(),
             synchronized: HashSet::new(),
             rejected: HashMap::new(),
+            gave_way: (0, 0),
             last_round: None,
             lookup: Lookup::default(),
+            presence: Presence::default(),
+            floor: Floor::default(),
         }
     }
 
@@ -190,12 +199,15 @@ impl Channel {
             })
     }
 
-    /// Items of a kind, newest first, one for each key.
+    /// Items of a kind, newest first, one for each key. A release that is over by the
+    /// owners' word is none, whatever this machine's clock says: else an old version
+    /// could be passed off as the newest to who has a clock that is behind.
     pub(crate) fn newest(&self, kind: Kind) -> Vec<&Item> {
+        let over = |item: &Item| kind == Kind::RELEASE && self.floor.is_over(item.header.expires);
         let mut items: Vec<&Item> = self
             .items
             .values()
-            .filter(|item| item.header.kind == kind)
+            .filter(|item| item.header.kind == kind && !over(item))
             .collect();
         items.sort_by_key(|item| {
             std::cmp::Reverse((item.header.created, item.header.seq, item.header.id))
@@ -286,11 +298,13 @@ pub(crate) fn load(
         let graph = Graph::join(id, link.charter(), config);
         let mut channel = Channel::new(graph, meta, HashMap::new());
         channel.remembered = remembered::load(store, id)?;
+        channel.floor = Floor::load(store, &id)?;
         return Ok(channel);
     };
     let chain = CharterChain::decode(&bytes).map_err(|e| damaged("the charter", e.to_string()))?;
     let mut restoring = Graph::restoring(chain, 0, config);
     let mut named = Vec::new();
+    let (mut presence, now) = (Presence::default(), WallMs(wall_ms()));
     store.record_heads(&id, &mut |_, head| {
         // A damaged head is as good as a missing record: it comes again.
         let Ok(header) = RecordHeader::decode(head) else {
@@ -298,6 +312,9 @@ pub(crate) fn load(
         };
         if matches!(header.kind, Kind::RELEASE | Kind::ISSUE | Kind::SHARE) {
             named.push(header.id);
+        }
+        if header.kind == Kind::PRESENCE {
+            presence.take(&header, now);
         }
         restoring.add(header);
     })?;
@@ -311,6 +328,9 @@ pub(crate) fn load(
     }
     let mut channel = Channel::new(restoring.finish(), meta, items);
     channel.remembered = remembered::load(store, id)?;
+    channel.presence = presence;
+    channel.floor = Floor::load(store, &id)?;
+    channel.raise_floor();
     Ok(channel)
 }
 

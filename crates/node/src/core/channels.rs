@@ -13,7 +13,7 @@ use tokio::task;
 
 use super::{
     CHANNEL_SETTINGS, Channel, ChannelMeta, Core, Input, Item, Live, Role, channel::put_meta,
-    news::leave_name, remembered, wall_ms,
+    news::leave_name, remembered, time, wall_ms,
 };
 use crate::{
     EngineError,
@@ -99,6 +99,7 @@ impl Core {
             batch.remove_channel(&id);
             batch.remove_setting(CHANNEL_SETTINGS, id.as_bytes());
             remembered::remove(&mut batch, id);
+            time::remove(&mut batch, id);
             self.write_telling(batch, log_failure);
         }
         self.notify();
@@ -335,6 +336,7 @@ impl Core {
             .collect();
         for id in ids {
             self.watch_pace(id);
+            self.keep_present(id);
             let channel = self.channels.get_mut(&id).expect("listed");
             if channel.graph.next_timeout().is_some_and(|t| t <= now) {
                 self.graph_event(id, Event::Tick);
@@ -351,6 +353,7 @@ impl Core {
                 self.tell_address(id);
                 self.remember_peers(id);
                 self.renew_roles(id);
+                self.keep_time(id);
             }
         }
     }
@@ -449,6 +452,14 @@ impl Core {
                 self.notify();
             }
             Action::Deliver { record } => {
+                if record.kind() == Kind::PRESENCE
+                    && let Ok(header) = record.header()
+                {
+                    self.on_lease(id, &header);
+                }
+                if record.kind() == Kind::TIME {
+                    self.keep_time(id);
+                }
                 if let (Some(item), Some(channel)) = (Item::of(&record), self.channels.get_mut(&id))
                 {
                     channel.items.insert(record.id(), item);
@@ -506,6 +517,11 @@ impl Core {
                 self.note(&id, &Change::RoleChanged { peer, role });
             }
             Action::MemberLeft { peer, reason } => {
+                if let Some(channel) = self.channels.get_mut(&id)
+                    && channel.presence.expel(&peer)
+                {
+                    self.news.tell(id, Live::Absent(peer));
+                }
                 let (peer, reason) = (peer.to_string(), leave_name(reason).to_owned());
                 self.note(&id, &Change::MemberLeft { peer, reason });
             }
@@ -591,7 +607,12 @@ impl Core {
     fn store_record(&mut self, id: ChannelId, header: &RecordHeader, bytes: &Bytes) {
         let mut batch = Batch::new();
         let record = header.id;
-        self.put_record(&mut batch, &id, &record, &header.encode(), bytes);
+        if header.kind == Kind::PRESENCE
+            && let Some(channel) = self.channels.get_mut(&id)
+        {
+            channel.presence.note(record);
+        }
+        self.put_record(&mut batch, &id, header, bytes);
         if let Some(receipt) = self.receipt.take() {
             receipt.put(&mut batch, record);
         }

@@ -10,9 +10,11 @@ mod gate;
 mod known;
 mod news;
 mod offer;
+mod presence;
 mod race;
 mod remembered;
 mod search;
+mod time;
 mod transfers;
 mod visits;
 
@@ -225,6 +227,8 @@ pub(crate) struct Core {
     swarm: Swarm,
     swarm_actions: Vec<samara_swarm::Action>,
     transport: Option<Transport>,
+    /// Whether this is a node that stays, and no visit of a command.
+    resident: bool,
     /// Finding members beyond links and the overlay.
     search: search::Search,
     inputs: mpsc::Sender<Input>,
@@ -313,6 +317,7 @@ impl Core {
             ),
             swarm_actions: Vec::new(),
             transport: None,
+            resident: false,
             search: search::Search::default(),
             inputs,
             changed,
@@ -344,6 +349,7 @@ impl Core {
             self.inputs.clone(),
         ));
         self.start_search(transport.addr, mode);
+        self.resident = mode == Mode::Node;
         self.transport = Some(transport);
     }
 

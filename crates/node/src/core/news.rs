@@ -1,7 +1,7 @@
 //! What applications are told of: durable entries in the store's log, and what is
 //! true only while the node runs.
 
-use samara_graph::{LeaveReason, RemoveReason, WallMs};
+use samara_graph::{Kind, LeaveReason, RecordHeader, RemoveReason, WallMs};
 use samara_store::{Batch, StoreError};
 use samara_wire::{ChannelId, PeerId, RecordId};
 use tokio::sync::{broadcast, watch};
@@ -18,6 +18,8 @@ pub(crate) enum Live {
     NeighbourUp(PeerId),
     NeighbourDown(PeerId),
     Synchronized(PeerId),
+    Present(PeerId),
+    Absent(PeerId),
 }
 
 /// Where watchers hear of news.
@@ -78,17 +80,18 @@ impl Core {
         }
     }
 
+    /// Leases of presence are not logged: they would leave no room for anything else.
     pub(super) fn put_record(
         &self,
         batch: &mut Batch,
         channel: &ChannelId,
-        record: &RecordId,
-        head: &[u8],
+        header: &RecordHeader,
         bytes: &[u8],
     ) {
-        match self.logs(channel) {
-            true => batch.put_record_logged(channel, record, head, bytes, WallMs(wall_ms())),
-            false => batch.put_record(channel, record, head, bytes),
+        let (record, head) = (&header.id, header.encode());
+        match self.logs(channel) && header.kind != Kind::PRESENCE {
+            true => batch.put_record_logged(channel, record, &head, bytes, WallMs(wall_ms())),
+            false => batch.put_record(channel, record, &head, bytes),
         };
     }
 
@@ -104,14 +107,16 @@ impl Core {
     }
 
     pub(super) fn remove_record(
-        &self,
+        &mut self,
         batch: &mut Batch,
         channel: &ChannelId,
         record: &RecordId,
         reason: RemoveReason,
     ) {
         let now = WallMs(wall_ms());
-        match self.logs(channel) {
+        let found = self.channels.get_mut(channel);
+        let lease = found.is_some_and(|c| c.presence.forget(record));
+        match self.logs(channel) && !lease {
             true => batch.remove_record_logged(channel, record, reason_number(reason), now),
             false => batch.remove_record(channel, record),
         };

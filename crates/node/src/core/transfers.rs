@@ -590,6 +590,14 @@ impl Core {
             let status = channel.graph.status();
             records += status.records;
             waiting += status.waiting;
+            let gave_way = (status.displaced, status.deferred_dropped);
+            let (displaced, crowded) = std::mem::replace(&mut channel.gave_way, gave_way);
+            self.metrics
+                .records_displaced
+                .inc_by(gave_way.0 - displaced);
+            self.metrics
+                .records_crowded_out
+                .inc_by(gave_way.1 - crowded);
             for (reason, count) in status.rejected {
                 let counted = channel.rejected.insert(reason, count).unwrap_or(0);
                 self.metrics

@@ -6,12 +6,12 @@ use std::{
 };
 
 use samara_content::EntryKind;
-use samara_graph::{Link, body::ContentRef};
+use samara_graph::{Kind, Link, body::ContentRef};
 use samara_store::{Batch, Store};
 use samara_wire::{ChannelId, ContentId, PeerId};
 
 use super::{
-    Context, interrupted,
+    Context, consult, interrupted,
     manifest::{Filter, manifest, no_peer, tried},
     obtain::{Place, Want, obtain},
     parse_link, visited,
@@ -275,7 +275,7 @@ async fn newest(
             return nobody.then_some(None);
         }
         let (item, content) = channel.newest_content()?;
-        Some(Some((item.header.author, content)))
+        Some(Some((item.header.author, item.header.kind, content)))
     });
     let waiting = context.core().call(move |core| {
         core.channels.get(&channel).map(|c| {
@@ -312,7 +312,16 @@ async fn newest(
         let found = tokio::time::timeout(patience, &mut found).await;
         found.unwrap_or(Ok(None))
     };
-    let found = context.unless_cancelled(limited).await?;
+    let mut found = context.unless_cancelled(limited).await?;
+    if found.is_some_and(|(_, kind, _)| kind == Kind::RELEASE) {
+        consult::others(context, channel).await?;
+        let newer = context.core().call(move |core| {
+            let newest = core.channels.get(&channel)?.newest_content();
+            newest.map(|(item, content)| (item.header.author, item.header.kind, content))
+        });
+        found = newer.await?.or(found);
+    }
+    let found = found.map(|(author, _, content)| (author, content));
     let (author, content) = match (found, known) {
         (Some((author, content)), _) => {
             return Ok(Newest {
@@ -418,7 +427,10 @@ pub(super) async fn synchronized(
     });
     let limited = async { Ok(tokio::time::timeout(patience, synchronized).await.ok()) };
     match context.unless_cancelled(limited).await? {
-        Some(done) => done,
+        Some(done) => {
+            done?;
+            consult::others(context, channel).await
+        }
         None => Err(no_peer(context, channel, 0).await),
     }
 }

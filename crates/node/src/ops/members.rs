@@ -2,9 +2,9 @@
 
 use std::{collections::BTreeSet, path::PathBuf, time::Duration};
 
-use samara_graph::{Keep, NewGrant, NewInvite, Role as Rank, SecretKey, WallMs};
+use samara_graph::{Keep, Kind, NewGrant, NewInvite, Role as Rank, SecretKey, WallMs};
 use samara_store::Batch;
-use samara_wire::{ChannelId, PeerId};
+use samara_wire::{ChannelId, PeerId, RecordId};
 
 use super::{Context, channel, follow, manifest::no_peer, parse_link, resolve};
 use crate::{
@@ -149,8 +149,12 @@ pub(super) async fn members(context: &Context, name: &str) -> Result<(), EngineE
             let id = resolve(core, &name)?;
             let me = core.me;
             let channel = &core.channels[&id];
-            let rows = channel.graph.members(WallMs(wall_ms()));
+            let now = WallMs(wall_ms());
+            let rows = channel.graph.members(now);
+            let lease = |m: &samara_graph::MemberView| channel.presence.of(&m.peer, now);
             let row = |m: samara_graph::MemberView| Event::Member {
+                present_since: lease(&m).map(|l| rfc3339::format(l.since.0)),
+                present_until: lease(&m).map(|l| rfc3339::format(l.until.0)),
                 channel: id.to_string(),
                 peer_id: m.peer.to_string(),
                 role: m.role.map(|role| role.label().to_owned()),
@@ -158,6 +162,7 @@ pub(super) async fn members(context: &Context, name: &str) -> Result<(), EngineE
                 until: (m.until.0 < samara_graph::limits::MAX_TIME_MS)
                     .then(|| rfc3339::format(m.until.0)),
                 by: m.by.map(|by| by.to_string()),
+                invitation: m.invite.map(|invite| invite.to_string()),
                 revoked: m.revoked,
                 this_node: m.peer == me,
             };
@@ -196,6 +201,40 @@ pub(super) async fn revoke(
             channel: id.to_string(),
             peer_id: peer.to_string(),
             record: record.to_string(),
+        })
+        .await;
+    Ok(())
+}
+
+/// Takes an invitation back, and the rights of everybody who came by it.
+pub(super) async fn revoke_invitation(
+    context: &Context,
+    name: &str,
+    invite: &str,
+    erase: bool,
+) -> Result<(), EngineError> {
+    let (name, text) = (name.to_owned(), invite.to_owned());
+    let (id, invite, (revoked, outranking)) = context
+        .core()
+        .call(move |core| {
+            let id = resolve(core, &name)?;
+            let invite = invitation(core, id, &text)?;
+            let key = core.key.clone();
+            let keep = if erase { Keep::Nothing } else { Keep::Known };
+            let done = core.with_graph(id, |graph, now, out| {
+                graph.revoke_invitation(now, &key, invite, keep, out)
+            })?;
+            Ok::<_, EngineError>((id, invite, done))
+        })
+        .await??;
+    durable(context).await?;
+    let texts = |peers: Vec<PeerId>| peers.iter().map(ToString::to_string).collect();
+    context
+        .emit(Event::InvitationRevoked {
+            channel: id.to_string(),
+            invitation: invite.to_string(),
+            revoked: texts(revoked),
+            outranking: texts(outranking),
         })
         .await;
     Ok(())
@@ -286,6 +325,26 @@ fn member(core: &Core, id: ChannelId, text: &str) -> Result<PeerId, EngineError>
         _ => Err(EngineError::new(
             ErrorKind::NotFound,
             format!("no member's id begins with \"{text}\"; `samara members` lists them"),
+        )),
+    }
+}
+
+/// Which invitation is meant: the id of an invite record that is here, or its beginning.
+fn invitation(core: &Core, id: ChannelId, text: &str) -> Result<RecordId, EngineError> {
+    let records = core.channels[&id].graph.records();
+    let invites = records.filter(|h| h.kind == Kind::INVITE);
+    let mut found = invites.filter(|h| h.id.to_string().starts_with(text));
+    match (found.next(), found.next()) {
+        (Some(one), None) if text.len() >= 4 => Ok(one.id),
+        (Some(_), Some(_)) if text.len() >= 4 => Err(EngineError::new(
+            ErrorKind::Usage,
+            format!("\"{text}\" means several invitations; write more of the id"),
+        )),
+        _ => Err(EngineError::new(
+            ErrorKind::NotFound,
+            format!(
+                "no invitation's id begins with \"{text}\"; `samara members` says who came by which"
+            ),
         )),
     }
 }

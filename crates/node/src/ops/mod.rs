@@ -2,6 +2,7 @@
 //! the store.
 
 mod channel;
+mod consult;
 mod export;
 mod follow;
 mod get;
@@ -17,6 +18,7 @@ mod report;
 mod retain;
 mod seek;
 mod share;
+mod standing;
 mod visited;
 mod watch;
 
@@ -183,7 +185,14 @@ pub(crate) async fn run(context: Context, request: Request) -> Result<(), Engine
             channel,
             peer,
             erase,
+            invitation: false,
         } => members::revoke(&context, &channel, &peer, erase).await,
+        Request::Revoke {
+            channel,
+            peer,
+            erase,
+            invitation: true,
+        } => members::revoke_invitation(&context, &channel, &peer, erase).await,
         Request::Role {
             channel,
             peer,

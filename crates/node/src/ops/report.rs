@@ -2,14 +2,15 @@
 
 use std::{collections::HashSet, num::NonZeroU32, path::PathBuf};
 
+use samara_graph::WallMs;
 use samara_store::{Placement, Store};
 use samara_wire::ContentId;
 
-use super::{Context, publish::newest_version, resolve, retain, visited};
+use super::{Context, publish::newest_version, resolve, retain, standing::standing, visited};
 use crate::{
     EngineError,
     api::{ChannelStatus, ContentStatus, ErrorKind, Event, PeerStatus, Status},
-    core::{Channel, Core, What},
+    core::{Channel, Core, What, wall_ms},
     engine::Inner,
     issues,
 };
@@ -47,6 +48,7 @@ pub(super) async fn status(context: &Context) -> Result<(), EngineError> {
                     neighbours: channel.members.len() as u64,
                     release: newest_version(channel),
                     into: channel.meta.into.clone(),
+                    standing: standing(channel, WallMs(wall_ms())),
                 })
                 .collect();
             channels.sort_by(|a, b| (&a.name, &a.id).cmp(&(&b.name, &b.id)));

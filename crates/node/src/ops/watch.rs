@@ -143,6 +143,12 @@ fn of_live(news: Live) -> Change {
         Live::Synchronized(peer) => Change::Synchronized {
             peer: peer.to_string(),
         },
+        Live::Present(peer) => Change::Present {
+            peer: peer.to_string(),
+        },
+        Live::Absent(peer) => Change::Absent {
+            peer: peer.to_string(),
+        },
     }
 }
 

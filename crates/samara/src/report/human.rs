@@ -2,7 +2,7 @@ use std::io::{self, Write};
 
 use samara_node::api::{Event, PeerStatus, Request, Status};
 
-use super::{Report, bars::Bars, markdown, record};
+use super::{Report, bars::Bars, markdown, record, standing};
 use crate::{
     quantity::{count, rate, size, span},
     terminal::{Style, Table, body, columns, line},
@@ -58,7 +58,7 @@ impl Human {
             Request::Peers => (Shape::Peers, PEER_HEAD, PEER_RIGHT),
             Request::Members { .. } => (
                 Shape::Members,
-                &["WHO", "ROLE", "SINCE", "UNTIL", "BY"],
+                &["WHO", "ROLE", "SINCE", "UNTIL", "PRESENT", "BY"],
                 &[],
             ),
             _ => (Shape::News, &[""], &[]),
@@ -268,6 +268,27 @@ impl Report for Human {
             Event::Revoked { peer_id, .. } => {
                 self.result(&format!("Revoked {}", line(peer_id)))?;
             }
+            Event::InvitationRevoked {
+                invitation,
+                revoked,
+                outranking,
+                ..
+            } => {
+                let many = count(revoked.len() as u64, "member", "members");
+                self.result(&format!(
+                    "Revoked the invitation {} and {many} who came by it",
+                    line(invitation)
+                ))?;
+                for peer in revoked {
+                    self.result(&format!("  {}", line(peer)))?;
+                }
+                for peer in outranking {
+                    self.aside(&format!(
+                        "{} came by it too and was not revoked: this identity does not outrank it",
+                        line(peer)
+                    ));
+                }
+            }
             Event::RoleGiven { peer_id, role, .. } => {
                 self.result(&format!("{} is {} now", line(peer_id), line(role)))?;
             }
@@ -424,21 +445,36 @@ impl Report for Human {
     }
 }
 
-fn member_row(event: &Event) -> [String; 5] {
+/// By whom somebody has its role: an identity, by an invitation of its, or the charter.
+fn giver(by: Option<&str>, invitation: Option<&str>) -> String {
+    let short = |id: &str| id.get(..12).unwrap_or(id).to_owned();
+    let by = by.map_or("the charter".to_owned(), short);
+    match invitation {
+        Some(invitation) => format!("{by} (invitation {})", short(invitation)),
+        None => by,
+    }
+}
+
+fn member_row(event: &Event) -> [String; 6] {
     let Event::Member {
         peer_id,
         role,
         since,
         until,
         by,
+        invitation,
         revoked,
         this_node,
+        present_since,
+        present_until,
         ..
     } = event
     else {
         return Default::default();
     };
     let day = |time: &str| time.get(..10).unwrap_or(time).to_owned();
+    let minute = |time: &str| time.get(..16).unwrap_or(time).replace('T', " ");
+    let clock = |time: &str| time.get(11..19).unwrap_or(time).to_owned();
     let who = if *this_node { " (this node)" } else { "" };
     let role = match (revoked, role) {
         (true, _) => "revoked",
@@ -450,9 +486,11 @@ fn member_row(event: &Event) -> [String; 5] {
         role.to_owned(),
         day(since),
         until.as_deref().map_or("-".to_owned(), day),
-        by.as_deref()
-            .map_or("the charter", |by| by.get(..12).unwrap_or(by))
-            .to_owned(),
+        match (present_since, present_until) {
+            (Some(since), Some(until)) => format!("{} to {}", minute(since), clock(until)),
+            _ => "-".to_owned(),
+        },
+        giver(by.as_deref(), invitation.as_deref()),
     ]
 }
 
@@ -508,11 +546,12 @@ fn status_text(status: &Status, style: Style) -> String {
             "CHANNEL",
             "ROLE",
             "RECORDS",
+            "MEMBERS",
             "NEIGHBOURS",
             "RELEASE",
             "INTO",
         ],
-        &[2, 3],
+        &[2, 4],
     );
     for channel in &status.channels {
         let into = channel.into.as_ref();
@@ -520,6 +559,7 @@ fn status_text(status: &Status, style: Style) -> String {
             channel.name.clone(),
             channel.role.clone(),
             channel.records.to_string(),
+            standing::members(&channel.standing),
             channel.neighbours.to_string(),
             channel.release.clone().unwrap_or_else(|| "-".to_owned()),
             into.map_or_else(
@@ -558,6 +598,11 @@ fn status_text(status: &Status, style: Style) -> String {
             text += "\n";
             text += &table.render(style);
         }
+    }
+    let trouble = standing::trouble(status, style);
+    if !trouble.is_empty() {
+        text += "\n";
+        text += &trouble;
     }
     text.trim_end().to_owned()
 }

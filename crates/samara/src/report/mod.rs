@@ -6,6 +6,7 @@ mod json;
 mod markdown;
 mod output;
 mod record;
+mod standing;
 mod told;
 
 use std::io::{self, Write};

@@ -78,6 +78,8 @@ pub(super) fn change(cursor: u64, at: Option<&str>, change: &Change) -> String {
         Change::NeighbourUp { peer } => format!("neighbour up: {}", short(peer)),
         Change::NeighbourDown { peer } => format!("neighbour down: {}", short(peer)),
         Change::Synchronized { peer } => format!("synchronized with {}", short(peer)),
+        Change::Present { peer } => format!("present: {}", short(peer)),
+        Change::Absent { peer } => format!("absent: {}", short(peer)),
         Change::NeighboursMissed => "changes of neighbours were missed".to_owned(),
         other => format!("{other:?}"),
     };
