@@ -29,6 +29,9 @@ pub(crate) const NOT_HERE: u8 = 1;
 /// A page that takes longer than this is asked for elsewhere: 128 KiB at 13 KB/s.
 const PAGE_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// Pages are small: they need no more room than one source of many has.
+const MANY: usize = usize::MAX;
+
 /// What became of a request for chunks, piece by piece.
 #[derive(Debug)]
 pub(crate) enum Fetched {
@@ -54,6 +57,8 @@ pub(crate) struct FetchJob {
     pub(crate) content: Arc<Content>,
     /// Number and size of each chunk.
     pub(crate) chunks: Vec<(u32, u32)>,
+    /// Peers that are asked for something at the moment, this one among them.
+    pub(crate) sources: usize,
 }
 
 impl FetchJob {
@@ -98,7 +103,7 @@ async fn receive(
         content: *job.content.id(),
         chunks: job.chunks.iter().map(|(index, _)| *index).collect(),
     };
-    let Ok((_request, mut stream)) = open_request(connection, &ask).await else {
+    let Ok((_request, mut stream)) = open_request(connection, &ask, job.sources).await else {
         return false;
     };
     let mut whole = true;
@@ -154,7 +159,7 @@ pub(crate) async fn fetch_pages(
         content,
         pages: pages.to_vec(),
     };
-    let Ok((_, mut stream)) = open_request(connection, &ask).await else {
+    let Ok((_, mut stream)) = open_request(connection, &ask, MANY).await else {
         return got;
     };
     for page in pages {

@@ -288,12 +288,13 @@ async fn write_control(
     }
 }
 
-/// Opens a request's stream and sends the request.
+/// Opens a request's stream and sends the request, to one of so many sources.
 pub(crate) async fn open_request(
     connection: &Connection,
     ask: &Ask,
+    sources: usize,
 ) -> Result<(SendStream, RecvStream), quinn::WriteError> {
-    transport::expect_answers(connection);
+    transport::expect_answers(connection, sources);
     let (mut send, recv) = connection.open_bi().await?;
     send.write_all(&ask.encode()).await?;
     let _ = send.finish();

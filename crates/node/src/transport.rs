@@ -28,6 +28,10 @@ const STREAM_WINDOW: u32 = 8 << 20;
 /// Unread bytes that one connection may have waiting here once we asked it for
 /// something: 1 Gbit/s over 100 ms.
 const CONNECTION_WINDOW: u32 = 12 << 20;
+/// Those of all that we ask something share this, but none has less than the least:
+/// what memory they take must not grow with their number.
+const SHARED_WINDOW: u32 = 24 << 20;
+const LEAST_WINDOW: u32 = 2 << 20;
 /// The same before: a stranger's bytes wait here too, in order or not, as often as
 /// there are connections.
 const STRANGER_WINDOW: u32 = 256 << 10;
@@ -171,9 +175,15 @@ fn transport_config() -> TransportConfig {
     config
 }
 
-/// Makes room for answers, on a connection that is about to be asked for some.
-pub(crate) fn expect_answers(connection: &quinn::Connection) {
-    connection.set_receive_window(VarInt::from_u32(CONNECTION_WINDOW));
+/// Makes room for answers, on a connection that is about to be asked for some, as one
+/// of so many.
+pub(crate) fn expect_answers(connection: &quinn::Connection, sources: usize) {
+    connection.set_receive_window(VarInt::from_u32(window(sources)));
+}
+
+fn window(sources: usize) -> u32 {
+    let sources = u32::try_from(sources.max(1)).unwrap_or(u32::MAX);
+    (SHARED_WINDOW / sources).clamp(LEAST_WINDOW, CONNECTION_WINDOW)
 }
 
 fn udp_socket(addr: SocketAddr) -> io::Result<UdpSocket> {
@@ -211,6 +221,15 @@ pub(crate) mod tests {
         (accepted, dialled.unwrap())
     }
 
+    #[test]
+    fn many_sources_share_the_room_that_two_may_have() {
+        assert_eq!(window(0), CONNECTION_WINDOW);
+        assert_eq!(window(2), CONNECTION_WINDOW);
+        assert_eq!(window(3), SHARED_WINDOW / 3);
+        assert_eq!(window(12), LEAST_WINDOW);
+        assert_eq!(window(usize::MAX), LEAST_WINDOW);
+    }
+
     #[tokio::test]
     async fn a_stranger_s_bytes_take_little_room_until_it_is_asked() {
         let (ours, stranger) = pair().await;
@@ -225,7 +244,7 @@ pub(crate) mod tests {
             sent
         };
         assert_eq!(sent().await, STRANGER_WINDOW as usize);
-        expect_answers(&ours);
+        expect_answers(&ours, 1);
         // Then the stream's own window is the bound.
         assert_eq!(sent().await, (STREAM_WINDOW - STRANGER_WINDOW) as usize);
     }

@@ -108,9 +108,10 @@ impl Core {
         self.channels.get(&channel).is_some_and(|channel| {
             channel.members.is_empty()
                 && !channel.known.is_empty()
-                && channel.known.iter().all(|(peer, known)| {
-                    known.last_error.is_some() && !self.sessions.contains_key(peer)
-                })
+                && channel
+                    .known
+                    .values()
+                    .all(|known| known.last_error.is_some())
         })
     }
 

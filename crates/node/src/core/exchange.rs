@@ -286,16 +286,20 @@ impl Core {
         let cancel = CancellationToken::new();
         link.requests.insert(request, cancel.clone());
         self.metrics.open_requests.inc();
+        let (connection, channel) = (link.session.connection.clone(), *channel);
+        let links = self.sessions.values();
+        let sources = links.filter(|link| !link.requests.is_empty()).count();
         let job = FetchJob {
             key,
             request,
             peer,
-            channel: *channel,
+            channel,
             content: transfer.content.clone(),
             chunks,
+            sources,
         };
         tokio::spawn(fetch::fetch_chunks(
-            link.session.connection.clone(),
+            connection,
             job,
             self.receive_pool.clone(),
             self.writers.clone(),

@@ -240,10 +240,11 @@ pub(super) async fn tried(context: &Context, channel: ChannelId) -> String {
                 .flat_map(|c| &c.known)
                 .map(|(peer, known)| {
                     let addrs: Vec<_> = known.ways().iter().map(ToString::to_string).collect();
-                    let how = if core.sessions.contains_key(peer) {
-                        "connected, has not what is needed"
-                    } else {
-                        known.last_error.as_deref().unwrap_or("no answer")
+                    let connected = core.sessions.contains_key(peer);
+                    let how = match known.last_error.as_deref() {
+                        Some(error) => error,
+                        None if connected => "connected, has not what is needed",
+                        None => "no answer",
                     };
                     format!("{} at {} ({how})", peer.short(), addrs.join(", "))
                 })
