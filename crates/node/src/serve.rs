@@ -205,17 +205,17 @@ async fn taken<T>(
         biased;
         taken = taking => return Some(taken),
         () = time::sleep(patience) => {}
-        () = silence(connection, pool) => {}
+        () = silence(connection, pool, limits::SILENT_TAKER) => {}
     }
     connection.close(Close::Busy.code(), b"answers are not taken");
     None
 }
 
 /// Until nothing has come from the peer for a while and others wait for room.
-async fn silence(connection: &Connection, pool: &BufferPool) {
+async fn silence(connection: &Connection, pool: &BufferPool, patience: Duration) {
     let mut heard = connection.stats().udp_rx.datagrams;
     loop {
-        time::sleep(limits::SILENT_TAKER).await;
+        time::sleep(patience).await;
         let now = connection.stats().udp_rx.datagrams;
         if now == heard && pool.is_short() {
             return;
@@ -355,6 +355,49 @@ mod tests {
             }
         };
         time::timeout(Duration::from_secs(20), all).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_peer_that_was_killed_is_noticed_once_others_wait_for_room() {
+        let server = crate::transport::tests::endpoint(1);
+        let addr = server.addr;
+        let (killed, kill) = tokio::sync::oneshot::channel::<()>();
+        let peer = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .unwrap();
+            let held = runtime.block_on(async {
+                let client = crate::transport::tests::endpoint(2);
+                let dialled = client.endpoint.connect(addr, crate::tls::SERVER_NAME);
+                let connection = dialled.unwrap().await.unwrap();
+                let mut stream = connection.open_uni().await.unwrap();
+                stream.write_all(b"here").await.unwrap();
+                kill.await.unwrap();
+                (client, connection, stream)
+            });
+            // As SIGKILL: nothing runs any more that could say goodbye.
+            drop(runtime);
+            std::mem::forget(held);
+        });
+        let connection = server.endpoint.accept().await.unwrap().await.unwrap();
+        let mut stream = connection.accept_uni().await.unwrap();
+        stream.read_exact(&mut [0; 4]).await.unwrap();
+        killed.send(()).unwrap();
+        peer.join().unwrap();
+        let soon = Duration::from_millis(50);
+        let pool = BufferPool::new(1 << 20);
+        let all = pool.get(1 << 20).await;
+        let alone = time::timeout(10 * soon, silence(&connection, &pool, soon)).await;
+        assert!(alone.is_err(), "nobody waits for room");
+        let waits = pool.get(1);
+        tokio::pin!(waits);
+        assert!(time::timeout(soon, &mut waits).await.is_err());
+        let noticed = silence(&connection, &pool, soon);
+        time::timeout(Duration::from_secs(20), noticed)
+            .await
+            .unwrap();
+        drop(all);
     }
 
     #[test]
