@@ -35,7 +35,7 @@ pub use charter::{
 };
 pub use gate::{Access, Gate, GateError, Proof, Refusal};
 pub use graph::{
-    Action, Config, Draft, DropReason, Event, Fault, Graph, GraphError, Keep, LeaveReason,
+    Action, Config, Draft, DropReason, Event, Fault, Fork, Graph, GraphError, Keep, LeaveReason,
     MemberView, NeighbourStatus, NewGrant, NewInvite, Offence, Offender, Offered, Reject,
     RemoveReason, Restoring, Status, Verdict,
 };

@@ -44,6 +44,9 @@ pub const MAX_CHARTER_SIGNATURES: usize = 2 * MAX_ROOTS;
 pub const MAX_CHARTER_BYTES: usize = 16 * 1024;
 /// Versions that a charter can have: a client walks them all.
 pub const MAX_CHARTER_VERSIONS: usize = 256;
+/// Charters that an operator decided against in a fork and that are remembered; who
+/// stole keys can sign any number, and each costs the operator a word.
+pub const MAX_DECLINED: usize = 64;
 /// Records that any charter may allow in one channel.
 pub const MAX_CHANNEL_RECORDS: u32 = 4_194_304;
 /// Lifetime that any charter may allow a record.

@@ -44,6 +44,7 @@ impl Graph {
         }
         self.restless |= first;
         self.seek_charters(peer, out);
+        self.show_fork(peer, out);
         self.on_summary(peer, summary, out)?;
         if first {
             self.weigh_probe(peer, out);
@@ -64,7 +65,7 @@ impl Graph {
         let after = match have {
             None if self.promised.is_some_and(|p| theirs.version < p.version) => return,
             None => 0,
-            Some(ours) if theirs.version > ours.version && !self.forked => ours.version,
+            Some(ours) if theirs.version > ours.version && !self.forks.is_open() => ours.version,
             Some(_) if known(theirs) == Some(false) && !n.fork_checked => {
                 n.fork_checked = true;
                 0
@@ -113,7 +114,10 @@ impl Graph {
         out: &mut Vec<Action>,
     ) -> Result<(), Fault> {
         let n = self.neighbours.get_mut(&peer).expect("checked by caller");
-        if n.charters_due.take().is_none() {
+        // Unasked only what shows a fork is sent, and that once.
+        let asked = n.charters_due.take().is_some();
+        let evidence = self.chain.is_some() && list.len() == 1;
+        if !asked && (!evidence || std::mem::replace(&mut n.fork_seen, true)) {
             return Ok(());
         }
         self.take_charters(peer, list, out)
@@ -155,40 +159,36 @@ impl Graph {
             if first.channel() != self.channel {
                 return Err(Fault::BadCharter);
             }
+            let next = first.versions()[0].clone();
             *chain = Some(first);
-            return Ok(self.keeps_promise(theirs, out));
+            return Ok(self.keeps_promise(next, out));
         };
         match known.version(theirs.version).map(SignedCharter::reference) {
             Some(ours) if ours == theirs => Ok(true),
             Some(ours) => {
                 // A fork only if the roots before it really signed it; else a lie.
                 let mut trunk = known.before(theirs.version).ok_or(Fault::BadCharter)?;
-                trunk.push(next).map_err(|_| Fault::BadCharter)?;
-                self.raise_fork(ours, theirs, out);
+                trunk.push(next.clone()).map_err(|_| Fault::BadCharter)?;
+                self.raise_fork(ours, next, out);
                 Ok(false)
             }
-            None if self.forked => Ok(false),
+            None if self.forks.is_open() => Ok(false),
             None => {
-                known.push(next).map_err(|_| Fault::BadCharter)?;
-                Ok(self.keeps_promise(theirs, out))
+                known.push(next.clone()).map_err(|_| Fault::BadCharter)?;
+                Ok(self.keeps_promise(next, out))
             }
         }
     }
 
     /// Whether a version is the one that the link named, if the link named it.
-    fn keeps_promise(&mut self, theirs: CharterRef, out: &mut Vec<Action>) -> bool {
+    fn keeps_promise(&mut self, next: SignedCharter, out: &mut Vec<Action>) -> bool {
+        let theirs = next.reference();
         match self.promised {
             Some(ours) if ours.version == theirs.version && ours != theirs => {
-                self.raise_fork(ours, theirs, out);
+                self.raise_fork(ours, next, out);
                 false
             }
             _ => true,
-        }
-    }
-
-    fn raise_fork(&mut self, ours: CharterRef, theirs: CharterRef, out: &mut Vec<Action>) {
-        if !std::mem::replace(&mut self.forked, true) {
-            out.push(Action::CharterFork { ours, theirs });
         }
     }
 

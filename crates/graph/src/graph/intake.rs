@@ -42,6 +42,9 @@ impl Graph {
         if record.expires().after(limits::EXPIRY_GRACE) <= now {
             return invalid(Reject::Expired);
         }
+        if self.is_held_up(record) {
+            return invalid(Reject::Forked);
+        }
         let Ok(header) = record.header() else {
             return invalid(Reject::BadBody);
         };

@@ -4,6 +4,7 @@ mod deferred;
 mod door;
 mod event;
 mod exchange;
+mod fork;
 mod greeting;
 mod hold;
 mod intake;
@@ -40,6 +41,8 @@ use crate::{
 use bucket::Bucket;
 use deferred::Deferred;
 pub use event::{Action, Config, Draft, DropReason, Event, Fault, LeaveReason, RemoveReason};
+pub use fork::Fork;
+use fork::Forks;
 use hold::Hold;
 pub use members::MemberView;
 use members::Members;
@@ -76,7 +79,7 @@ pub struct Graph {
     /// What the link promised; kept until the chain is checked against it.
     promised: Option<CharterRef>,
     chain: Option<CharterChain>,
-    forked: bool,
+    forks: Forks,
     records: Records,
     /// Validated, handed to the disk, not acknowledged yet.
     pending: BTreeMap<RecordId, Pending>,
@@ -166,7 +169,7 @@ impl Graph {
             promised: Some(charter),
             chain: None,
             channel,
-            forked: false,
+            forks: Forks::default(),
             records: Records::new(config.seed),
             pending: BTreeMap::new(),
             pending_bytes: 0,
@@ -329,6 +332,11 @@ impl Graph {
             .of_author(author)
             .filter(|h| h.kind == kind && *h.key == *key)
             .max_by_key(|h| (h.expires, h.seq))
+    }
+
+    /// The highest sequence of an author that is held here.
+    pub fn last_sequence(&self, author: &PeerId) -> Option<u64> {
+        self.records.last_seq(author)
     }
 
     /// The neighbours, in order of their identities.

@@ -48,6 +48,9 @@ pub(super) struct Neighbour {
     pub(super) next_charters: Duration,
     /// Charters were asked of it again because its charter differs from ours.
     pub(super) fork_checked: bool,
+    /// It was shown a charter that contradicts ours; it showed us one.
+    pub(super) fork_shown: bool,
+    pub(super) fork_seen: bool,
 
     /// The reconciliation that we started.
     pub(super) sync: Option<Sync>,
@@ -120,6 +123,8 @@ impl Neighbour {
             charters_due: None,
             next_charters: mono,
             fork_checked: false,
+            fork_shown: false,
+            fork_seen: false,
             sync: None,
             next_sync: mono,
             wanted: VecDeque::new(),

@@ -99,7 +99,7 @@ impl Graph {
             channel: self.channel,
             name: self.chain.as_ref().map(|c| c.current().name.clone()),
             charter: self.chain.as_ref().map(CharterChain::reference),
-            forked: self.forked,
+            forked: self.forks.is_open(),
             records: self.records.len(),
             record_bytes: self.records.bytes(),
             pending: self.pending.len(),

@@ -81,6 +81,9 @@ pub enum Reject {
     /// More waits for the disk than we hold in memory; it will come again.
     #[error("too many records wait for the disk")]
     Busy,
+    /// A release, while two charters contradict each other; it will come again.
+    #[error("two charters of the channel contradict each other, and the operator has not chosen")]
+    Forked,
     /// The neighbour sends more unasked than it may; it will come again.
     #[error("too many records came unasked")]
     Rate,
@@ -124,6 +127,7 @@ impl Reject {
             Self::Retracted => "retracted",
             Self::Quota => "quota",
             Self::Busy => "busy",
+            Self::Forked => "forked",
             Self::Rate => "rate",
         }
     }
@@ -199,6 +203,9 @@ pub enum GraphError {
     /// It is to be revoked and is no invitation.
     #[error("no invitation {0} is held here")]
     NoInvitation(RecordId),
+    /// There is no contradiction of charters to decide, or not about that one.
+    #[error("no fork of this channel is about that charter")]
+    NoFork,
     /// There is nothing of that kind and key to retract.
     #[error("there is no {kind} \"{key}\" by this identity to retract")]
     NothingToRetract {
