@@ -17,6 +17,9 @@ pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(30);
 pub struct NodeConfig {
     /// Where identity, index and contents live.
     pub data_dir: PathBuf,
+    /// As which of the data directory's identities the node runs. `None`: the default
+    /// one; the first is made if there is none.
+    pub identity: Option<String>,
     /// QUIC address. `None`: the default port on all addresses, or a free one if
     /// it is taken. `Some`: exactly this one, or an error (port 0: a free one).
     pub listen: Option<SocketAddr>,
@@ -88,6 +91,7 @@ impl NodeConfig {
     pub fn new(data_dir: impl Into<PathBuf>) -> Self {
         Self {
             data_dir: data_dir.into(),
+            identity: None,
             listen: None,
             site: None,
             timeout: DEFAULT_TIMEOUT,

@@ -23,7 +23,7 @@ use crate::{
     config::NodeConfig,
     control::{self, Control},
     core::{self, CHANNEL_SETTINGS, ChannelMeta, Core, CoreHandle, Role},
-    identity,
+    identity::{self, Keystore},
     issues::Drafts,
     metrics::Metrics,
     ops, receipt,
@@ -355,7 +355,8 @@ fn start(
     }
     let store = Store::open(&config.data_dir, store_config)?;
     receipt::prune(&store)?;
-    let signing = identity::load_or_create(&config.data_dir)?;
+    let asked = config.identity.as_deref();
+    let (_, signing) = Keystore::of(&config.data_dir).choose(asked)?;
     let token = identity::api_token(&config.data_dir)?;
     let key = SecretKey::from_bytes(signing.as_bytes());
     let metrics = Metrics::new()?;
