@@ -17,7 +17,7 @@ use samara_store::{Batch, Store};
 use samara_wire::{ChannelId, ContentId, PeerId, RecordId, base32};
 use serde::{Deserialize, Serialize};
 
-use super::{Known, presence::Presence, remembered, search::Lookup, time::Floor, wall_ms};
+use super::{Known, forks, presence::Presence, remembered, search::Lookup, time::Floor, wall_ms};
 use crate::{EngineError, api::ErrorKind, limits};
 
 /// Where a channel's own small things are kept in the store.
@@ -112,6 +112,9 @@ pub(crate) struct Channel {
     pub(crate) meta: ChannelMeta,
     /// Whether the node talks about it with others at the moment.
     pub(crate) active: bool,
+    /// Known by its bare id alone, which says nothing of whether it is private: until
+    /// the charter is here, the id is named only to peers that prove to know it.
+    pub(crate) veiled: bool,
     pub(crate) items: HashMap<RecordId, Item>,
     /// Members of the last time that the channel was talked about.
     pub(super) remembered: Vec<PeerAddress>,
@@ -150,6 +153,7 @@ impl Channel {
             meta,
             redemption,
             active: false,
+            veiled: false,
             items,
             remembered: Vec::new(),
             known: HashMap::new(),
@@ -179,6 +183,17 @@ impl Channel {
             Some(chain) => chain.current().readers == Readers::Members,
             None => self.way_in().is_some_and(|link| link.is_private()),
         }
+    }
+
+    /// Whether its id may be said to peers that have not shown that they know it.
+    pub(crate) fn is_sayable(&self) -> bool {
+        let veiled = self.veiled && self.graph.charters().is_none();
+        !veiled && !self.is_private()
+    }
+
+    /// Whether it is here, and everyone may read it.
+    pub(super) fn is_open(&self) -> bool {
+        self.graph.charters().is_some() && !self.is_private()
     }
 
     /// Whether members may say so where the whole world can ask.
@@ -295,7 +310,8 @@ pub(crate) fn load(
             .as_deref()
             .and_then(|text| text.parse::<WayIn>().ok())
             .ok_or_else(|| damaged("the charter", "it is missing".into()))?;
-        let graph = Graph::join(id, link.charter(), config);
+        let mut graph = Graph::join(id, link.charter(), config);
+        forks::load(store, id, &mut graph)?;
         let mut channel = Channel::new(graph, meta, HashMap::new());
         channel.remembered = remembered::load(store, id)?;
         channel.floor = Floor::load(store, &id)?;
@@ -326,7 +342,9 @@ pub(crate) fn load(
             items.extend(Item::of(&record).map(|item| (record_id, item)));
         }
     }
-    let mut channel = Channel::new(restoring.finish(), meta, items);
+    let mut graph = restoring.finish();
+    forks::load(store, id, &mut graph)?;
+    let mut channel = Channel::new(graph, meta, items);
     channel.remembered = remembered::load(store, id)?;
     channel.presence = presence;
     channel.floor = Floor::load(store, &id)?;

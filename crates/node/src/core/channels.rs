@@ -4,8 +4,8 @@ use std::{collections::HashSet, net::SocketAddr, time::Duration};
 
 use bytes::Bytes;
 use samara_graph::{
-    Action, CharterRef, Draft, Event, Fault, Graph, Invitation, Kind, Link as WayIn, LinkPeer,
-    Message, PeerAddress, Record, RecordHeader, WallMs,
+    Action, Draft, Event, Fault, Graph, Invitation, Kind, Link as WayIn, LinkPeer, Message,
+    PeerAddress, Record, RecordHeader, WallMs,
 };
 use samara_store::{Batch, StoreError};
 use samara_wire::{ChannelId, PeerId, RecordId};
@@ -13,7 +13,7 @@ use tokio::task;
 
 use super::{
     CHANNEL_SETTINGS, Channel, ChannelMeta, Core, Input, Item, Live, Role, channel::put_meta,
-    news::leave_name, remembered, time, wall_ms,
+    forks, news::leave_name, remembered, time, wall_ms,
 };
 use crate::{
     EngineError,
@@ -100,6 +100,7 @@ impl Core {
             batch.remove_setting(CHANNEL_SETTINGS, id.as_bytes());
             remembered::remove(&mut batch, id);
             time::remove(&mut batch, id);
+            forks::remove(&mut batch, id);
             self.write_telling(batch, log_failure);
         }
         self.notify();
@@ -211,10 +212,18 @@ impl Core {
             return;
         };
         channel.greeted.insert(peer);
-        if channel.is_private() {
+        if !channel.is_sayable() {
             return self.knock(id, peer);
         }
         self.say_hello(id, peer);
+    }
+
+    /// A link says what a bare id does not: whether the channel is private.
+    pub(crate) fn unveil(&mut self, id: ChannelId, link: &WayIn) {
+        if let Some(channel) = self.channels.get_mut(&id).filter(|c| c.veiled) {
+            channel.veiled = false;
+            channel.meta.link = Some(link.to_string());
+        }
     }
 
     /// A peer is a neighbour in a channel from now on.
@@ -525,10 +534,7 @@ impl Core {
                 let (peer, reason) = (peer.to_string(), leave_name(reason).to_owned());
                 self.note(&id, &Change::MemberLeft { peer, reason });
             }
-            Action::CharterFork { ours, theirs } => {
-                self.metrics.charter_forks.inc();
-                self.warn(fork_warning(id, ours, theirs));
-            }
+            Action::CharterFork { ours, theirs } => self.on_fork(id, ours, theirs),
             Action::Expel { peer, .. } => self.expel(id, peer),
             other => tracing::debug!(?other, "unknown graph action"),
         }
@@ -665,16 +671,6 @@ impl Core {
 /// Members besides ourselves that a link names.
 const LINK_PEERS: usize = 5;
 
-fn fork_warning(id: ChannelId, ours: CharterRef, theirs: CharterRef) -> String {
-    format!(
-        "channel {}: somebody signed another charter of version {} with the owners' keys ({:?} here, {:?} there): the keys may be stolen; no newer charter is taken",
-        id.short(),
-        ours.version,
-        ours.hash,
-        theirs.hash
-    )
-}
-
 pub(super) fn log_failure(result: Result<(), StoreError>) {
     if let Err(error) = result {
         tracing::warn!(%error, "index");
@@ -685,7 +681,7 @@ pub(super) fn log_failure(result: Result<(), StoreError>) {
 mod tests {
     use std::collections::HashMap;
 
-    use samara_graph::CharterHash;
+    use samara_graph::{CharterHash, CharterRef};
     use samara_wire::ContentId;
 
     use super::*;

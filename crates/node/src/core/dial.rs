@@ -345,6 +345,13 @@ pub(super) mod tests {
 
     /// A core without a network.
     pub(in crate::core) fn core(dir: &Path) -> Core {
+        core_with_queue(dir).0
+    }
+
+    /// The same, to be run.
+    pub(in crate::core) fn core_with_queue(
+        dir: &Path,
+    ) -> (Core, super::super::CoreHandle, mpsc::Receiver<Input>) {
         let store = samara_store::Store::open(dir, Default::default()).unwrap();
         let key = samara_graph::SecretKey::from_bytes(&[1; 32]);
         let config = NodeConfig::new(dir);
@@ -355,7 +362,7 @@ pub(super) mod tests {
             Metrics::new().unwrap(),
             Default::default(),
         );
-        made.unwrap().0
+        made.unwrap()
     }
 
     #[tokio::test]

@@ -1,6 +1,10 @@
 //! Private channels: both ends of a connection prove that they belong before a byte
 //! of the channel passes. Who does not prove it is answered like one who asks for a
 //! channel that does not exist, at the same time after asking.
+//!
+//! Who knows no more of a channel than its id asks in the same way, since it may be a
+//! private one, and shows nothing. Who carries it, and it is open, answers by showing
+//! nothing either: that it could tell the tag is proof that it knows the id.
 
 use std::{
     collections::HashSet,
@@ -9,7 +13,7 @@ use std::{
 
 use bytes::Bytes;
 use quinn::Connection;
-use samara_graph::{CharterRef, Gate, Proof, Record, WallMs};
+use samara_graph::{CharterRef, Gate, Proof, Record, Refusal, WallMs};
 use samara_wire::{ChannelId, PeerId, RecordId};
 use tokio::{task, time};
 
@@ -77,10 +81,11 @@ impl Core {
             return false;
         };
         let proved = || self.sessions.get(peer).is_some_and(|l| l.doors.is_open(id));
-        !channel.graph.is_revoked(peer) && (!channel.is_private() || proved())
+        !channel.graph.is_revoked(peer) && (channel.is_sayable() || proved())
     }
 
-    /// Shows a peer that we belong to a private channel, so that it shows the same.
+    /// Shows a peer that we belong to a private channel, so that it shows the same; or
+    /// asks for one that we know nothing of but its id.
     pub(super) fn knock(&mut self, id: ChannelId, peer: PeerId) {
         self.show(id, peer, Turn::First);
     }
@@ -130,11 +135,19 @@ impl Core {
             Some(chain) => chain.reference(),
             None => channel.way_in()?.charter(),
         };
+        if !channel.is_private() {
+            // Everyone may read it, or it may be such a one: nobody has to belong.
+            return Some((charter, Vec::new()));
+        }
         if let Some(ids) = channel.graph.credentials(&me, now) {
             return Some((charter, ids));
         }
-        let redemption = self.redeem(id)?;
-        Some((charter, vec![redemption.id()]))
+        let newcomer = channel.graph.charters().is_none();
+        match self.redeem(id) {
+            Some(redemption) => Some((charter, vec![redemption.id()])),
+            // It may have been given a role that only the others know of.
+            None => newcomer.then(|| (charter, Vec::new())),
+        }
     }
 
     /// The redemption of the invitation that led here, made once.
@@ -254,7 +267,7 @@ impl Core {
         }
     }
 
-    /// The private channel that a tag stands for on a peer's connection.
+    /// The channel that a tag stands for on a peer's connection.
     fn behind(
         &self,
         peer: &PeerId,
@@ -266,10 +279,7 @@ impl Core {
         // All of them, also after it is found: the time says nothing.
         let mut found = None;
         for (id, channel) in &self.channels {
-            if channel.active
-                && channel.is_private()
-                && Gate::new(*id, exporter, from, to).knows(tag)
-            {
+            if channel.active && Gate::new(*id, exporter, from, to).knows(tag) {
                 found = Some(*id);
             }
         }
@@ -294,6 +304,14 @@ impl Core {
         };
         let mut actions = Vec::new();
         let channel = self.channels.get_mut(&id)?;
+        if channel.is_open() {
+            if channel.graph.is_revoked(&peer) {
+                refused(self, Refusal::Revoked.label());
+                return None;
+            }
+            self.sessions.get_mut(&peer)?.doors.let_in.insert(id);
+            return Some(id);
+        }
         let weighed = channel
             .graph
             .check_proof(WallMs(wall_ms()), &peer, &proof, &mut actions);
@@ -328,5 +346,163 @@ impl Core {
         }
         self.forget_session(peer);
         self.notify();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use samara_graph::{Charter, CharterChain, CharterHash, Graph, Link as WayIn};
+    use samara_wire::{Frame, FrameDecoder};
+
+    use super::*;
+    use crate::{
+        core::{
+            Channel, ChannelMeta, CoreHandle, Role, dial::tests::core_with_queue, graph_config,
+        },
+        tls,
+    };
+
+    /// A node at work, and a peer on one connection that reads all that it says.
+    struct Scene {
+        node: CoreHandle,
+        me: PeerId,
+        theirs: Connection,
+        stranger: PeerId,
+        said: quinn::RecvStream,
+        frames: FrameDecoder,
+        _dir: tempfile::TempDir,
+    }
+
+    const PROVE: u64 = 7;
+    const PROVED: u64 = 8;
+    const REFUSED: u64 = 9;
+    const INTRODUCE: u64 = 6;
+
+    fn by_its_id(id: ChannelId) -> WayIn {
+        let (version, hash) = (1, CharterHash(id.0));
+        WayIn::new(id, CharterRef { version, hash }, &[])
+    }
+
+    /// A channel of somebody else's with its charter, open or not.
+    fn held(me: PeerId, private: bool) -> (ChannelId, Channel) {
+        let owner = samara_graph::SecretKey::from_bytes(&[77; 32]);
+        let make = if private {
+            Charter::private
+        } else {
+            Charter::open
+        };
+        let charter = make("x", owner.peer_id(), WallMs(wall_ms()), [3; 16]);
+        let chain = CharterChain::new(charter.sign(&[&owner]).unwrap()).unwrap();
+        let id = chain.channel();
+        let graph = Graph::restore(chain, [], graph_config(me).unwrap());
+        let meta = ChannelMeta::new(Role::Subscriber);
+        (id, Channel::new(graph, meta, Default::default()))
+    }
+
+    impl Scene {
+        async fn new() -> Self {
+            let dir = tempfile::tempdir().unwrap();
+            let (core, node, queue) = core_with_queue(dir.path());
+            let me = core.me;
+            tokio::spawn(core.run(queue));
+            let (ours, theirs) = crate::transport::tests::pair().await;
+            let stranger = tls::remote_peer(&ours).unwrap();
+            let connect = move |core: &mut Core| core.on_connected(stranger, ours, false);
+            node.call(connect).await.unwrap();
+            let said = theirs.accept_uni().await.unwrap();
+            Self {
+                node,
+                me,
+                theirs,
+                stranger,
+                said,
+                frames: FrameDecoder::new(1 << 20),
+                _dir: dir,
+            }
+        }
+
+        async fn add(&self, id: ChannelId, channel: Channel) {
+            let add = move |core: &mut Core| core.add_channel(id, channel, true);
+            self.node.call(add).await.unwrap();
+        }
+
+        /// What the node says next, after who it is.
+        async fn next(&mut self) -> Frame {
+            loop {
+                match self.frames.next_frame().unwrap() {
+                    Some(frame) if frame.kind == INTRODUCE => {}
+                    Some(frame) => return frame,
+                    None => {
+                        let chunk = self.said.read_chunk(1 << 16, true).await.unwrap();
+                        self.frames.push(&chunk.expect("it goes on").bytes);
+                    }
+                }
+            }
+        }
+
+        fn gate(&self, id: ChannelId, from: &PeerId, to: &PeerId) -> Gate {
+            let mut exporter = [0; 32];
+            self.theirs
+                .export_keying_material(&mut exporter, EXPORTER_LABEL, b"")
+                .unwrap();
+            Gate::new(id, &exporter, from, to)
+        }
+
+        /// Asks for a channel as one who knows its id and shows nothing.
+        async fn ask(&self, id: ChannelId) {
+            let gate = self.gate(id, &self.stranger, &self.me);
+            let charter = by_its_id(id).charter();
+            let records = Vec::new();
+            let sealed = gate.seal(&Proof { charter, records }).unwrap().into();
+            let tag = gate.tag();
+            let mut stream = self.theirs.open_uni().await.unwrap();
+            for said in [
+                Control::Introduce { site: None },
+                Control::Prove { tag, sealed },
+            ] {
+                stream.write_all(&said.encode()).await.unwrap();
+            }
+            // It must stay open.
+            std::mem::forget(stream);
+        }
+    }
+
+    fn names(frame: &Frame, id: &ChannelId) -> bool {
+        frame.body.windows(32).any(|bytes| bytes == id.0)
+    }
+
+    #[tokio::test]
+    async fn a_bare_id_is_said_to_nobody_who_does_not_know_it() {
+        let mut scene = Scene::new().await;
+        let id = ChannelId([9; 32]);
+        let peer = scene.stranger;
+        let look = move |core: &mut Core| {
+            core.visit_bare(id).unwrap();
+            core.greet(id, peer);
+        };
+        scene.node.call(look).await.unwrap();
+        let frame = scene.next().await;
+        assert!(!names(&frame, &id), "{frame:?}");
+        assert_eq!(frame.kind, PROVE);
+        // Who knows it can tell what it is asked for, and sees that nothing is shown.
+        let gate = scene.gate(id, &scene.me, &scene.stranger);
+        assert!(gate.knows(frame.body.first_chunk().unwrap()));
+        assert_eq!(gate.open(&frame.body[32..]).unwrap().records, []);
+    }
+
+    #[tokio::test]
+    async fn an_open_channel_answers_who_knows_its_id_and_a_private_one_does_not() {
+        for (private, answer) in [(false, PROVED), (true, REFUSED)] {
+            let mut scene = Scene::new().await;
+            let (id, channel) = held(scene.me, private);
+            scene.add(id, channel).await;
+            scene.ask(id).await;
+            let frame = scene.next().await;
+            assert_eq!(frame.kind, answer);
+            assert!(!names(&frame, &id), "{frame:?}");
+        }
+        let mut scene = Scene::new().await;
+        scene.ask(ChannelId([9; 32])).await;
+        assert_eq!(scene.next().await.kind, REFUSED);
     }
 }

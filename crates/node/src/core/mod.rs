@@ -6,6 +6,7 @@ mod channel;
 mod channels;
 mod dial;
 mod exchange;
+mod forks;
 mod gate;
 mod known;
 mod news;

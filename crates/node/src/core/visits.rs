@@ -1,9 +1,11 @@
 //! Requests that are at work in a channel for a while: the last one to leave puts
 //! it back as it was, and none takes it away from the others.
 
+use samara_graph::{CharterHash, CharterRef, Link};
 use samara_wire::ChannelId;
 
-use super::{Core, Role};
+use super::{ChannelMeta, Core, Role};
+use crate::EngineError;
 
 /// The requests in one channel.
 #[derive(Debug, Default)]
@@ -26,6 +28,28 @@ impl Core {
         visits.count += 1;
         visits.woke |= silent;
         self.activate(id);
+    }
+
+    /// A request looks for a channel of which this node may know nothing but its id.
+    /// It may be a private one: whoever is met on the way hears the id only after
+    /// showing that it knows it.
+    pub(crate) fn visit_bare(&mut self, id: ChannelId) -> Result<(), EngineError> {
+        if !self.channels.contains_key(&id) {
+            // The id is the hash of the first charter, which is all that a link says
+            // besides where somebody is.
+            let first = CharterRef {
+                version: 1,
+                hash: CharterHash(id.0),
+            };
+            let link = Link::new(id, first, &[]);
+            let mut meta = ChannelMeta::new(Role::Guest);
+            meta.link = Some(link.to_string());
+            let mut channel = super::join(&link, self.me, meta)?;
+            channel.veiled = true;
+            self.add_channel(id, channel, false);
+        }
+        self.visit(id);
+        Ok(())
     }
 
     /// A request begins to share a channel.

@@ -101,6 +101,7 @@ pub(super) async fn store(
                 }
                 channel.meta.role = role;
                 channel.meta.link = Some(text);
+                channel.veiled = false;
                 channel.meta.into = into.or(channel.meta.into.take());
                 let meta = channel.meta.clone();
                 core.remember_meta(id, &meta);

@@ -235,6 +235,7 @@ pub(super) async fn visit(context: &Context, link: &Link, text: &str) -> Result<
                 let channel = core::join(&link, core.me, meta)?;
                 core.add_channel(id, channel, false);
             }
+            core.unveil(id, &link);
             core.visit(id);
             for peer in link.peers() {
                 core.learn_peer(id, peer.peer, &peer.addrs, Source::Link);

@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use samara_graph::{CharterHash, CharterRef, Link};
+use samara_graph::Link;
 use samara_wire::{ChannelId, PeerId};
 use tokio::time::timeout;
 
@@ -135,14 +135,11 @@ async fn understand(context: &Context, text: &str) -> Result<Name, EngineError> 
     if error.kind != ErrorKind::NotFound {
         return Err(error.clone());
     }
-    // A channel's id is the hash of its first charter, which is all that a link says
-    // besides where somebody is. A peer's id looks the same.
-    let first = CharterRef {
-        version: 1,
-        hash: CharterHash(id.0),
-    };
-    let link = Link::new(id, first, &[]);
-    visit(context, &link, &link.to_string()).await?;
+    context
+        .core()
+        .call(move |core| core.visit_bare(id))
+        .await??;
+    // A peer's id looks the same.
     Ok(Name {
         channel: Some(id),
         peer: Some(PeerId(id.0)),
