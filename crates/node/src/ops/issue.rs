@@ -20,7 +20,7 @@ use samara_wire::{ChannelId, ContentId, RecordId};
 use super::{
     Context,
     publish::{content_ref, delivered},
-    resolve, share,
+    resolve, share, writable,
 };
 use crate::{
     EngineError,
@@ -52,16 +52,7 @@ pub(super) async fn post(
     let named = channel.to_owned();
     let id = context
         .core()
-        .call(move |core| {
-            let id = resolve(core, &named)?;
-            match core.channels[&id].meta.role {
-                Role::Owner => Ok(id),
-                _ => Err(EngineError::new(
-                    ErrorKind::Denied,
-                    format!("only the owner of \"{named}\" can do that"),
-                )),
-            }
-        })
+        .call(move |core| writable(core, &named, Kind::ISSUE))
         .await??;
     let usage = |message: String| EngineError::new(ErrorKind::Usage, message);
     if text.len() > MAX_TEXT {

@@ -10,11 +10,11 @@ use samara_graph::{
 use samara_store::{Content, ImportOptions};
 use samara_wire::{ChannelId, RecordId};
 
-use super::{Context, resolve, share};
+use super::{Context, share, writable};
 use crate::{
     EngineError,
     api::{ErrorKind, Event},
-    core::{self, Channel, Role, What},
+    core::{self, Channel, What},
 };
 
 /// Versions that a channel has used, for ever.
@@ -176,14 +176,8 @@ async fn owned(context: &Context, channel: &str) -> Result<Owned, EngineError> {
     context
         .core()
         .call(move |core| {
-            let id = resolve(core, &text)?;
+            let id = writable(core, &text, Kind::RELEASE)?;
             let channel = &core.channels[&id];
-            if channel.meta.role != Role::Owner {
-                return Err(EngineError::new(
-                    ErrorKind::Denied,
-                    format!("only the owner of \"{text}\" can do that"),
-                ));
-            }
             let releases = channel.newest(Kind::RELEASE);
             let previous = releases.first().and_then(|item| item.contents().next());
             let live = releases

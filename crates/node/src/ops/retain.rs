@@ -114,6 +114,8 @@ fn beyond(
     newest
         .into_iter()
         .skip(keep.get() as usize)
+        // What this node published stays, whatever else it is in the channel.
+        .filter(|item| item.header.author != core.me)
         .map(|item| item.header.id)
         .filter(|id| Some(*id) != current)
         .collect()
