@@ -7,10 +7,14 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+mod charter;
 mod record;
 mod request;
 mod standing;
 
+pub use charter::{
+    CharterEdit, CharterVersion, CharterView, DraftView, ForkView, FormerView, TermChange, Terms,
+};
 pub(crate) use record::attributes;
 pub use record::{Attribute, Change, RecordAbout, RecordView};
 pub use request::{Request, Scope};
@@ -146,6 +150,10 @@ pub enum Event {
         /// Number of newsletter issues.
         issues: u64,
     },
+    /// A channel's charters.
+    Charter(Box<CharterView>),
+    /// A new charter was written into a file, to be signed.
+    CharterDraft(Box<DraftView>),
     /// A channel's link.
     Link {
         /// The link.
@@ -505,6 +513,9 @@ pub struct ChannelStatus {
     pub records: u64,
     /// Connected members.
     pub neighbours: u64,
+    /// Whether two charters contradict each other, and nobody has chosen.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub forked: bool,
     /// Newest release.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub release: Option<String>,

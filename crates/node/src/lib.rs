@@ -4,6 +4,7 @@
 mod addrs;
 pub mod api;
 mod bundle;
+pub mod charter;
 /// How a node is to run, and the defaults.
 pub mod config;
 pub mod control;
@@ -35,3 +36,21 @@ pub use config::NodeConfig;
 pub use engine::{Engine, Mode};
 pub use error::EngineError;
 pub use receipt::Asked;
+
+/// The same link with one way in fewer; `None` if it has but one, or is no link. For
+/// where there is little room, as in a QR code.
+pub fn shorter_link(link: &str) -> Option<String> {
+    let link: samara_graph::Link = link.parse().ok()?;
+    let (_, kept) = link
+        .peers()
+        .split_last()
+        .filter(|(_, kept)| !kept.is_empty())?;
+    let shorter = samara_graph::Link::with(
+        link.channel(),
+        link.charter(),
+        link.is_private(),
+        link.invitation().cloned(),
+        kept,
+    );
+    Some(shorter.to_string())
+}

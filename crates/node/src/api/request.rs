@@ -2,7 +2,7 @@ use std::{collections::BTreeMap, path::PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::Attribute;
+use super::{Attribute, CharterEdit};
 
 /// A command. Paths are absolute: the asker's working directory is not ours.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -45,6 +45,36 @@ pub enum Request {
         /// Only members may read it, or learn that it exists.
         #[serde(default)]
         private: bool,
+    },
+    /// What a channel's charters say.
+    Charter {
+        /// Name, id or id prefix.
+        channel: String,
+    },
+    /// Makes a channel's next charter: in force at once if this keystore's keys are
+    /// enough, else a draft.
+    CharterEdit {
+        /// Name, id or id prefix.
+        channel: String,
+        /// What changes.
+        change: Box<CharterEdit>,
+        /// The file that a draft is written to; must not exist.
+        file: PathBuf,
+        /// Write a draft in any case.
+        #[serde(default)]
+        only_draft: bool,
+    },
+    /// Puts a draft that enough roots have signed in force.
+    CharterApply {
+        /// The draft.
+        file: PathBuf,
+    },
+    /// Says which of two charters that contradict each other is the right one.
+    CharterChoose {
+        /// Name, id or id prefix.
+        channel: String,
+        /// The right one's hash, or the beginning of it.
+        hash: String,
     },
     /// Makes a link that admits its bearers to a channel.
     Invite {

@@ -355,7 +355,7 @@ fn rank(text: &str) -> Result<Rank, EngineError> {
 }
 
 /// What was written to the index is there when the command ends.
-async fn durable(context: &Context) -> Result<(), EngineError> {
+pub(super) async fn durable(context: &Context) -> Result<(), EngineError> {
     context
         .blocking(|store| Ok(store.write(Batch::new())?))
         .await

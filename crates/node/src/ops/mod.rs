@@ -2,6 +2,7 @@
 //! the store.
 
 mod channel;
+mod charter;
 mod consult;
 mod export;
 mod follow;
@@ -24,6 +25,7 @@ mod watch;
 
 use std::{path::Path, sync::Arc};
 
+use samara_graph::{Kind, WallMs};
 use samara_store::Store;
 use samara_wire::{ChannelId, RecordId};
 use tokio::sync::mpsc;
@@ -35,7 +37,7 @@ use crate::{
     Engine, EngineError,
     api::{ErrorKind, Event, Request},
     config::NodeConfig,
-    core::{Channel, Core, CoreHandle},
+    core::{Channel, Core, CoreHandle, wall_ms},
     engine::Inner,
     receipt::{self, Receipt},
 };
@@ -165,6 +167,17 @@ pub(crate) async fn run(context: Context, request: Request) -> Result<(), Engine
             get::get(&context, order).await
         }
         Request::ChannelCreate { name, private } => channel::create(&context, &name, private).await,
+        Request::Charter { channel } => charter::show(&context, &channel).await,
+        Request::CharterEdit {
+            channel,
+            change,
+            file,
+            only_draft,
+        } => charter::edit(&context, &channel, *change, file, only_draft).await,
+        Request::CharterApply { file } => charter::apply(&context, file).await,
+        Request::CharterChoose { channel, hash } => {
+            charter::choose(&context, &channel, &hash).await
+        }
         Request::Invite {
             channel,
             role,
@@ -350,4 +363,21 @@ fn parse_link(text: &str) -> Result<samara_graph::Link, EngineError> {
     text.trim()
         .parse::<samara_graph::Link>()
         .map_err(|e| EngineError::new(ErrorKind::Link, e.to_string()))
+}
+
+/// A channel in which this node's identity may publish records of a kind.
+fn writable(core: &Core, text: &str, kind: Kind) -> Result<ChannelId, EngineError> {
+    let id = resolve(core, text)?;
+    let graph = &core.channels[&id].graph;
+    if graph.charters().is_none() || graph.can(&core.me, kind, WallMs(wall_ms())) {
+        // Without a charter, the graph says what is lacking.
+        return Ok(id);
+    }
+    Err(EngineError::new(
+        ErrorKind::Denied,
+        format!(
+            "this identity may not publish in \"{text}\"; an owner or admin can let it: samara role {text} {} publisher",
+            core.me
+        ),
+    ))
 }

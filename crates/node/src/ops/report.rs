@@ -46,6 +46,7 @@ pub(super) async fn status(context: &Context) -> Result<(), EngineError> {
                     role: channel.meta.role.name().to_owned(),
                     records: channel.graph.status().records as u64,
                     neighbours: channel.members.len() as u64,
+                    forked: channel.graph.fork().is_some(),
                     release: newest_version(channel),
                     into: channel.meta.into.clone(),
                     standing: standing(channel, WallMs(wall_ms())),
