@@ -1,9 +1,13 @@
 //! The command line: every command and option, with the text that explains it.
 
+mod edit;
+
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::{ArgAction, Args, Parser, Subcommand};
 use samara_node::api::{Attribute, Scope};
+
+pub(crate) use edit::EditArgs;
 
 use crate::{
     quantity::{parse_duration, parse_lifetime, parse_size},
@@ -28,7 +32,7 @@ Follow what others publish:
   mirror        Keep and serve everything a channel has, as a second seeder
 
 Publish:
-  channel       Create and list channels
+  channel       Create and list channels; show and change their charters
   link          Print a channel's link, with this node as the way in
   publish       Publish a release of a file or folder
   unpublish     Take a release back
@@ -58,7 +62,7 @@ Run a node:
   resolve       Find who answers to a channel's or a peer's name
   gc            Give disk space back
   forget        Drop a channel or a content from the store
-  id            Show, export or import this node's identity
+  id            Show this node's identity; keep several, export and import them
 
 See it work:
   demo          Distribute something real between several nodes on this machine
@@ -71,7 +75,7 @@ const OVERVIEW_END: &str = "\
 Every option can also be given by the environment (SAMARA_DATA_DIR, SAMARA_LISTEN, ...) or in
 a TOML file, by default config.toml in the data directory. An option goes before the
 environment, the environment before the file, the file before the default. Keys of the file:
-  data_dir listen http metrics site timeout quota keep_releases
+  data_dir identity listen http metrics site timeout quota keep_releases
                                  as the options of the same name
   wan_upload = \"2.5 MB/s\"        cap of `samara node` beyond the local network; \"off\": none
   http_allowed_hosts = [\"name\"]  Host headers taken besides localhost and the address listened on
@@ -109,6 +113,9 @@ pub(crate) struct Globals {
     /// Directory of identity, index and contents; default: the platform's data directory
     #[arg(long, global = true, value_name = "DIR")]
     pub(crate) data_dir: Option<PathBuf>,
+    /// As which of the data directory's identities; default: what `samara id default` says
+    #[arg(long, global = true, value_name = "NAME")]
+    pub(crate) identity: Option<String>,
     /// QUIC address to listen on; default: UDP port 7421 everywhere, a free port if it is taken
     #[arg(long, global = true, value_name = "ADDR:PORT")]
     pub(crate) listen: Option<SocketAddr>,
@@ -256,13 +263,16 @@ pub(crate) enum Command {
         /// Number in the list (1 is the newest) or slug
         issue: Option<String>,
     },
-    /// Create and list channels.
+    /// Create and list channels; show and change their charters.
     #[command(subcommand)]
     Channel(ChannelCommand),
     /// Print a channel's link, with this node's addresses as the way in.
     Link {
         /// Name, id, or the beginning of an id
         channel: String,
+        /// As a QR code as well, with as many ways in as fit the terminal
+        #[arg(long, conflicts_with = "json")]
+        qr: bool,
     },
     /// Make a link that admits its bearer to a channel.
     ///
@@ -283,6 +293,9 @@ pub(crate) enum Command {
         /// How many it admits; default: 1
         #[arg(long, value_name = "N")]
         uses: Option<u32>,
+        /// As a QR code as well, with as many ways in as fit the terminal
+        #[arg(long, conflicts_with = "json")]
+        qr: bool,
     },
     /// Join a channel by an invitation, and follow it from now on.
     #[command(after_help = "Example:\n  samara join samara:abc... && samara node")]
@@ -530,6 +543,57 @@ pub(crate) enum ChannelCommand {
     },
     /// List the channels that this node holds.
     List,
+    /// Show a channel's charter: who may change it, read and publish, within which limits, and all
+    /// versions so far.
+    Show {
+        /// Name, id, or the beginning of an id
+        channel: String,
+    },
+    /// Make a channel's next charter.
+    ///
+    /// It takes as many roots as the charter in force says, and as many as the new one says. If the
+    /// keys of this node are enough, it is in force at once; else a draft is written, for the others
+    /// to sign (`samara channel sign`) and for any member to put in force (`samara channel apply`).
+    #[command(
+        after_help = "Examples:\n  samara channel edit product --lifetime 2y\n  \
+        samara channel edit product --add-root ID2 --add-root ID3 --threshold 2 --draft new.charter"
+    )]
+    Edit {
+        /// Name, id, or the beginning of an id
+        channel: String,
+        #[command(flatten)]
+        change: EditArgs,
+        /// Only write a draft, to this file; it must not exist
+        #[arg(long, value_name = "FILE")]
+        draft: Option<PathBuf>,
+    },
+    /// Sign a draft of a charter, on any machine: no node need ever have run there.
+    ///
+    /// Shows what is signed and who else has to. The key is the identity of the data directory, or the
+    /// one that --identity names.
+    #[command(after_help = "Example:\n  samara --identity root-2 channel sign new.charter")]
+    Sign {
+        /// The draft
+        file: PathBuf,
+        /// Only show what it says
+        #[arg(long)]
+        show: bool,
+    },
+    /// Put a draft that enough roots have signed in force.
+    Apply {
+        /// The draft
+        file: PathBuf,
+    },
+    /// Say which of two charters that contradict each other is the right one.
+    ///
+    /// Both are signed with the roots' keys, so keys may be stolen: ask the owners by another way.
+    /// Until then this node takes no newer charter and no release of the channel.
+    Choose {
+        /// Name, id, or the beginning of an id
+        channel: String,
+        /// Its hash, or the beginning of it, as `samara channel show` has it
+        hash: String,
+    },
 }
 
 #[derive(Debug, Clone, Subcommand)]
@@ -583,21 +647,46 @@ fn parse_attribute(text: &str) -> Result<(String, Attribute), String> {
 
 #[derive(Debug, Clone, Subcommand)]
 pub(crate) enum IdCommand {
-    /// Write the identity, encrypted with a password, to a file.
+    /// List the identities of the data directory.
+    List,
+    /// Make another identity: a root key, say, that signs charters and runs no node.
+    #[command(after_help = "Example:\n  samara id create root-2")]
+    Create {
+        /// Letters, digits, - and _
+        name: String,
+    },
+    /// Say as which identity nodes run here from now on.
+    Default {
+        /// Name of an identity
+        name: String,
+    },
+    /// Remove an identity for good; not the one in use.
+    Delete {
+        /// Name of an identity
+        name: String,
+    },
+    /// Write an identity, encrypted with a password, to a file.
     ///
     /// Who holds the file and the password can publish as you. One identity on two machines at a
     /// time makes two records with one number, and both lose trust: use it for backups and moves.
     Export {
         /// File to write; must not exist
         file: PathBuf,
+        /// Name of an identity; default: the one that nodes run as here
+        name: Option<String>,
         /// Read the password from the first line of this file instead of asking
         #[arg(long, value_name = "FILE")]
         password_file: Option<PathBuf>,
     },
-    /// Take the identity of a file; one that is there already is kept beside it.
+    /// Take the identity of a file.
     Import {
         /// File to read
         file: PathBuf,
+        /// Name to keep it under; default: that of the one that nodes run as here
+        name: Option<String>,
+        /// Replace another identity of that name, which is kept beside
+        #[arg(long)]
+        force: bool,
         /// Read the password from the first line of this file instead of asking
         #[arg(long, value_name = "FILE")]
         password_file: Option<PathBuf>,
@@ -650,7 +739,14 @@ mod tests {
             "samara get samara:x -o d --only a --only b --seed --force",
             "samara channel create n",
             "samara channel list",
+            "samara channel show c --json",
+            "samara channel edit c --add-root a --threshold 2 --presence off --announced on",
+            "samara channel sign f --identity root",
+            "samara channel apply f",
+            "samara channel choose c abcd",
             "samara link n",
+            "samara link n --qr",
+            "samara invite n --qr",
             "samara publish c p --version 1 --notes f",
             "samara unpublish c 1",
             "samara post c f.md --subject s --attach a --attach b",
@@ -667,7 +763,11 @@ mod tests {
             "samara forget x",
             "samara id",
             "samara id export f --password-file p",
-            "samara id import f",
+            "samara id import f name --force",
+            "samara id list",
+            "samara id create n",
+            "samara id default n",
+            "samara id delete n",
             "samara demo",
             "samara demo p",
         ] {
@@ -684,6 +784,7 @@ mod tests {
             "samara --http on node",
             "samara --timeout 0 status",
             "samara fly",
+            "samara link n --qr --json",
         ] {
             assert!(parse(line).is_err(), "{line}");
         }

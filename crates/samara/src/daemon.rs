@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::{
+    plan::Plan,
     report,
     run::open_node,
     servers::Servers,
@@ -59,7 +60,7 @@ async fn serve(
         metrics: servers.metrics.map(|addr| addr.to_string()),
     };
     // A daemon goes on when nobody reads what it prints.
-    let _ = report::for_request(settings, &Request::Status).event(&listening);
+    let _ = report::for_request(settings, &Plan::from(Request::Status)).event(&listening);
     if let Some(http) = servers.http
         && !settings.json
         && stdout().is_terminal()

@@ -1,4 +1,5 @@
-//! `samara id export` and `samara id import`.
+//! What is done with identities where no node is needed: `samara id`, and signing
+//! charters.
 
 use std::{
     fs::{self, OpenOptions},
@@ -11,15 +12,17 @@ use rustix::termios::{LocalModes, OptionalActions, SpecialCodeIndex, tcgetattr, 
 use samara_node::{
     Asked, EngineError,
     api::{ErrorKind, Event, Request},
-    control, identity,
+    charter, control,
+    identity::{Keystore, Named, peer_id},
 };
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     cli::IdCommand,
-    report::write_line,
+    report::{draft_text, write_line},
     settings::{Settings, usage},
+    terminal::{Style, Table},
 };
 
 /// Ctrl-C as a character.
@@ -29,21 +32,72 @@ const MAX_EXPORT_BYTES: u64 = 64 << 10;
 
 pub(crate) async fn run(settings: &Settings, command: &IdCommand) -> Result<(), EngineError> {
     let dir = &settings.node.data_dir;
+    let keys = Keystore::of(dir);
+    let name_or_default = |name: &Option<String>| match name {
+        Some(name) => Ok(name.clone()),
+        None => keys.default_name(),
+    };
     match command {
+        IdCommand::List => list(settings, &keys),
+        IdCommand::Create { name } => {
+            let peer = keys.create(name)?;
+            tell(
+                settings,
+                &json!({"event": "id", "peer_id": peer.to_string(), "name": name}),
+                &peer.to_string(),
+            )
+        }
+        IdCommand::Default { name } => {
+            refuse_while_running(dir, "stop it first").await?;
+            let peer = keys.set_default(name)?;
+            tell(
+                settings,
+                &json!({"event": "id", "peer_id": peer.to_string(), "name": name}),
+                &format!("This node is now {peer}"),
+            )
+        }
+        IdCommand::Delete { name } => {
+            let peer = peer_id(&keys.load(name)?);
+            if running(dir).await == Some(peer.to_string()) {
+                return Err(locked(dir, "runs as this identity; stop it first"));
+            }
+            keys.delete(name)?;
+            tell(
+                settings,
+                &json!({"event": "deleted", "peer_id": peer.to_string(), "name": name}),
+                &format!("Deleted {name}: {peer}"),
+            )
+        }
         IdCommand::Export {
             file,
+            name,
             password_file,
         } => {
+            let name = name_or_default(name)?;
+            // One that is made only now is of no use in a file.
+            keys.load(&name)?;
             let password = password(password_file.as_deref(), true)?;
-            let text = identity::export(dir, &password)?;
-            write_secret(file, &text)?;
-            tell(settings, file, "exported", None)
+            write_secret(file, &keys.export(&name, &password)?)?;
+            tell(
+                settings,
+                &json!({"event": "exported", "file": file.to_string_lossy(), "name": name}),
+                &format!(
+                    "The identity {name} is in {}; keep it and its password safe",
+                    file.display()
+                ),
+            )
         }
         IdCommand::Import {
             file,
+            name,
+            force,
             password_file,
         } => {
-            refuse_while_running(dir).await?;
+            let name = name_or_default(name)?;
+            let is_default = name == keys.default_name()?;
+            if is_default {
+                refuse_while_running(dir, "stop it before the import").await?;
+            }
             let fail = |error: io::Error| usage(format!("{}: {error}", file.display()));
             if fs::metadata(file).map_err(fail)?.len() > MAX_EXPORT_BYTES {
                 return Err(usage(format!(
@@ -53,52 +107,124 @@ pub(crate) async fn run(settings: &Settings, command: &IdCommand) -> Result<(), 
             }
             let text = fs::read_to_string(file).map_err(fail)?;
             let password = password(password_file.as_deref(), false)?;
-            let peer_id = identity::import(dir, text.trim(), &password)?;
-            tell(settings, file, "imported", Some(peer_id.to_string()))
+            let peer = keys.import(&name, text.trim(), &password, *force)?;
+            let said = match is_default {
+                true => format!("This node is now {peer}"),
+                false => format!("{name} is {peer}"),
+            };
+            tell(
+                settings,
+                &json!({"event": "imported", "peer_id": peer.to_string(), "name": name}),
+                &said,
+            )
         }
     }
 }
 
-/// A running node has its identity in memory and would go on with the old one.
-async fn refuse_while_running(dir: &Path) -> Result<(), EngineError> {
-    let asked = Asked::new(Request::Id)?;
-    let Some(mut events) = control::ask(dir, &asked, CancellationToken::new()).await else {
+fn list(settings: &Settings, keys: &Keystore) -> Result<(), EngineError> {
+    let all = keys.list()?;
+    if settings.json {
+        for named in all {
+            let Named {
+                name,
+                peer,
+                default,
+            } = named;
+            let row = json!({"event": "id", "peer_id": peer.to_string(), "name": name, "default": default});
+            tell(settings, &row, "")?;
+        }
         return Ok(());
+    }
+    if all.is_empty() {
+        eprintln!("No identity yet; the first command that needs one makes it.");
+        return Ok(());
+    }
+    let mut table = Table::new(&["NAME", "ID", ""], &[]);
+    for named in all {
+        let default = if named.default { "default" } else { "" };
+        table.row([named.name, named.peer.to_string(), default.to_owned()]);
+    }
+    tell(
+        settings,
+        &json!(null),
+        table.render(Style::of_stdout()).trim_end(),
+    )
+}
+
+/// Signs the draft of a charter with an identity of this machine.
+pub(crate) fn sign(settings: &Settings, file: &Path, show: bool) -> Result<(), EngineError> {
+    let draft = match show {
+        true => charter::show_draft(file)?,
+        false => {
+            let keys = Keystore::of(&settings.node.data_dir);
+            let name = match &settings.node.identity {
+                Some(name) => name.clone(),
+                None => keys.default_name()?,
+            };
+            charter::sign_draft(file, &keys.load(&name)?)?
+        }
     };
-    match events.recv().await {
-        None | Some(Event::Error { .. } | Event::Moved) => Ok(()),
-        Some(_) => Err(EngineError {
-            kind: ErrorKind::Locked,
-            message: format!(
-                "a node runs on {}; stop it before the import",
-                dir.display()
-            ),
-        }),
+    let event = Event::CharterDraft(Box::new(draft));
+    let written = match settings.json {
+        true => write_line(&event),
+        false => write_out(&draft_text(&event, Style::of_stdout())),
+    };
+    written.map_err(unwritable)
+}
+
+/// An identity was asked for by name: a node that runs as another one cannot answer.
+pub(crate) async fn refuse_another(settings: &Settings) -> Result<(), EngineError> {
+    let dir = &settings.node.data_dir;
+    let keys = Keystore::of(dir);
+    let (name, key) = keys.choose(settings.node.identity.as_deref())?;
+    match running(dir).await {
+        Some(peer) if peer != peer_id(&key).to_string() => Err(locked(
+            dir,
+            &format!("runs as {peer}, not as {name}; stop it first, or leave --identity out"),
+        )),
+        _ => Ok(()),
     }
 }
 
-fn tell(
-    settings: &Settings,
-    file: &Path,
-    what: &str,
-    peer_id: Option<String>,
-) -> Result<(), EngineError> {
-    let told = if settings.json {
-        write_line(&match &peer_id {
-            Some(peer_id) => json!({"event": what, "peer_id": peer_id}),
-            None => json!({"event": what, "file": file.to_string_lossy()}),
-        })
-    } else {
-        let text = match &peer_id {
-            Some(peer_id) => format!("This node is now {peer_id}"),
-            None => format!(
-                "The identity is in {}; keep it and its password safe",
-                file.display()
-            ),
-        };
-        writeln!(io::stdout(), "{text}")
+/// Who the node that runs on a data directory is.
+async fn running(dir: &Path) -> Option<String> {
+    let asked = Asked::new(Request::Id).ok()?;
+    let mut events = control::ask(dir, &asked, CancellationToken::new()).await?;
+    match events.recv().await {
+        Some(Event::Id { peer_id }) => Some(peer_id),
+        _ => None,
+    }
+}
+
+/// A running node has its identity in memory and would go on with the old one.
+async fn refuse_while_running(dir: &Path, what: &str) -> Result<(), EngineError> {
+    match running(dir).await {
+        Some(_) => Err(locked(dir, &format!("runs here; {what}"))),
+        None => Ok(()),
+    }
+}
+
+fn locked(dir: &Path, what: &str) -> EngineError {
+    EngineError {
+        kind: ErrorKind::Locked,
+        message: format!("{}: a node {what}", dir.display()),
+    }
+}
+
+fn tell(settings: &Settings, event: &serde_json::Value, text: &str) -> Result<(), EngineError> {
+    let told = match settings.json {
+        true => write_line(event),
+        false => write_out(text),
     };
-    told.map_err(|error| usage(format!("cannot write to standard output: {error}")))
+    told.map_err(unwritable)
+}
+
+fn write_out(text: &str) -> io::Result<()> {
+    writeln!(io::stdout(), "{text}")
+}
+
+fn unwritable(error: io::Error) -> EngineError {
+    usage(format!("cannot write to standard output: {error}"))
 }
 
 fn write_secret(path: &Path, text: &str) -> Result<(), EngineError> {

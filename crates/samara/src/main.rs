@@ -20,7 +20,7 @@ use std::{
 };
 
 use clap::{Parser, error::ErrorKind as ClapKind};
-use cli::{Cli, Command, Globals};
+use cli::{ChannelCommand, Cli, Command, Globals};
 use plan::Plan;
 use samara_node::{EngineError, api::ErrorKind};
 use settings::{Settings, is_truthy, usage, with_environment};
@@ -103,6 +103,12 @@ fn carry_out(globals: &Globals, command: &Command) -> Result<(), EngineError> {
         } = command
         {
             return identity::run(&settings, action).await;
+        }
+        if let Command::Channel(ChannelCommand::Sign { file, show }) = command {
+            return identity::sign(&settings, file, *show);
+        }
+        if settings.node.identity.is_some() {
+            identity::refuse_another(&settings).await?;
         }
         let interrupt = interrupted(command)?;
         match command {

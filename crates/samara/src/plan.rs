@@ -24,6 +24,9 @@ const MAX_TEXT_BYTES: u64 = 2 << 20;
 /// of the record as well.
 const MAX_BODY_BYTES: u64 = 64 << 10;
 
+/// Where a charter's draft goes if nobody says.
+const DRAFT_NAME: &str = "new.charter";
+
 /// What is to be done, by whoever does it.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Plan {
@@ -32,11 +35,13 @@ pub(crate) struct Plan {
     pub(crate) mode: Mode,
     /// Whether it goes on until interrupted, so that an interruption is success.
     pub(crate) endless: bool,
+    /// Whether a link is to be drawn as a QR code, too.
+    pub(crate) qr: bool,
 }
 
 impl Plan {
     /// The request of a command; `None` for those that are more than a request
-    /// (`node`, `demo`, `id export`, `id import`).
+    /// (`node`, `demo`, `channel sign`, those of `id`).
     pub(crate) fn of(command: &Command) -> Result<Option<Self>, EngineError> {
         let of = |request: Request| Ok(Some(Self::from(request)));
         match command.clone() {
@@ -73,12 +78,17 @@ impl Plan {
                 role,
                 expires,
                 uses,
-            } => of(Request::Invite {
-                channel,
-                role,
-                expires_ms: expires.map(millis),
-                uses,
-            }),
+                qr,
+            } => {
+                let expires_ms = expires.map(millis);
+                let invite = Request::Invite {
+                    channel,
+                    role,
+                    expires_ms,
+                    uses,
+                };
+                Ok(Some(Self::drawn(invite, qr)))
+            }
             Command::Join { link, into } => {
                 let into = into.as_deref().map(absolute).transpose()?;
                 of(Request::Join { link, into })
@@ -108,7 +118,28 @@ impl Plan {
             }),
             Command::Leave { channel } => of(Request::Leave { channel }),
             Command::Channel(ChannelCommand::List) => of(Request::ChannelList),
-            Command::Link { channel } => of(Request::Link { channel }),
+            Command::Channel(ChannelCommand::Show { channel }) => of(Request::Charter { channel }),
+            Command::Channel(ChannelCommand::Edit {
+                channel,
+                change,
+                draft,
+            }) => {
+                let only_draft = draft.is_some();
+                let file = draft.unwrap_or_else(|| DRAFT_NAME.into());
+                of(Request::CharterEdit {
+                    channel,
+                    change: Box::new(change.into()),
+                    file: absolute(&file)?,
+                    only_draft,
+                })
+            }
+            Command::Channel(ChannelCommand::Apply { file }) => of(Request::CharterApply {
+                file: absolute(&file)?,
+            }),
+            Command::Channel(ChannelCommand::Choose { channel, hash }) => {
+                of(Request::CharterChoose { channel, hash })
+            }
+            Command::Link { channel, qr } => Ok(Some(Self::drawn(Request::Link { channel }, qr))),
             Command::Publish {
                 channel,
                 path,
@@ -199,9 +230,17 @@ impl Plan {
             Command::Gc { dry_run } => of(Request::Gc { dry_run }),
             Command::Forget { what } => of(Request::Forget { what }),
             Command::Id { action: None } => of(Request::Id),
-            Command::Id { action: Some(_) } | Command::Node { .. } | Command::Demo { .. } => {
-                Ok(None)
-            }
+            Command::Id { action: Some(_) }
+            | Command::Channel(ChannelCommand::Sign { .. })
+            | Command::Node { .. }
+            | Command::Demo { .. } => Ok(None),
+        }
+    }
+
+    fn drawn(request: Request, qr: bool) -> Self {
+        Self {
+            qr,
+            ..Self::from(request)
         }
     }
 
@@ -233,6 +272,7 @@ impl From<Request> for Plan {
             // Seeding is over when the content has come: until then it can fail.
             endless: request.is_endless() && !matches!(request, Request::Get { .. }),
             request,
+            qr: false,
         }
     }
 }

@@ -38,7 +38,7 @@ pub(crate) async fn request(
     plan: Plan,
     interrupt: CancellationToken,
 ) -> Result<(), EngineError> {
-    let mut report = Told::new(report::for_request(settings, &plan.request));
+    let mut report = Told::new(report::for_request(settings, &plan));
     // Broken off as well when nobody reads the results any more.
     let cancel = interrupt.child_token();
     let asked = Asked::new(plan.request.clone())?;

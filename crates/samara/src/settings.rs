@@ -87,6 +87,7 @@ pub(crate) struct Settings {
 #[serde(default, deny_unknown_fields)]
 struct FileSettings {
     data_dir: Option<PathBuf>,
+    identity: Option<String>,
     listen: Option<SocketAddr>,
     #[serde(deserialize_with = "text")]
     http: Option<Endpoint>,
@@ -206,6 +207,7 @@ pub(crate) fn with_environment(
         .or_else(|| raw("SAMARA_DATA_DIR").map(Into::into));
     all.config = all.config.or_else(|| raw("SAMARA_CONFIG").map(Into::into));
     let given = |name: &str| raw(name).map(|value| value.to_string_lossy().into_owned());
+    all.identity = all.identity.or_else(|| given("SAMARA_IDENTITY"));
     fill(&mut all.listen, "SAMARA_LISTEN", &given, |text| {
         text.parse()
             .map_err(|_| "not an address with a port, like 0.0.0.0:7421".to_owned())
@@ -323,6 +325,7 @@ impl Settings {
             .map_or(Some(DEFAULT_WAN_UPLOAD), |cap| cap.0);
         Self {
             node: NodeConfig {
+                identity: globals.identity.clone().or(file.identity),
                 listen: globals.listen.or(file.listen),
                 site: globals.site.clone().or(file.site.map(|site| site.0)),
                 timeout: globals

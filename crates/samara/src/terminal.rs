@@ -131,6 +131,11 @@ impl Style {
     #[cfg(test)]
     pub(crate) const COLOURED: Self = Self { colours: true };
 
+    /// Whether it paints at all.
+    pub(crate) fn is_coloured(self) -> bool {
+        self.colours
+    }
+
     pub(crate) fn paint(self, codes: &str, text: impl Display) -> String {
         if self.colours && !codes.is_empty() {
             format!("\u{1b}[{codes}m{text}\u{1b}[0m")

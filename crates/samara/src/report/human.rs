@@ -2,7 +2,7 @@ use std::io::{self, Write};
 
 use samara_node::api::{Event, PeerStatus, Request, Status};
 
-use super::{Report, bars::Bars, markdown, record, standing};
+use super::{Report, bars::Bars, charter, markdown, qr::Scannable, record, standing};
 use crate::{
     quantity::{count, rate, size, span},
     terminal::{Style, Table, body, columns, line},
@@ -33,6 +33,8 @@ enum Shape {
 pub(crate) struct Human {
     shape: Shape,
     verbose: bool,
+    /// Links are drawn as QR codes, too.
+    qr: bool,
     style: Style,
     bars: Bars,
     table: Table,
@@ -40,7 +42,7 @@ pub(crate) struct Human {
 }
 
 impl Human {
-    pub(crate) fn new(request: &Request, verbose: bool) -> Self {
+    pub(crate) fn new(request: &Request, verbose: bool, qr: bool) -> Self {
         let (shape, head, right): (_, &[&str], &'static [usize]) = match request {
             Request::ChannelList => (
                 Shape::Channels,
@@ -66,6 +68,7 @@ impl Human {
         Self {
             shape,
             verbose,
+            qr,
             style: Style::of_stdout(),
             bars: Bars::new(),
             table: Table::new(head, right),
@@ -152,6 +155,25 @@ impl Human {
                 line(subject)
             )),
         }
+    }
+
+    fn link(&self, link: &str) -> io::Result<()> {
+        if !self.qr {
+            return self.result(&line(link));
+        }
+        let columns = columns();
+        let Some(code) = Scannable::fitting(link, columns) else {
+            self.aside("samara: warning: the link is too long for a QR code");
+            return self.result(&line(link));
+        };
+        self.result(code.render(self.style.is_coloured()).trim_end_matches('\n'))?;
+        if code.width() > columns {
+            self.aside(&format!(
+                "samara: warning: the code is {} columns wide, the terminal {columns}",
+                code.width()
+            ));
+        }
+        self.result(&line(&code.link))
     }
 
     fn entry(&self, event: &Event) -> io::Result<()> {
@@ -256,7 +278,9 @@ impl Report for Human {
                     self.result(&format!("Channel {}\n{}", style.bold(line(name)), line(id)))?;
                 }
             }
-            Event::Link { link } => self.result(&line(link))?,
+            Event::Charter(view) => self.result(&charter::charter_text(view, style))?,
+            Event::CharterDraft(_) => self.result(&charter::draft_text(event, style))?,
+            Event::Link { link } => self.link(link)?,
             Event::Joined { name, role, .. } => {
                 self.result(&format!(
                     "Joined {} as {}",
@@ -556,7 +580,10 @@ fn status_text(status: &Status, style: Style) -> String {
     for channel in &status.channels {
         let into = channel.into.as_ref();
         channels.row([
-            channel.name.clone(),
+            match channel.forked {
+                true => format!("{} (forked)", channel.name),
+                false => channel.name.clone(),
+            },
             channel.role.clone(),
             channel.records.to_string(),
             standing::members(&channel.standing),

@@ -1,26 +1,26 @@
 //! What the user sees of a request's events.
 
 mod bars;
+mod charter;
 mod human;
 mod json;
 mod markdown;
 mod output;
+mod qr;
 mod record;
 mod standing;
 mod told;
 
 use std::io::{self, Write};
 
-use samara_node::{
-    EngineError,
-    api::{Event, Request},
-};
+use samara_node::{EngineError, api::Event};
 
+pub(crate) use charter::draft_text;
 pub(crate) use json::write_line;
 pub(crate) use output::check_output;
 pub(crate) use told::Told;
 
-use crate::{settings::Settings, terminal::line};
+use crate::{plan::Plan, settings::Settings, terminal::line};
 
 /// Takes events as they come. An error means that standard output is gone.
 pub(crate) trait Report {
@@ -30,11 +30,12 @@ pub(crate) trait Report {
 }
 
 /// The right report for a request.
-pub(crate) fn for_request(settings: &Settings, request: &Request) -> Box<dyn Report> {
+pub(crate) fn for_request(settings: &Settings, plan: &Plan) -> Box<dyn Report> {
+    let request = &plan.request;
     if settings.json {
         Box::new(json::Json::new(request, settings.verbose > 0))
     } else {
-        Box::new(human::Human::new(request, settings.verbose > 0))
+        Box::new(human::Human::new(request, settings.verbose > 0, plan.qr))
     }
 }
 
