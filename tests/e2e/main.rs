@@ -13,9 +13,11 @@ mod wire;
 mod world;
 
 mod channels;
+mod charters;
 mod disk;
 mod found;
 mod hostile;
+mod members;
 mod pages;
 mod real;
 mod records;
