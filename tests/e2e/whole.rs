@@ -92,15 +92,16 @@ fn an_identity_moves_with_its_password() {
     b.run(&["id", "import", text(&file), "--password-file", text(&wrong)])
         .failed("denied", 16);
     assert_ne!(b.ask(&["id"], "id")["peer_id"], id);
-    let imported = b
-        .run(&[
-            "id",
-            "import",
-            text(&file),
-            "--password-file",
-            text(&password),
-        ])
-        .ok();
+    let import = [
+        "id",
+        "import",
+        text(&file),
+        "--password-file",
+        text(&password),
+    ];
+    // The identity that is there is replaced only by order.
+    b.run(&import).failed("exists", 10);
+    let imported = b.run(&[&import[..], &["--force"]].concat()).ok();
     assert_eq!(imported.event("imported")["peer_id"], id);
     assert_eq!(b.ask(&["id"], "id")["peer_id"], id);
     fs::write(&file, "something else").unwrap();
