@@ -68,7 +68,7 @@ fn two_of_three_keys_change_the_charter_and_a_fork_is_for_the_operator() {
         (number(&draft["version"]), number(&draft["missing"])),
         (2, 1)
     );
-    assert_eq!(strings(&draft["signers"]), [own.clone()]);
+    assert_eq!(strings(&draft["signers"]), std::slice::from_ref(&own));
     a.run(&["channel", "apply", &file]).failed("denied", 16);
     let stranger = Vault::new(&world, "stranger");
     let refused = stranger

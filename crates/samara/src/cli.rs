@@ -562,7 +562,7 @@ pub(crate) enum ChannelCommand {
         /// Name, id, or the beginning of an id
         channel: String,
         #[command(flatten)]
-        change: EditArgs,
+        change: Box<EditArgs>,
         /// Only write a draft, to this file; it must not exist
         #[arg(long, value_name = "FILE")]
         draft: Option<PathBuf>,

@@ -128,7 +128,7 @@ impl Plan {
                 let file = draft.unwrap_or_else(|| DRAFT_NAME.into());
                 of(Request::CharterEdit {
                     channel,
-                    change: Box::new(change.into()),
+                    change: Box::new((*change).into()),
                     file: absolute(&file)?,
                     only_draft,
                 })
