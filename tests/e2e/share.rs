@@ -1,6 +1,11 @@
 //! `share`, `ls` and `get`: a file or a folder from one machine to another.
 
-use std::{fs, os::unix::fs::MetadataExt};
+use std::{
+    fs,
+    io::{BufRead, BufReader},
+    os::unix::fs::MetadataExt,
+    process::Stdio,
+};
 
 use crate::{
     tree::{self, MADE_BYTES, MADE_FILES, assert_same, noise},
@@ -339,4 +344,29 @@ fn a_seeding_receiver_serves_when_the_origin_has_left() {
 
 fn in_the_middle(event: &serde_json::Value) -> bool {
     event["event"] == "progress" && number(&event["have"]) > 0 && event["have"] != event["total"]
+}
+
+#[test]
+fn a_share_that_nobody_reads_any_more_ends() {
+    let world = World::new();
+    let a = world.peer("a");
+    fs::write(a.path("file"), b"content").unwrap();
+    let mut command = a.command(["share", text(&a.path("file"))]);
+    let mut child = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    let mut stdout = BufReader::new(child.stdout.take().unwrap());
+    stdout.read_line(&mut line).unwrap();
+    assert!(line.contains("sharing"), "{line}");
+    drop(stdout);
+    let mut status = None;
+    crate::running::poll("its end", || {
+        status = child.try_wait().unwrap();
+        status.is_some()
+    });
+    assert!(status.unwrap().success());
 }

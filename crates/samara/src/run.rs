@@ -29,6 +29,9 @@ const LOCK_PAUSE: Duration = Duration::from_millis(50);
 const LEFT_TO_OTHERS: Duration = Duration::from_secs(2);
 /// Processes that may die over a request before it is taken for the reason.
 const MAX_DEATHS: u32 = 3;
+/// How often to look whether anybody still reads what is printed: what serves without
+/// end prints nothing more that would tell.
+const LOOK_FOR_READER: Duration = Duration::from_secs(1);
 /// How long the engine may take to end a request that was broken off.
 const STOP_PATIENCE: Duration = Duration::from_secs(5);
 
@@ -292,10 +295,18 @@ async fn follow(
         tokio::time::sleep(patience).await;
     };
     tokio::pin!(stopped);
+    let mut look = tokio::time::interval(LOOK_FOR_READER);
     loop {
         let event = tokio::select! {
             event = events.recv() => event,
             () = &mut stopped => None,
+            _ = look.tick() => {
+                if !followed.unread && report.is_unread() {
+                    followed.unread = true;
+                    cancel.cancel();
+                }
+                continue;
+            }
         };
         followed.end = match event {
             Some(Event::Done) => End::Done,
@@ -392,6 +403,26 @@ mod tests {
     #[tokio::test]
     async fn a_closed_output_breaks_the_request_off() {
         let (followed, _, cancel) = run(vec![link(), link(), Event::Done], 1).await;
+        assert!(followed.unread && cancel.is_cancelled());
+    }
+
+    #[tokio::test]
+    async fn a_reader_that_goes_away_ends_what_prints_nothing() {
+        struct Unread;
+        impl Report for Unread {
+            fn event(&mut self, _: &Event) -> io::Result<()> {
+                Ok(())
+            }
+            fn finish(&mut self) -> io::Result<()> {
+                Ok(())
+            }
+            fn is_unread(&self) -> bool {
+                true
+            }
+        }
+        let (_tx, rx) = mpsc::channel(8);
+        let cancel = CancellationToken::new();
+        let followed = follow(rx, &mut Unread, &cancel, Duration::ZERO).await;
         assert!(followed.unread && cancel.is_cancelled());
     }
 

@@ -211,6 +211,10 @@ impl Human {
 }
 
 impl Report for Human {
+    fn is_unread(&self) -> bool {
+        super::reader_is_gone()
+    }
+
     fn event(&mut self, event: &Event) -> io::Result<()> {
         self.bars.event(event);
         let style = self.style;

@@ -35,6 +35,10 @@ impl Json {
 }
 
 impl Report for Json {
+    fn is_unread(&self) -> bool {
+        super::reader_is_gone()
+    }
+
     fn event(&mut self, event: &Event) -> io::Result<()> {
         if self.wants(event) {
             write_line(event)?;

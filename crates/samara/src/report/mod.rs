@@ -13,6 +13,7 @@ mod told;
 
 use std::io::{self, Write};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use samara_node::{EngineError, api::Event};
 
 pub(crate) use charter::draft_text;
@@ -27,6 +28,18 @@ pub(crate) trait Report {
     fn event(&mut self, event: &Event) -> io::Result<()>;
     /// After the last event of a request that succeeded.
     fn finish(&mut self) -> io::Result<()>;
+    /// Whether nobody will ever read what is told.
+    fn is_unread(&self) -> bool {
+        false
+    }
+}
+
+/// Whether standard output is a pipe, or the like, whose reader is gone.
+fn reader_is_gone() -> bool {
+    let stdout = io::stdout();
+    let mut fds = [PollFd::new(&stdout, PollFlags::empty())];
+    let now = Timespec::default();
+    poll(&mut fds, Some(&now)).is_ok() && fds[0].revents().contains(PollFlags::ERR)
 }
 
 /// The right report for a request.

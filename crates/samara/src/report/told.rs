@@ -43,6 +43,10 @@ impl Told {
 }
 
 impl Report for Told {
+    fn is_unread(&self) -> bool {
+        self.report.is_unread()
+    }
+
     fn event(&mut self, event: &Event) -> io::Result<()> {
         let Some(key) = key(event).filter(|_| self.repeatable || !self.again.is_empty()) else {
             return self.report.event(event);
