@@ -8,7 +8,7 @@
 
 use std::{
     io::{self, Write},
-    os::unix::fs::PermissionsExt,
+    os::unix::fs::{DirBuilderExt, PermissionsExt},
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -30,6 +30,8 @@ use crate::{
 
 /// File name of the socket in the data directory.
 pub const SOCKET_NAME: &str = "control.sock";
+/// Folder of the data directory in which the socket is made.
+const CLOSED_NAME: &str = "control.new";
 /// Longest request, in bytes: a newsletter issue's text with its quoting.
 const MAX_REQUEST: u64 = 4 << 20;
 /// Longest event, in bytes: the status of a node with very many contents.
@@ -134,12 +136,9 @@ impl Control {
 /// that [`remove`]s the socket: no task of the runtime is sure to run any more.
 pub(crate) fn serve(engine: &Engine, stop: &CancellationToken) -> Result<Control, EngineError> {
     let full = engine.data_dir().join(SOCKET_NAME);
-    let path = SocketPath::of(engine.data_dir()).map_err(|e| EngineError::disk(&full, &e))?;
     // Whatever lies there was left behind.
     remove(engine.data_dir());
-    let listener = UnixListener::bind(path.as_ref()).map_err(|e| EngineError::disk(&full, &e))?;
-    std::fs::set_permissions(&full, std::fs::Permissions::from_mode(0o600))
-        .map_err(|e| EngineError::disk(&full, &e))?;
+    let listener = bind(engine.data_dir()).map_err(|e| EngineError::disk(&full, &e))?;
     let control = Control {
         drain: stop.child_token(),
         places: Arc::new(Semaphore::new(MAX_GUESTS + 1)),
@@ -155,6 +154,29 @@ pub(crate) fn serve(engine: &Engine, stop: &CancellationToken) -> Result<Control
         own,
     ));
     Ok(control)
+}
+
+/// Makes the socket where nobody else comes, and moves it to its place when its mode
+/// keeps others out: a user's data directory may be open to all.
+fn bind(data_dir: &Path) -> io::Result<UnixListener> {
+    let closed = data_dir.join(CLOSED_NAME);
+    let socket = closed.join(SOCKET_NAME);
+    let clear = || {
+        let _ = std::fs::remove_file(&socket);
+        let _ = std::fs::remove_dir(&closed);
+    };
+    // A process that was killed in here may have left it.
+    clear();
+    std::fs::DirBuilder::new().mode(0o700).create(&closed)?;
+    let bound = SocketPath::of(&closed)
+        .and_then(|path| UnixListener::bind(path.as_ref()))
+        .and_then(|listener| {
+            std::fs::set_permissions(&socket, std::fs::Permissions::from_mode(0o600))?;
+            std::fs::rename(&socket, data_dir.join(SOCKET_NAME))?;
+            Ok(listener)
+        });
+    clear();
+    bound
 }
 
 async fn listen(
@@ -325,5 +347,54 @@ impl SocketPath {
 impl AsRef<Path> for SocketPath {
     fn as_ref(&self) -> &Path {
         &self.path
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::mem::MaybeUninit;
+
+    use rustix::fs::inotify::{self, CreateFlags, ReadFlags, WatchFlags};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn at_no_moment_can_others_open_the_socket() {
+        let long = "l".repeat(90);
+        for name in ["short", &long] {
+            let dir = tempfile::tempdir().unwrap();
+            let data_dir = dir.path().join(name);
+            std::fs::create_dir(&data_dir).unwrap();
+            let open = std::fs::Permissions::from_mode(0o777);
+            std::fs::set_permissions(&data_dir, open).unwrap();
+            // As a process leaves it that is killed on the way.
+            std::fs::create_dir(data_dir.join(CLOSED_NAME)).unwrap();
+            std::fs::write(data_dir.join(CLOSED_NAME).join(SOCKET_NAME), "").unwrap();
+
+            let watch = inotify::init(CreateFlags::NONBLOCK | CreateFlags::CLOEXEC).unwrap();
+            let seen = WatchFlags::CREATE | WatchFlags::MOVED_TO | WatchFlags::ATTRIB;
+            inotify::add_watch(&watch, &data_dir, seen).unwrap();
+            let listener = bind(&data_dir).unwrap();
+            let mut buffer = [MaybeUninit::uninit(); 4096];
+            let mut events = inotify::Reader::new(&watch, &mut buffer);
+            let mut of_socket = Vec::new();
+            while let Ok(event) = events.next() {
+                let name = event.file_name().map(|name| name.to_bytes().to_vec());
+                if name.is_some_and(|name| name == SOCKET_NAME.as_bytes()) {
+                    of_socket.push(event.events());
+                }
+            }
+            assert_eq!(of_socket, [ReadFlags::MOVED_TO]);
+
+            let socket = data_dir.join(SOCKET_NAME);
+            let mode = socket.symlink_metadata().unwrap().permissions().mode();
+            assert_eq!(mode & 0o777, 0o600);
+            assert!(!data_dir.join(CLOSED_NAME).exists());
+            let path = SocketPath::of(&data_dir).unwrap();
+            let (asked, answered) =
+                tokio::join!(UnixStream::connect(path.as_ref()), listener.accept());
+            asked.unwrap();
+            answered.unwrap();
+        }
     }
 }
