@@ -537,20 +537,24 @@ fn complete_text(event: &Event, style: Style) -> String {
         return String::new();
     };
     let fetched = downloaded.origin + downloaded.peers;
-    let speed = if fetched > 0 && *seconds > 0.0 {
-        format!(", {}", rate((fetched as f64 / seconds) as u64))
-    } else {
-        String::new()
+    // The rate is that of what came: what was here took no time worth telling.
+    let sources = match fetched {
+        0 => format!("nothing had to be fetched, {} were here", size(*reused)),
+        _ => format!(
+            "{} fetched at {}: {} from the origin, {} from others; {} were here",
+            size(fetched),
+            rate((fetched as f64 / seconds.max(0.001)) as u64),
+            size(downloaded.origin),
+            size(downloaded.peers),
+            size(*reused),
+        ),
     };
     format!(
-        "{} {}: {}, {} in {seconds:.1} s{speed}\n  {} from the origin, {} from others, {} were here\n  {}",
+        "{} {}: {}, {} in {seconds:.1} s\n  {sources}\n  {}",
         style.good("Complete"),
         style.bold(line(name)),
         count(*files, "file", "files"),
         size(*bytes),
-        size(downloaded.origin),
-        size(downloaded.peers),
-        size(*reused),
         line(&path.to_string_lossy()),
     )
 }
@@ -663,7 +667,7 @@ mod tests {
 
     #[test]
     fn a_result_says_where_the_bytes_came_from() {
-        let event = Event::Complete {
+        let complete = |origin, peers, reused| Event::Complete {
             channel: String::new(),
             content: String::new(),
             name: "a\u{1b}]0;x\u{7}b".into(),
@@ -671,18 +675,23 @@ mod tests {
             files: 1,
             bytes: 3 << 20,
             seconds: 2.0,
-            downloaded: Downloaded {
-                origin: 1 << 20,
-                peers: 1 << 20,
-            },
+            downloaded: Downloaded { origin, peers },
             wasted: 0,
-            reused: 1 << 20,
+            reused,
             confirmed: true,
         };
+        let mib = 1 << 20;
         assert_eq!(
-            complete_text(&event, Style::PLAIN),
-            "Complete ab: 1 file, 3.0 MiB in 2.0 s, 1.0 MB/s\n  \
-             1.0 MiB from the origin, 1.0 MiB from others, 1.0 MiB were here\n  /d/ab"
+            complete_text(&complete(mib, mib, mib), Style::PLAIN),
+            "Complete ab: 1 file, 3.0 MiB in 2.0 s\n  \
+             2.0 MiB fetched at 1.0 MB/s: 1.0 MiB from the origin, 1.0 MiB from others; \
+             1.0 MiB were here\n  /d/ab"
+        );
+        // No rate of what took no fetching.
+        assert_eq!(
+            complete_text(&complete(0, 0, 3 * mib), Style::PLAIN),
+            "Complete ab: 1 file, 3.0 MiB in 2.0 s\n  \
+             nothing had to be fetched, 3.0 MiB were here\n  /d/ab"
         );
     }
 
