@@ -234,6 +234,47 @@ fn assert_attached(issue: &Value, name: &str, bytes: &[u8]) {
 }
 
 #[test]
+fn two_issues_with_the_same_attachments_are_fetched_once() {
+    let world = World::new();
+    let (a, b) = (world.peer("a"), world.peer("b"));
+    a.run(&["channel", "create", "weekly"]).ok();
+    let files = post(&a, &world);
+    post(&a, &world);
+    let (_node, _) = a.node();
+    let link = a.link("weekly");
+    let once = || b.run(&["subscribe", &link, "--once"]).ok();
+    let said = |ended: &Ended, name: &str| {
+        let events = ended.events.iter();
+        events.filter(|event| event["event"] == name).count()
+    };
+    let first = once();
+    assert_eq!(said(&first, "complete"), 2, "{first:?}");
+    // The second place takes its bytes from the first.
+    let fetched = first.events.iter().filter(|e| e["event"] == "complete");
+    let fetched: u64 = fetched.map(|e| number(&e["downloaded"]["origin"])).sum();
+    assert_eq!(fetched, 150_010);
+    for _ in 0..2 {
+        let again = once();
+        assert_eq!(said(&again, "complete"), 0, "{again:?}");
+        let read = issues(&b, &[]);
+        assert_eq!(read.len(), 2);
+        for issue in &read {
+            assert_eq!(issue["complete"], true, "{issue}");
+            assert_attached(issue, "chart.png", &files.0);
+            assert_attached(issue, "data.csv", &files.1);
+        }
+    }
+    // What is missing in one of the places is put there again.
+    let path = string(&issues(&b, &[])[0]["attachments"][0]["path"]);
+    let dir = Path::new(&path).parent().unwrap();
+    fs::remove_dir_all(dir).unwrap();
+    assert_eq!(said(&once(), "complete"), 1);
+    assert_eq!(said(&once(), "complete"), 0);
+    assert_attached(&issues(&b, &[])[0], "chart.png", &files.0);
+    assert_attached(&issues(&b, &[])[1], "chart.png", &files.0);
+}
+
+#[test]
 fn a_late_subscriber_reads_what_a_publisher_left_behind() {
     let world = World::new();
     let (a, b, c) = (world.peer("a"), world.peer("b"), world.peer("c"));
