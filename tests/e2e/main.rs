@@ -19,6 +19,7 @@ mod found;
 mod hostile;
 mod members;
 mod pages;
+mod parts;
 mod real;
 mod records;
 mod refusals;

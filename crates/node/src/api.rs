@@ -124,11 +124,11 @@ pub enum Event {
         bytes: u64,
         /// Seconds from the request to here.
         seconds: f64,
-        /// Bytes by where they came from.
+        /// What of them was fetched, by where it came from.
         downloaded: Downloaded,
         /// Bytes received for nothing: wrong ones, and what came twice.
         wasted: u64,
-        /// Bytes that were on the disk already.
+        /// What of them was on the disk already; with `downloaded` it is all.
         reused: u64,
         /// Whether a member said that there is nothing newer; false if none could be
         /// asked.

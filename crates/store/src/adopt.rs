@@ -1,13 +1,13 @@
 use std::{
     collections::HashSet,
     path::{Path, PathBuf},
-    sync::{Arc, atomic::Ordering},
+    sync::Arc,
 };
 
 use samara_content::{ChunkSet, Entry, EntryKind, EntryPath, Manifest};
 
 use crate::{
-    Content, Placement, Store, StoreError,
+    Content, Difference, Placement, Store, StoreError,
     content::State,
     install::{Parts, set_mode},
     scan::Tree,
@@ -92,9 +92,6 @@ impl Store {
         self.supersede(probe.id())?;
         let parts = Parts::new(self, parts.manifest.clone(), chosen.cloned())?;
         let content = parts.finished(self, placement, wanted, stamps)?;
-        content
-            .reused
-            .store(content.wanted_bytes, Ordering::Relaxed);
         self.register(&content)?;
         Ok(Some(content))
     }
@@ -119,8 +116,9 @@ pub(crate) fn same_place(
 ) -> Result<Option<Arc<Content>>, StoreError> {
     let covers = parts.wanted.difference_count(&old.wanted) == 0 && old.covers(parts);
     match old.placement() {
-        Placement::Staging { destination, .. } if destination == path && covers => {
-            Ok(Some(old.clone()))
+        // Another selection takes its place: nothing else may be installed.
+        Placement::Staging { destination, .. } if destination == path => {
+            Ok((old.chosen == parts.chosen).then(|| old.clone()))
         }
         Placement::Staging { destination, .. } => {
             let reason = format!(
@@ -135,9 +133,6 @@ pub(crate) fn same_place(
         Placement::Installed(at) | Placement::InPlace(at) if at == path && covers => {
             old.examine_files();
             let whole = old.has_wanted() && compare(parts, path).is_some();
-            if whole {
-                old.reused.store(old.wanted_bytes, Ordering::Relaxed);
-            }
             Ok(whole.then(|| old.clone()))
         }
         _ => Ok(None),
@@ -170,6 +165,29 @@ pub(crate) fn widens(parts: &mut Parts, path: &Path) -> bool {
         chosen.union_with(before);
     }
     true
+}
+
+/// How what lies at `path` is not what was to be put there.
+pub(crate) fn difference(store: &Store, parts: Parts, path: &Path) -> Difference {
+    // What else is there of the content shares chunks with what was selected.
+    let wider = compare_loosely(&parts.manifest, path).and_then(|(mut present, _)| {
+        match &parts.chosen {
+            Some(chosen) => present.union_with(chosen),
+            None => return None,
+        }
+        let chosen = (!present.is_full()).then_some(present);
+        Parts::new(store, parts.manifest.clone(), chosen).ok()
+    });
+    let parts = wider.unwrap_or(parts);
+    let none = ChunkSet::new(parts.manifest.chunk_count());
+    let synced = Synced {
+        set: none.clone(),
+        bitfield: None,
+        stamp_ns: 0,
+    };
+    let placement = Placement::Installed(path.to_owned());
+    let expected = parts.content(store, placement, State::Finished, none, Vec::new(), synced);
+    expected.difference(path)
 }
 
 /// What of the manifest lies at `path`, when nothing else does and everything

@@ -1,16 +1,16 @@
 use std::{
     collections::HashSet,
-    fs::File,
     os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
     sync::Arc,
 };
 
-use samara_content::{ChunkSet, Entry, EntryKind, EntryPath, Manifest, portability};
+use samara_content::{ChunkSet, EntryKind, EntryPath, Manifest};
 
 use crate::{
     Content, Destination, Placement, Selection, Store, StoreError,
-    adopt::{same_place, widens},
+    adopt::{difference, same_place, widens},
+    case,
     content::{State, staged},
     files,
     install::{Parts, choose, open_bitfield, staging_name},
@@ -47,18 +47,34 @@ impl Store {
                 name,
                 force,
             } => {
-                std::fs::create_dir_all(parent)
-                    .map_err(|e| StoreError::io("make the folder", parent, e))?;
-                let parent =
-                    std::fs::canonicalize(parent).map_err(|e| StoreError::io("find", parent, e))?;
-                let path = parent.join(name);
-                if EntryPath::new(name).is_err() || name.contains('/') {
-                    let reason = "its name is not one plain path component".into();
-                    return Err(StoreError::BadDestination { path, reason });
-                }
-                self.begin_install(parts, &parent, name, *force)
+                let absent = parent.ancestors().take_while(|folder| !folder.exists());
+                let absent: Vec<&Path> = absent.collect();
+                self.begin_in(parts, parent, name, *force).inspect_err(|_| {
+                    // The error that is under way matters more, and what lies in one
+                    // by now is somebody's.
+                    let _ = absent.iter().try_for_each(std::fs::remove_dir);
+                })
             }
         }
+    }
+
+    fn begin_in(
+        &self,
+        parts: Parts,
+        parent: &Path,
+        name: &str,
+        force: bool,
+    ) -> Result<Arc<Content>, StoreError> {
+        std::fs::create_dir_all(parent)
+            .map_err(|e| StoreError::io("make the folder", parent, e))?;
+        let parent =
+            std::fs::canonicalize(parent).map_err(|e| StoreError::io("find", parent, e))?;
+        let path = parent.join(name);
+        if EntryPath::new(name).is_err() || name.contains('/') {
+            let reason = "its name is not one plain path component".into();
+            return Err(StoreError::BadDestination { path, reason });
+        }
+        self.begin_install(parts, &parent, name, force)
     }
 
     fn begin_sealed(&self, mut parts: Parts) -> Result<Arc<Content>, StoreError> {
@@ -91,7 +107,7 @@ impl Store {
             old.synced.lock().expect("no panic inside").bitfield = None;
         }
         parts.added_ms = row.map_or(parts.added_ms, |row| row.added_ms);
-        let (bitfield, claim) = open_bitfield(&parts.dir.have(), &parts.manifest)?;
+        let (bitfield, claim) = open_bitfield(&parts.dir.have(), &id, &parts.manifest)?;
         // A bitfield that speaks of another placement says nothing of this file.
         let claim = claim.filter(|_| parts.dir.data().exists());
         let synced = unclaimed(&parts.manifest, bitfield);
@@ -118,13 +134,15 @@ impl Store {
         {
             return Ok(same);
         }
-        check_case(&parts, parent)?;
+        let folds = self.shared.folds_case;
+        case::check(&parts.manifest, parts.chosen.as_ref(), parent, folds)?;
         if std::fs::symlink_metadata(&path).is_ok() {
             if let Some(content) = self.adopt(&parts, &path)? {
                 return Ok(content);
             }
             if !force && !widens(&mut parts, &path) {
-                return Err(StoreError::DestinationDiffers { path });
+                let difference = difference(self, parts, &path);
+                return Err(StoreError::DestinationDiffers { path, difference });
             }
             parts = Parts {
                 replace: true,
@@ -154,6 +172,13 @@ impl Store {
     ) -> Result<Arc<Content>, StoreError> {
         let staging = parent.join(staging_name(parts.manifest.id(), name));
         let mut parts = parts;
+        if let Some(old) = self.content(parts.manifest.id())
+            && old.is_staged_in(&staging)
+        {
+            // Another selection, of which the store knows only that it was begun.
+            old.retire();
+            parts.donor = None;
+        }
         if parts.donor.is_none() {
             parts.donor = self.interrupted(&parts, &staging);
         }
@@ -162,7 +187,13 @@ impl Store {
             Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => false,
             Err(e) => return Err(StoreError::io("make the folder", &staging, e)),
         };
-        let (bitfield, claim) = open_bitfield(&staging.join("have"), &parts.manifest)?;
+        let (key, have) = (parts.claim_key(), staging.join("have"));
+        let (bitfield, claim) = open_bitfield(&have, &key, &parts.manifest)?;
+        if claim.is_none() {
+            // What was claimed for another selection must not come back either.
+            let cleared = bitfield.distrust();
+            cleared.map_err(|e| StoreError::io("write", &have, e))?;
+        }
         let synced = unclaimed(&parts.manifest, bitfield);
         let have = ChunkSet::new(parts.manifest.chunk_count());
         let placement = Placement::Staging {
@@ -206,7 +237,8 @@ impl Store {
             return None;
         }
         let old = Parts::new(self, parts.manifest.clone(), row.chosen.clone()).ok()?;
-        let (bitfield, claim) = open_bitfield(&other.join("have"), &old.manifest).ok()?;
+        let (bitfield, claim) =
+            open_bitfield(&other.join("have"), &old.claim_key(), &old.manifest).ok()?;
         let synced = unclaimed(&old.manifest, bitfield);
         let have = ChunkSet::new(old.manifest.chunk_count());
         let content = old.content(self, row.placement, State::Open, have, Vec::new(), synced);
@@ -216,13 +248,17 @@ impl Store {
 }
 
 impl Content {
+    fn is_staged_in(&self, folder: &Path) -> bool {
+        matches!(self.placement(), Placement::Staging { staging, .. } if staging == folder)
+    }
+
     fn save_manifest(&self) -> Result<(), StoreError> {
         let saved = self.dir.save_manifest(&self.manifest);
         saved.map_err(|e| StoreError::io("write in", self.dir.path(), e))
     }
 
     /// Makes the tree's folders, writable until `finish`.
-    fn make_folders(&self, staging: &Path) -> Result<(), StoreError> {
+    pub(crate) fn make_folders(&self, staging: &Path) -> Result<(), StoreError> {
         let base = staged(staging);
         let make = |path: &Path| {
             std::fs::create_dir_all(path).map_err(|e| StoreError::io("make the folder", path, e))
@@ -253,37 +289,4 @@ fn unclaimed(manifest: &Manifest, bitfield: crate::bitfield::Bitfield) -> Synced
         bitfield: Some(bitfield),
         stamp_ns: 0,
     }
-}
-
-/// Refuses a tree that has two names for one, where the file system folds case.
-fn check_case(parts: &Parts, parent: &Path) -> Result<(), StoreError> {
-    let entries = parts.manifest.entries().unwrap_or_default();
-    let chosen: Vec<Entry> = (0..)
-        .zip(entries)
-        .filter(|(i, _)| {
-            parts
-                .chosen
-                .as_ref()
-                .is_none_or(|chosen| chosen.contains(*i))
-        })
-        .map(|(_, entry)| entry.clone())
-        .collect();
-    let issue = portability(&chosen)
-        .into_iter()
-        .find(|issue| issue.kind.is_case_collision());
-    match issue {
-        Some(issue) if folds_case(parent) => Err(StoreError::Unportable {
-            path: parent.to_owned(),
-            issue,
-        }),
-        _ => Ok(()),
-    }
-}
-
-fn folds_case(folder: &Path) -> bool {
-    let name = |case: &str| folder.join(format!(".samara-{case}-{}", std::process::id()));
-    let made = File::create(name("case"));
-    let folds = made.is_ok() && std::fs::symlink_metadata(name("CASE")).is_ok();
-    let _ = std::fs::remove_file(name("case"));
-    folds
 }

@@ -3,7 +3,7 @@ use std::{
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex, RwLock, Weak,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicBool, Ordering},
     },
     thread::JoinHandle,
 };
@@ -55,7 +55,6 @@ pub struct Content {
     pub(crate) dirty: Mutex<HashSet<u32>>,
     /// Held while files are hashed again, or moved.
     pub(crate) examining: Mutex<()>,
-    pub(crate) reused: AtomicU64,
     /// The same content in another place, to be copied from.
     pub(crate) donor: Mutex<Option<Arc<Content>>>,
     pub(crate) reserve: Mutex<Option<Reserve>>,
@@ -167,12 +166,6 @@ impl Content {
     /// Whether it is in its final place: in place, installed, or sealed and whole.
     pub fn is_finished(&self) -> bool {
         self.place().state == State::Finished
-    }
-
-    /// Bytes of wanted chunks that were on the disk already, at the destination
-    /// or in another content, and did not have to be fetched.
-    pub fn reused_bytes(&self) -> u64 {
-        self.reused.load(Ordering::Relaxed)
     }
 
     /// Bytes of the wanted chunks.

@@ -4,6 +4,8 @@ use samara_content::{ContentError, PortabilityIssue};
 use samara_wire::ContentId;
 use thiserror::Error;
 
+use crate::Difference;
+
 /// Why the store could not do what it was asked for.
 ///
 /// None of it is a peer's fault but [`StoreError::Manifest`], which carries its
@@ -72,10 +74,15 @@ pub enum StoreError {
         need: u64,
     },
     /// Something else lies at the destination.
-    #[error("{} exists and is something else; --force replaces it", path.display())]
+    #[error(
+        "{} exists and is not the same: {difference}; --force replaces it, with what is right there",
+        path.display()
+    )]
     DestinationDiffers {
         /// The destination.
         path: PathBuf,
+        /// What is not the same.
+        difference: Difference,
     },
     /// The destination is not usable as a directory or a name.
     #[error("{} cannot be a destination: {reason}", path.display())]

@@ -9,7 +9,7 @@ use rustix::fs::{CWD, RenameFlags, renameat_with};
 use samara_content::EntryKind;
 
 use crate::{
-    Content, Placement, StoreError,
+    Content, Difference, Placement, StoreError,
     bitfield::Bitfield,
     content::{Place, State, staged},
     files,
@@ -20,8 +20,8 @@ use crate::{
 };
 
 impl Content {
-    /// Puts a download in its final place, when all wanted chunks are there:
-    /// modes, links, empty files and directories, one sync pass, one rename, one
+    /// Puts a download in its final place, when all wanted chunks are there, and
+    /// nothing but what was selected: modes, links, empty files and directories, one sync pass, one rename, one
     /// fsync of the parent. Nothing happens if it is finished.
     pub fn finish(&self) -> Result<(), StoreError> {
         let _examining = self.examining.lock().expect("no panic inside");
@@ -42,6 +42,9 @@ impl Content {
                 destination,
             } => {
                 self.unlock_folders(&place)?;
+                if self.prune(&staged(&staging))? {
+                    self.make_folders(&staging)?;
+                }
                 self.make_rest(&place)?;
                 let (stamps, short) = self.set_modes(&place)?;
                 if !short.is_empty() {
@@ -323,6 +326,7 @@ fn move_into_place(tree: &Path, destination: &Path, replace: bool) -> Result<(),
         }
         Err(Errno::EXIST) => Err(StoreError::DestinationDiffers {
             path: destination.to_owned(),
+            difference: Difference::one("it appeared while it was being fetched"),
         }),
         // A file system without these flags, some network ones.
         Err(Errno::INVAL | Errno::NOSYS) if replace || !destination.exists() => {

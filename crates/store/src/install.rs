@@ -1,10 +1,8 @@
 use std::{
     collections::HashSet,
+    os::unix::ffi::OsStrExt,
     path::Path,
-    sync::{
-        Arc, Mutex, RwLock,
-        atomic::{AtomicBool, AtomicU64, Ordering},
-    },
+    sync::{Arc, Mutex, RwLock, atomic::AtomicBool},
 };
 
 use samara_content::{ChunkSet, EntryKind, Manifest};
@@ -81,6 +79,20 @@ impl Parts {
         })
     }
 
+    /// What the claims about a staging tree are made under. Where the parts of a chunk
+    /// lie depends on the selection, and the parts that were not selected lie in the
+    /// store: a claim for another selection, or of another store, does not read back.
+    pub(crate) fn claim_key(&self) -> ContentId {
+        let Some(chosen) = &self.chosen else {
+            return *self.manifest.id();
+        };
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(self.manifest.id().as_bytes());
+        hasher.update(&chosen.encode());
+        hasher.update(self.dir.path().as_os_str().as_bytes());
+        ContentId(*hasher.finalize().as_bytes())
+    }
+
     /// A content that lies at `placement` and is not written to any more, with
     /// its claims written down.
     pub(crate) fn finished(
@@ -99,7 +111,7 @@ impl Parts {
 
     /// Opens the bitfield of a finished or sealed content and claims `have`.
     fn claims(&self, have: &ChunkSet) -> Result<Synced, StoreError> {
-        let mut bitfield = open_bitfield(&self.dir.have(), &self.manifest)?.0;
+        let mut bitfield = open_bitfield(&self.dir.have(), self.manifest.id(), &self.manifest)?.0;
         let stamp_ns = wall_ns();
         let written = bitfield.write(have, stamp_ns);
         written.map_err(|e| StoreError::io("write", self.dir.have(), e))?;
@@ -134,7 +146,6 @@ impl Parts {
             synced: Mutex::new(synced),
             dirty: Mutex::new(HashSet::new()),
             examining: Mutex::new(()),
-            reused: AtomicU64::new(0),
             donor: Mutex::new(self.donor),
             reserve: Mutex::new(None),
             abandon: Arc::new(AtomicBool::new(false)),
@@ -157,7 +168,7 @@ impl Parts {
         let sealed = row.placement == Placement::Sealed;
         let entries = parts.manifest.entries().map_or(0, <[_]>::len);
         let stamps = parts.dir.load_stamps(if sealed { 1 } else { entries });
-        let (mut bitfield, claim) = open_bitfield(&parts.dir.have(), &parts.manifest)?;
+        let (mut bitfield, claim) = open_bitfield(&parts.dir.have(), id, &parts.manifest)?;
         let trusted = stamps.is_some() && claim.is_some();
         // Without its papers everything is looked at again.
         let mut have = claim.map_or_else(|| parts.wanted.clone(), |claim| claim.have);
@@ -194,9 +205,6 @@ impl Parts {
         if !trusted {
             content.unclaim(&[]);
         }
-        content
-            .reused
-            .store(content.wanted_bytes, Ordering::Relaxed);
         Ok(content)
     }
 }
@@ -204,13 +212,26 @@ impl Parts {
 impl Content {
     /// Whether exactly this content lies at `path`, as the store left it.
     pub(crate) fn is_untouched_at(&self, path: &Path) -> bool {
+        self.tree_like_this(path)
+            .is_some_and(|tree| self.matches(&tree))
+    }
+
+    /// Whether all entries of this content lie at `path`, and nothing else, of their
+    /// kinds, sizes and modes. Bytes are not looked at.
+    pub fn resembles(&self, path: &Path) -> bool {
+        self.tree_like_this(path).is_some()
+    }
+
+    fn tree_like_this(&self, path: &Path) -> Option<Tree> {
         let root = self.manifest.root();
-        let tree = match std::fs::symlink_metadata(path) {
-            Ok(meta) if root.single_file() => Tree::of_file(path, &root.name, &meta),
-            Ok(meta) if meta.is_dir() => Tree::of_folder(path),
-            _ => return false,
+        let meta = std::fs::symlink_metadata(path).ok()?;
+        let tree = if root.single_file() {
+            Tree::of_file(path, &root.name, &meta)
+        } else {
+            Tree::of_folder(path)
         };
-        tree.is_ok_and(|tree| self.entries() == tree.entries && self.matches(&tree))
+        tree.ok()
+            .filter(|tree| meta.is_dir() != root.single_file() && self.entries() == tree.entries)
     }
 
     /// Whether the files look like `tree`'s.
@@ -259,8 +280,20 @@ pub(crate) fn choose(
         return Err(StoreError::PageMissing { page });
     };
     let mut chosen = ChunkSet::new(entries.len() as u32);
-    for (i, _) in (0..).zip(entries).filter(|(_, entry)| filter(entry)) {
+    let mut last = None;
+    for (i, entry) in (0..).zip(entries).filter(|(_, entry)| filter(entry)) {
         chosen.insert(i);
+        // The folders on the way come with it, with their modes.
+        let parent = entry.path.parent();
+        let known = parent == last;
+        last.clone_from(&parent);
+        let mut folder = parent.filter(|_| !known);
+        while let Some(path) = folder {
+            if let Ok(i) = entries.binary_search_by(|e| e.path.cmp(&path)) {
+                chosen.insert(i as u32);
+            }
+            folder = path.parent();
+        }
     }
     if chosen.is_empty() {
         return Err(StoreError::NothingSelected);
@@ -271,12 +304,13 @@ pub(crate) fn choose(
 /// Opens a bitfield that only another process could hold.
 pub(crate) fn open_bitfield(
     path: &Path,
+    key: &ContentId,
     manifest: &Manifest,
 ) -> Result<(Bitfield, Option<crate::bitfield::Claim>), StoreError> {
     if let Some(parent) = path.parent() {
         std::fs::create_dir_all(parent).map_err(|e| StoreError::io("make", parent, e))?;
     }
-    let opened = Bitfield::open(path, manifest.id(), manifest.chunk_count());
+    let opened = Bitfield::open(path, key, manifest.chunk_count());
     opened
         .map_err(|e| StoreError::io("open", path, e))?
         .ok_or_else(|| StoreError::BadDestination {

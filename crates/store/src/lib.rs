@@ -10,8 +10,10 @@
 mod adopt;
 mod begin;
 mod bitfield;
+mod case;
 mod chunks;
 mod content;
+mod differ;
 mod error;
 mod files;
 mod finish;
@@ -22,6 +24,7 @@ pub mod limits;
 mod log;
 mod options;
 mod parallel;
+mod prune;
 mod read;
 mod reserve;
 mod resume;
@@ -35,6 +38,7 @@ mod verify;
 mod write;
 
 pub use content::Content;
+pub use differ::Difference;
 pub use error::{ReadError, StoreError, SyncError, WriteError};
 pub use index::{Batch, Settings};
 pub use log::{About, LogEntry, LogPage, Logged};

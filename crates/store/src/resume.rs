@@ -1,6 +1,6 @@
 //! What an interrupted download left, found out without believing more than is known.
 
-use std::{fs::File, io, ops::Range, sync::atomic::Ordering};
+use std::{fs::File, io, ops::Range};
 
 use rustix::fs::{SeekFrom, seek};
 use samara_content::ChunkSet;
@@ -58,12 +58,6 @@ impl Content {
         if before != found.claimed || !readable {
             self.unclaim(&[]);
         }
-        let have = self.have();
-        let bytes = have
-            .iter()
-            .filter_map(|chunk| self.manifest.chunk(chunk))
-            .map(|c| u64::from(c.len));
-        self.reused.store(bytes.sum(), Ordering::Relaxed);
         Ok(())
     }
 

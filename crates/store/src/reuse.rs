@@ -62,9 +62,7 @@ impl Content {
             }
             Ok(())
         })?;
-        let reused = reused.into_inner();
-        self.reused.fetch_add(reused, Ordering::Relaxed);
-        Ok(reused)
+        Ok(reused.into_inner())
     }
 
     pub(crate) fn missing_bytes(&self) -> u64 {

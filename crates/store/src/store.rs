@@ -15,7 +15,7 @@ use samara_content::Manifest;
 use samara_wire::{ChannelId, ContentId, RecordId};
 
 use crate::{
-    Batch, Content, GcReport, LogPage, Placement, StoreConfig, StoreError,
+    Batch, Content, GcReport, LogPage, Placement, StoreConfig, StoreError, case,
     files::{self, FileCache},
     index::{Index, Settings},
     install::Parts,
@@ -46,6 +46,8 @@ pub(crate) struct Shared {
     next_uid: AtomicU64,
     /// One imported content at a time is put in its place.
     pub(crate) placing: Mutex<()>,
+    /// Says whether a folder tells names apart that differ in case.
+    pub(crate) folds_case: case::Probe,
     /// Locked while it is open.
     _lock: File,
 }
@@ -103,9 +105,17 @@ impl Store {
     /// Finished contents are there at once: their files were compared with their
     /// stamps, and what had changed was hashed again. Interrupted downloads come
     /// back through [`begin`](Self::begin).
-    pub fn open(dir: impl AsRef<Path>, mut config: StoreConfig) -> Result<Self, StoreError> {
+    pub fn open(dir: impl AsRef<Path>, config: StoreConfig) -> Result<Self, StoreError> {
+        Self::open_with(dir.as_ref(), config, case::folds)
+    }
+
+    /// Like [`open`](Self::open), on file systems of which `folds_case` speaks.
+    pub(crate) fn open_with(
+        dir: &Path,
+        mut config: StoreConfig,
+        folds_case: case::Probe,
+    ) -> Result<Self, StoreError> {
         config.threads = config.threads.clamp(1, MAX_THREADS);
-        let dir = dir.as_ref();
         let make = std::fs::DirBuilder::new()
             .recursive(true)
             .mode(0o700)
@@ -127,6 +137,7 @@ impl Store {
                 files: FileCache::default(),
                 next_uid: AtomicU64::new(0),
                 placing: Mutex::new(()),
+                folds_case,
                 _lock: lock,
             }),
             table: Arc::default(),

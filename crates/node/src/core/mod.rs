@@ -40,7 +40,7 @@ pub(crate) use channel::{
 };
 pub(crate) use known::Known;
 pub(crate) use news::{Live, News, reason_name};
-pub(crate) use transfers::{Transfer, TransferView};
+pub(crate) use transfers::{Sources, Transfer};
 use visits::Visits;
 
 use crate::{

@@ -45,6 +45,8 @@ pub(crate) struct Transfer {
     pub(crate) wasted: u64,
     /// Chunks that were here, or are counted in one of the above.
     counted: ChunkSet,
+    /// Those of them that the origin sent.
+    by_origin: ChunkSet,
     /// Chunks whose hash was wrong.
     pub(crate) rejected: u64,
     /// Why it will not be completed.
@@ -73,8 +75,10 @@ impl Transfer {
         let bytes = self.bytes_of(chunk);
         if peer == self.author {
             self.from_origin += bytes;
+            self.by_origin.insert(chunk);
         } else {
             self.from_others += bytes;
+            self.by_origin.remove(chunk);
         }
     }
 
@@ -95,6 +99,17 @@ impl Transfer {
 #[derive(Debug, Clone)]
 pub(crate) struct Failure(pub(crate) EngineError);
 
+/// Which chunks of a transfer are here, and came from whom.
+#[derive(Debug, Clone)]
+pub(crate) struct Sources {
+    /// That were here when it began, or came since.
+    pub(crate) counted: ChunkSet,
+    /// That came from the origin.
+    pub(crate) by_origin: ChunkSet,
+    /// Bytes that came for nothing.
+    pub(crate) wasted: u64,
+}
+
 /// A transfer as those who wait for it see it.
 #[derive(Debug, Clone)]
 pub(crate) struct TransferView {
@@ -105,7 +120,6 @@ pub(crate) struct TransferView {
     pub(crate) sources: u32,
     pub(crate) from_origin: u64,
     pub(crate) from_others: u64,
-    pub(crate) wasted: u64,
     pub(crate) rejected: u64,
     pub(crate) finished: bool,
     pub(crate) failure: Option<Failure>,
@@ -159,6 +173,7 @@ impl Core {
                 from_origin: 0,
                 from_others: 0,
                 wasted: 0,
+                by_origin: ChunkSet::new(have.len()),
                 counted: have,
                 rejected: 0,
                 failure: None,
@@ -199,6 +214,25 @@ impl Core {
         Some((key, self.transfers.get(&key)?))
     }
 
+    /// Where a transfer's chunks came from, from now on: a chunk that was lost since
+    /// it came is counted again when it comes again.
+    pub(crate) fn recount(&mut self, key: TransferKey) -> Option<Sources> {
+        let transfer = self.transfers.get_mut(&key)?;
+        let have = transfer.content.have();
+        transfer.counted.intersect_with(&have);
+        self.sources(key)
+    }
+
+    /// Where a transfer's chunks came from.
+    pub(crate) fn sources(&self, key: TransferKey) -> Option<Sources> {
+        let transfer = self.transfers.get(&key)?;
+        Some(Sources {
+            counted: transfer.counted.clone(),
+            by_origin: transfer.by_origin.clone(),
+            wasted: transfer.wasted,
+        })
+    }
+
     /// How a transfer stands.
     pub(crate) fn view(&self, key: TransferKey) -> Option<TransferView> {
         let transfer = self.transfers.get(&key)?;
@@ -211,7 +245,6 @@ impl Core {
             sources: progress.sources as u32,
             from_origin: transfer.from_origin,
             from_others: transfer.from_others,
-            wasted: transfer.wasted,
             rejected: transfer.rejected,
             finished: transfer.finished,
             failure: transfer.failure.clone(),

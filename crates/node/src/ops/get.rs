@@ -123,7 +123,7 @@ async fn fetch(
             seconds: started.elapsed().as_secs_f64(),
             downloaded: obtained.downloaded,
             wasted: obtained.wasted,
-            reused: content.reused_bytes(),
+            reused: obtained.reused,
             confirmed,
         })
         .await;

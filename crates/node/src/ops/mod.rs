@@ -20,6 +20,7 @@ mod retain;
 mod seek;
 mod share;
 mod standing;
+mod tally;
 mod visited;
 mod watch;
 

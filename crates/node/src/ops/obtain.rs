@@ -12,11 +12,12 @@ use samara_wire::{ChannelId, ContentId, PeerId};
 use super::{
     Context,
     manifest::{Filter, GRACE_AFTER_BAD, manifest, no_peer},
+    tally::Tally,
 };
 use crate::{
     EngineError,
     api::{Downloaded, ErrorKind, Event},
-    core::{TransferKey, TransferView},
+    core::{Sources, TransferKey},
 };
 
 /// How often progress is reported.
@@ -50,7 +51,10 @@ pub(crate) enum Place {
 #[derive(Debug)]
 pub(crate) struct Obtained {
     pub(crate) content: Arc<Content>,
+    /// What of the bytes wanted was fetched, each once.
     pub(crate) downloaded: Downloaded,
+    /// What of them was on this disk: together all that was wanted.
+    pub(crate) reused: u64,
     /// Bytes that came for nothing.
     pub(crate) wasted: u64,
 }
@@ -90,7 +94,7 @@ pub(crate) async fn obtain(context: &Context, want: Want) -> Result<Obtained, En
         Place::Sealed => Destination::Sealed,
     };
     let filter = want.filter.clone();
-    let content = context
+    let (content, tally) = context
         .blocking(move |store| {
             let wants = |entry: &samara_content::Entry| filter.wants(entry);
             let selection = if filter.is_all() {
@@ -102,25 +106,34 @@ pub(crate) async fn obtain(context: &Context, want: Want) -> Result<Obtained, En
             if !content.has_wanted() {
                 content.reuse(&|_| {})?;
             }
-            Ok(content)
+            let tally = Tally::new(content.manifest(), &filter);
+            Ok((content, tally))
         })
         .await?;
     let (channel, author) = (want.channel, want.author);
     let held = content.clone();
-    let key = context
+    let (key, before) = context
         .core()
-        .call(move |core| core.add_transfer(held, channel, author))
+        .call(move |core| {
+            let key = core.add_transfer(held, channel, author);
+            (key, core.recount(key))
+        })
         .await?;
-    let result = wait(context, &want, key, &name).await;
+    let result = match (wait(context, &want, key, &name).await, before) {
+        (Ok(after), Some(before)) => Ok((before, after)),
+        (Ok(_), None) => Err(given_up()),
+        (Err(error), _) => Err(error),
+    };
     match result {
-        Ok(view) => Ok(Obtained {
-            content,
-            downloaded: Downloaded {
-                origin: view.from_origin,
-                peers: view.from_others,
-            },
-            wasted: view.wasted,
-        }),
+        Ok((before, after)) => {
+            let (downloaded, reused) = tally.count(&before.counted, &after);
+            Ok(Obtained {
+                content,
+                downloaded,
+                reused,
+                wasted: after.wasted - before.wasted,
+            })
+        }
         Err(error) => {
             let _ = context
                 .core()
@@ -129,6 +142,10 @@ pub(crate) async fn obtain(context: &Context, want: Want) -> Result<Obtained, En
             Err(error)
         }
     }
+}
+
+fn given_up() -> EngineError {
+    EngineError::new(ErrorKind::Interrupted, "the transfer was given up")
 }
 
 /// Waits until no other request is at the same content; gives up like that
@@ -170,30 +187,29 @@ async fn wait(
     want: &Want,
     key: TransferKey,
     name: &str,
-) -> Result<TransferView, EngineError> {
+) -> Result<Sources, EngineError> {
     let started = Instant::now();
     loop {
         let done = context.core().wait_for(move |core| {
             let view = core.view(key)?;
-            (view.finished || view.failure.is_some()).then_some(view)
+            let sources = core.sources(key)?;
+            (view.finished || view.failure.is_some()).then_some((view, sources))
         });
         let done = async { Ok(tokio::time::timeout(REPORT_EVERY, done).await.ok()) };
         let view = match context.unless_cancelled(done).await? {
-            Some(view) => view?,
+            Some(ended) => {
+                let (view, sources) = ended?;
+                return match view.failure {
+                    Some(failure) => Err(failure.0),
+                    None => Ok(sources),
+                };
+            }
             None => context
                 .core()
                 .call(move |core| core.view(key))
                 .await?
-                .ok_or_else(|| {
-                    EngineError::new(ErrorKind::Interrupted, "the transfer was given up")
-                })?,
+                .ok_or_else(given_up)?,
         };
-        if let Some(failure) = view.failure {
-            return Err(failure.0);
-        }
-        if view.finished {
-            return Ok(view);
-        }
         context.emit_lossy(Event::Progress {
             content: want.content.to_string(),
             name: name.to_owned(),

@@ -153,7 +153,7 @@ fn what_lies_at_the_destination_is_the_users() {
     std::fs::write(there.join("diary"), "mine").unwrap();
     let to = world.install("tree");
     let refused = theirs.begin(content.manifest().clone(), &to, Selection::All);
-    assert!(matches!(refused, Err(StoreError::DestinationDiffers { path }) if path == there));
+    assert!(matches!(refused, Err(StoreError::DestinationDiffers { path, .. }) if path == there));
     assert_eq!(names(&world.path("out")), ["tree"]);
 
     let Destination::Install { parent, name, .. } = to else {
@@ -211,7 +211,6 @@ fn identical_content_at_the_destination_is_all_reused() {
     for store in [&first, &elsewhere] {
         let again = begin(store, content.manifest(), &world.install("tree"));
         assert!(again.is_finished() && again.is_complete());
-        assert_eq!(again.reused_bytes(), content.wanted_bytes());
     }
     assert_eq!(
         listing(&world.path("out/tree")),
@@ -256,7 +255,7 @@ fn a_crash_after_the_rename_leaves_a_finished_download() {
 
     let theirs = world.store("theirs");
     let found = begin(&theirs, content.manifest(), &world.install("tree"));
-    assert!(found.is_finished() && found.reused_bytes() == content.wanted_bytes());
+    assert!(found.is_finished() && found.is_complete());
     assert_eq!(
         names(&world.path("out")),
         ["tree"],
@@ -319,7 +318,6 @@ fn a_new_version_fetches_only_what_changed() {
     let v2 = import(&ours, &tree).unwrap();
     let copy = begin(&theirs, v2.manifest(), &world.install("v2"));
     let reused = copy.reuse(&|_| {}).unwrap();
-    assert_eq!(copy.reused_bytes(), reused);
     let left: u64 = missing(&copy)
         .iter()
         .map(|c| u64::from(v2.manifest().chunk(*c).unwrap().len))

@@ -90,8 +90,14 @@ fn whoever_is_not_root_gets_replaces_and_reuses_a_locked_tree() {
     std::fs::write(tree.join("tool"), "new").unwrap();
     set_mode(&tree, 0o500);
     let second = import(&ours, &tree).unwrap();
-    let copy = install(&theirs, &second, &world, true);
-    assert!(copy.reused_bytes() > 1_500_000);
+    let to = Destination::Install {
+        parent: world.path("out"),
+        name: "tree".into(),
+        force: true,
+    };
+    let copy = begin(&theirs, second.manifest(), &to);
+    assert!(copy.reuse(&|_| {}).unwrap() > 1_500_000);
+    install(&theirs, &second, &world, true);
     assert_eq!(listing(&out), listing(&tree));
     assert_eq!(names(&world.path("out")), ["tree"]);
 }
