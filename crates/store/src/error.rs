@@ -75,7 +75,7 @@ pub enum StoreError {
     },
     /// Something else lies at the destination.
     #[error(
-        "{} exists and is not the same: {difference}; --force replaces it, with what is right there",
+        "{} exists and is not the same: {difference}; --force replaces it and fetches only what is missing",
         path.display()
     )]
     DestinationDiffers {
