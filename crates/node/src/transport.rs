@@ -28,10 +28,9 @@ const STREAM_WINDOW: u32 = 8 << 20;
 /// Unread bytes that one connection may have waiting here once we asked it for
 /// something: 1 Gbit/s over 100 ms.
 const CONNECTION_WINDOW: u32 = 12 << 20;
-/// Those of all that we ask something share this, but none has less than the least:
-/// what memory they take must not grow with their number.
-const SHARED_WINDOW: u32 = 24 << 20;
-const LEAST_WINDOW: u32 = 2 << 20;
+/// All that we ask something share it, but none has less than this: what memory they
+/// take must not grow with their number.
+const LEAST_WINDOW: u32 = 1 << 20;
 /// The same before: a stranger's bytes wait here too, in order or not, as often as
 /// there are connections.
 const STRANGER_WINDOW: u32 = 256 << 10;
@@ -183,7 +182,7 @@ pub(crate) fn expect_answers(connection: &quinn::Connection, sources: usize) {
 
 fn window(sources: usize) -> u32 {
     let sources = u32::try_from(sources.max(1)).unwrap_or(u32::MAX);
-    (SHARED_WINDOW / sources).clamp(LEAST_WINDOW, CONNECTION_WINDOW)
+    (CONNECTION_WINDOW / sources).max(LEAST_WINDOW)
 }
 
 fn udp_socket(addr: SocketAddr) -> io::Result<UdpSocket> {
@@ -222,10 +221,10 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn many_sources_share_the_room_that_two_may_have() {
+    fn many_sources_share_the_room_that_one_may_have() {
         assert_eq!(window(0), CONNECTION_WINDOW);
-        assert_eq!(window(2), CONNECTION_WINDOW);
-        assert_eq!(window(3), SHARED_WINDOW / 3);
+        assert_eq!(window(1), CONNECTION_WINDOW);
+        assert_eq!(window(3), CONNECTION_WINDOW / 3);
         assert_eq!(window(12), LEAST_WINDOW);
         assert_eq!(window(usize::MAX), LEAST_WINDOW);
     }
