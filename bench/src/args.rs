@@ -25,6 +25,8 @@ pub(crate) enum Bench {
     Sites(Sites),
     /// Several seeders for one receiver, and one seeder for several receivers.
     Seeders(Seeders),
+    /// Limits of the rate, up and down: how near what passes on the wire is to them.
+    Limits(Limits),
 }
 
 #[derive(Debug, Args)]
@@ -224,6 +226,32 @@ pub(crate) struct Seeders {
     pub(crate) piece_kib: usize,
 }
 
+#[derive(Debug, Args)]
+pub(crate) struct Limits {
+    #[command(flatten)]
+    common: Common,
+    /// Limits in Mbit/s, each up and down in runs of its own.
+    #[arg(long, default_value = "10,40,200", value_delimiter = ',', value_parser = rate)]
+    pub(crate) rates: Vec<f64>,
+    /// Seconds after the receiver's start at which measuring begins.
+    #[arg(long, default_value_t = 2.0, value_parser = seconds)]
+    pub(crate) start: f64,
+    /// Seconds that it lasts.
+    #[arg(long, default_value_t = 10.0, value_parser = seconds)]
+    pub(crate) seconds: f64,
+    /// MTU of the links.
+    #[arg(long, default_value_t = 1500)]
+    pub(crate) mtu: u32,
+}
+
+fn seconds(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(seconds) if (0.1..=600.0).contains(&seconds) => Ok(seconds),
+        Ok(_) => Err("from 0.1 to 600 seconds".into()),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
 /// A rate in Mbit/s that a link can have.
 fn rate(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
@@ -243,6 +271,7 @@ impl Bench {
             Self::Swarm(args) => &args.links.common,
             Self::Sites(args) => &args.common,
             Self::Seeders(args) => &args.common,
+            Self::Limits(args) => &args.common,
         }
     }
 
@@ -265,6 +294,8 @@ impl Bench {
                 &["samara", "rqbit", "aria2", "libtorrent", "transmission"]
             }
             Self::Seeders(_) => &["samara", "rqbit", "aria2", "libtorrent", "https"],
+            // Others have options of other names.
+            Self::Limits(_) => &["samara"],
         }
     }
 }

@@ -282,6 +282,44 @@ pub(crate) fn transfer(tool: &dyn Tool, job: &Job<'_>, setting: &Setting<'_>) ->
     Ok(run)
 }
 
+/// When a rate is measured, in seconds after the receiver's start.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Window {
+    pub(crate) start: f64,
+    pub(crate) seconds: f64,
+}
+
+/// Bytes a second that leave the sender's shaper towards one receiver, with options for the one and for the other.
+pub(crate) fn wire_rate(
+    tool: &dyn Tool,
+    job: &Job<'_>,
+    setting: &Setting<'_>,
+    [mine, theirs]: [&[String]; 2],
+    window: Window,
+) -> Result<f64> {
+    setting.scratch.folder(RUN)?;
+    let node = setting.node(tool, 0)?;
+    let (launch, ready) = tool.send(job, &node)?;
+    let what = (launch.args(mine), ready);
+    let mut sender = setting.start(tool, 0, &node, what)?;
+    setting.until_done(&mut sender, "the sender", limits::POLL_SWARM)?;
+    let link = tool.link(sender.process.output()?);
+    let node = setting.node(tool, 1)?;
+    let (launch, done) = tool.receive(job, &node, link.as_deref())?;
+    warm_memory(setting.scratch.path(), job.content.bytes)?;
+    let mut receiver = setting.start(tool, 1, &node, (launch.args(theirs), done))?;
+    interrupt::sleep(Duration::from_secs_f64(window.start))?;
+    let (before, from) = (setting.topology.sent(0)?, Instant::now());
+    interrupt::sleep(Duration::from_secs_f64(window.seconds))?;
+    let (after, took) = (setting.topology.sent(0)?, from.elapsed());
+    if receiver.is_done("the receiver")? {
+        let message = "the content came whole before the time was over";
+        return Err(Error::Tool(message.into()));
+    }
+    stop_all(vec![receiver.process, sender.process]);
+    Ok(after.since(before).shaped as f64 / took.as_secs_f64())
+}
+
 /// Receivers that get the content before the clock starts, and stay.
 fn further_seeders(
     tool: &dyn Tool,

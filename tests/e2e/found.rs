@@ -19,7 +19,7 @@ fn bare(link: &str) -> String {
 }
 
 /// A command in a namespace, listening everywhere.
-fn inside(netns: &str, peer: &Peer, args: &[&str]) -> Command {
+pub(crate) fn inside(netns: &str, peer: &Peer, args: &[&str]) -> Command {
     let plain = peer.command(args);
     let mut command = Command::new("ip");
     command

@@ -17,6 +17,7 @@ mod charters;
 mod disk;
 mod found;
 mod hostile;
+mod limits;
 mod members;
 mod pages;
 mod parts;

@@ -143,6 +143,11 @@ impl Running {
         Pid::from_child(&self.child)
     }
 
+    /// Whether this stands on standard error by now.
+    pub(crate) fn told(&self, part: &str) -> bool {
+        self.errors.lock().unwrap().contains(part)
+    }
+
     /// What the process said so far, for a test that fails.
     fn report(&self) -> String {
         let mut text = format!("samara {}\n", self.name);

@@ -1,6 +1,7 @@
-//! The five benches: what they share is here, topology, content and columns of each in its own file.
+//! The benches: what they share is here, topology, content and columns of each in its own file.
 
 mod import;
+mod limits;
 mod pair;
 mod seeders;
 mod shaped;
@@ -19,7 +20,7 @@ use crate::{
     args::{Bench, Common, Uplinks},
     content::Content,
     error::{Context, Error, Result},
-    interrupt, limits,
+    interrupt, limits as bounds,
     machine::{Machine, wait_quiet},
     measure::{self, Run, Setting},
     net::Topology,
@@ -74,6 +75,7 @@ pub(crate) fn run(bench: &Bench, samara: impl FnOnce(&Common) -> Result<PathBuf>
         Bench::Swarm(args) => session.shaped("swarm", &args.links, args.uplinks, &args.n)?,
         Bench::Sites(args) => session.sites(args)?,
         Bench::Seeders(args) => session.seeders(args)?,
+        Bench::Limits(args) => session.limits(args)?,
     }
     match session
         .failures
@@ -148,7 +150,7 @@ impl Session<'_> {
             tracker: format!(
                 "http://{}:{}/announce",
                 topology.tracker.address,
-                limits::TRACKER_PORT
+                bounds::TRACKER_PORT
             ),
             keep_serving: plan.keep_serving,
             piece: plan.piece,

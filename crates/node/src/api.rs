@@ -8,6 +8,8 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 mod charter;
+mod explanation;
+mod limits;
 mod record;
 mod request;
 mod standing;
@@ -15,9 +17,11 @@ mod standing;
 pub use charter::{
     CharterEdit, CharterVersion, CharterView, DraftView, ForkView, FormerView, TermChange, Terms,
 };
+pub use explanation::{Explanation, Shares, SourceStatus};
+pub use limits::{LimitStatus, Limits};
 pub(crate) use record::attributes;
 pub use record::{Attribute, Change, RecordAbout, RecordView};
-pub use request::{Request, Scope};
+pub use request::{LimitOrder, Request, Scope};
 pub use standing::{OffenderStatus, Standing};
 
 /// What happened. One JSON object a line with `--json`.
@@ -397,6 +401,10 @@ pub enum Event {
     Status(Box<Status>),
     /// One connected peer.
     Peer(PeerStatus),
+    /// Why a content is not fetched or served faster.
+    Explained(Box<Explanation>),
+    /// What limits hold, and why.
+    Limits(Box<Limits>),
     /// Somebody who answered, and proved to be who was looked for.
     Resolved {
         /// Its public key, base32.

@@ -1,5 +1,7 @@
 use std::{net::SocketAddr, num::NonZeroU32, path::PathBuf, time::Duration};
 
+use crate::limit::LimitConfig;
+
 /// UDP port that a node listens on unless told otherwise. Unassigned by IANA.
 pub const DEFAULT_PORT: u16 = 7421;
 /// TCP port of the pages and the local API, on loopback.
@@ -32,8 +34,8 @@ pub struct NodeConfig {
     /// How many releases of a followed channel are kept, the newest ones. `None`: a
     /// subscriber fetches the newest and removes nothing, a mirror keeps all.
     pub keep_releases: Option<NonZeroU32>,
-    /// Bytes a second sent beyond the local network; `None`: no cap.
-    pub wan_upload: Option<u64>,
+    /// How much may be sent and received, and by whom.
+    pub limits: LimitConfig,
     /// Threads that hash; 0: one a core.
     pub threads: usize,
     /// How others are found, and find this node.
@@ -97,7 +99,7 @@ impl NodeConfig {
             timeout: DEFAULT_TIMEOUT,
             quota: DEFAULT_QUOTA,
             keep_releases: None,
-            wan_upload: None,
+            limits: LimitConfig::default(),
             threads: 0,
             discovery: DiscoveryConfig::default(),
             external: Vec::new(),

@@ -25,13 +25,14 @@ use crate::{
     core::{self, CHANNEL_SETTINGS, ChannelMeta, Core, CoreHandle, Role},
     identity::{self, Keystore},
     issues::Drafts,
+    limit::{LimitConfig, Orders},
     metrics::Metrics,
     ops, receipt,
     transport::Transport,
 };
 
 /// Where the node's own settings are kept in the store.
-const NODE_SETTINGS: &str = "node";
+pub(crate) const NODE_SETTINGS: &str = "node";
 const PORT_KEY: &[u8] = b"port";
 /// Blocking threads for disk and hashing. More than cores: some wait for the disk.
 const MAX_BLOCKING_THREADS: usize = 16;
@@ -256,6 +257,16 @@ impl Engine {
         &self.inner.metrics.registry
     }
 
+    /// Has other limits hold than those that it was opened with; what was ordered by
+    /// `limit` goes on before them.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Interrupted`], if the engine is stopping.
+    pub async fn configure_limits(&self, limits: LimitConfig) -> Result<(), EngineError> {
+        let configure = |core: &mut Core| core.configure_limits(limits);
+        self.inner.core.call(configure).await
+    }
+
     /// Whether the engine's tasks are alive.
     pub async fn healthy(&self) -> bool {
         self.inner.core.call(|_| ()).await.is_ok()
@@ -367,6 +378,7 @@ fn start(
         metrics.clone(),
         stop.clone(),
     )?;
+    core.obey(Orders::load(&store)?);
     let mut listen = None;
     let mut port_was_taken = false;
     if mode != Mode::Offline {

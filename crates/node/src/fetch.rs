@@ -15,9 +15,12 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     core::{Input, TransferKey},
+    limit::Lane,
     message::{Ask, ROOT_PAGE},
-    pool::BufferPool,
+    pool::{BufferPool, PooledBuffer},
     session::open_request,
+    stopwatch::Stopwatch,
+    transport,
     writers::Writers,
 };
 
@@ -57,8 +60,12 @@ pub(crate) struct FetchJob {
     pub(crate) content: Arc<Content>,
     /// Number and size of each chunk.
     pub(crate) chunks: Vec<(u32, u32)>,
-    /// Peers that are asked for something at the moment, this one among them.
-    pub(crate) sources: usize,
+    /// What its bytes have to pass.
+    pub(crate) lane: Lane,
+    /// Bytes that may wait unread on the connection.
+    pub(crate) window: u32,
+    /// Runs while there is no room for what arrives.
+    pub(crate) unwritten: Stopwatch,
 }
 
 impl FetchJob {
@@ -103,7 +110,7 @@ async fn receive(
         content: *job.content.id(),
         chunks: job.chunks.iter().map(|(index, _)| *index).collect(),
     };
-    let Ok((_request, mut stream)) = open_request(connection, &ask, job.sources).await else {
+    let Ok((_request, mut stream)) = open_request(connection, &ask, job.window).await else {
         return false;
     };
     let mut whole = true;
@@ -116,13 +123,15 @@ async fn receive(
             whole = false;
             continue;
         }
-        let mut buffer = pool.get(bytes as usize).await;
-        if stream
-            .read_exact(buffer.sized(bytes as usize))
-            .await
-            .is_err()
-        {
-            return false;
+        let mut buffer = room(pool, bytes as usize, &job.unwritten).await;
+        let mut rest = buffer.sized(bytes as usize);
+        while !rest.is_empty() {
+            let (piece, more) = rest.split_at_mut(job.lane.piece().min(rest.len()));
+            job.lane.take(piece.len()).await;
+            if stream.read_exact(piece).await.is_err() {
+                return false;
+            }
+            rest = more;
         }
         let arrived = job.input(Fetched::Arrived { chunk, bytes });
         if core.send(arrived).await.is_err() {
@@ -145,6 +154,20 @@ async fn receive(
     whole
 }
 
+/// A buffer; `waiting` runs while those who write have not given one back.
+async fn room(pool: &BufferPool, bytes: usize, waiting: &Stopwatch) -> PooledBuffer {
+    let get = pool.get(bytes);
+    tokio::pin!(get);
+    tokio::select! {
+        biased;
+        buffer = &mut get => buffer,
+        () = async {} => {
+            let _inside = waiting.enter();
+            get.await
+        }
+    }
+}
+
 /// Fetches manifest pages from one peer, in order; stops early where the peer has
 /// no more. Unverified. Each page's bytes are bounded.
 pub(crate) async fn fetch_pages(
@@ -152,6 +175,7 @@ pub(crate) async fn fetch_pages(
     channel: ChannelId,
     content: ContentId,
     pages: &[u32],
+    window: u32,
 ) -> Vec<(u32, Vec<u8>)> {
     let mut got = Vec::new();
     let ask = Ask::Pages {
@@ -159,7 +183,8 @@ pub(crate) async fn fetch_pages(
         content,
         pages: pages.to_vec(),
     };
-    let Ok((_, mut stream)) = open_request(connection, &ask, MANY).await else {
+    let window = window.min(transport::window(MANY));
+    let Ok((_, mut stream)) = open_request(connection, &ask, window).await else {
         return got;
     };
     for page in pages {

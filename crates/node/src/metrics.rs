@@ -1,6 +1,10 @@
 //! What a node counts, under the names and units of Prometheus' conventions.
 
-use prometheus::{Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry};
+use std::time::Duration;
+
+use prometheus::{
+    CounterVec, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry,
+};
 
 use crate::{EngineError, api::ErrorKind, discovery::Source};
 
@@ -25,6 +29,8 @@ pub(crate) struct Metrics {
     pub(crate) charter_forks: IntCounter,
     pub(crate) gate_refusals: IntCounterVec,
     pub(crate) chunk_fetch: Histogram,
+    waited: CounterVec,
+    computed: CounterVec,
     discovery_found: IntCounterVec,
     discovery_dials: IntCounterVec,
     discovery_connected: IntCounterVec,
@@ -84,6 +90,24 @@ impl Metrics {
             "samara_discovery_dials_total",
             "Peers dialled, by who named the first of their addresses.",
             &["source"],
+        )?;
+        let seconds = |name: &str, help: &str, labels: &[&str]| {
+            let metric = CounterVec::new(Opts::new(name, help), labels)?;
+            registry.register(Box::new(metric.clone()))?;
+            Ok::<_, prometheus::Error>(metric)
+        };
+        let waited = seconds(
+            "samara_transfer_wait_seconds_total",
+            "Time that transfers waited, summed over contents, by what for.",
+            &["reason"],
+        )?;
+        for reason in ["source", "credit", "limit", "limit_up", "writing", "window"] {
+            waited.with_label_values(&[reason]);
+        }
+        let computed = seconds(
+            "samara_thread_cpu_seconds_total",
+            "Processor time of the network thread and of those that hash and write.",
+            &["thread"],
         )?;
         let discovery_connected = counters(
             "samara_discovery_connected_total",
@@ -170,6 +194,8 @@ impl Metrics {
                 "samara_discovery_lookups_total",
                 "Questions asked of the DHT.",
             )?,
+            waited,
+            computed,
             discovery_found,
             discovery_dials,
             discovery_connected,
@@ -179,6 +205,24 @@ impl Metrics {
             chunk_fetch,
             registry,
         })
+    }
+
+    /// Transfers waited for something.
+    pub(crate) fn waited(&self, reason: &str, time: Duration) {
+        if !time.is_zero() {
+            let label = [reason];
+            self.waited
+                .with_label_values(&label)
+                .inc_by(time.as_secs_f64());
+        }
+    }
+
+    /// Threads computed.
+    pub(crate) fn computed(&self, thread: &str, time: Duration) {
+        let label = [thread];
+        self.computed
+            .with_label_values(&label)
+            .inc_by(time.as_secs_f64());
     }
 
     /// A peer's addresses were told.

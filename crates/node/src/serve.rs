@@ -19,11 +19,11 @@ use tokio::{sync::mpsc, task, time};
 use crate::{
     core::{Input, TransferKey},
     fetch::{HERE, NOT_HERE},
+    limit::Lane,
     limits,
     message::ROOT_PAGE,
     pool::{BufferPool, PoolShare, PooledBuffer},
     session::Close,
-    shaper::Shaper,
 };
 
 /// Bytes read in one visit to a blocking thread.
@@ -49,16 +49,12 @@ pub(crate) async fn serve_chunks(
     mut stream: SendStream,
     job: ServeJob,
     pool: BufferPool,
-    shaper: Shaper,
+    lane: Lane,
     core: mpsc::Sender<Input>,
 ) {
     // Broken off by the peer or not: the core only needs to know that it ended,
     // which is when the last byte is acknowledged.
-    if answer(&mut stream, &job, &pool, &shaper, &core)
-        .await
-        .is_ok()
-        && stream.finish().is_ok()
-    {
+    if answer(&mut stream, &job, &pool, &lane, &core).await.is_ok() && stream.finish().is_ok() {
         let bytes = job.chunks.iter().map(|(_, len)| u64::from(*len)).sum();
         let _ = taken(&job.connection, &pool, patience(bytes), stream.stopped()).await;
     }
@@ -75,7 +71,7 @@ async fn answer(
     stream: &mut SendStream,
     job: &ServeJob,
     pool: &BufferPool,
-    shaper: &Shaper,
+    lane: &Lane,
     core: &mpsc::Sender<Input>,
 ) -> Result<(), quinn::WriteError> {
     let mut batches = batches(&job.chunks).into_iter();
@@ -91,7 +87,7 @@ async fn answer(
                 None => Ok(None),
             }
         };
-        let send = send_batch(stream, job, pool, ready, shaper, core);
+        let send = send_batch(stream, job, pool, ready, lane, core);
         let (sent, read) = tokio::join!(send, read);
         sent?;
         ahead = read?;
@@ -147,19 +143,30 @@ async fn send_batch(
     job: &ServeJob,
     pool: &BufferPool,
     batch: Vec<ReadChunk>,
-    shaper: &Shaper,
+    lane: &Lane,
     core: &mpsc::Sender<Input>,
 ) -> Result<(), quinn::WriteError> {
     for (index, read) in batch {
         match read {
             Ok(buffer) => {
                 let len = buffer.len();
-                let mut parts = [Bytes::from_static(&[HERE]), Bytes::from_owner(buffer)];
-                shaper.until_ready(len).await;
-                let write = stream.write_all_chunks(&mut parts);
-                match taken(&job.connection, pool, patience(len as u64), write).await {
-                    Some(written) => written?,
-                    None => return Err(quinn::ConnectionError::LocallyClosed.into()),
+                let mut head = Bytes::from_static(&[HERE]);
+                let mut rest = Bytes::from_owner(buffer);
+                while !head.is_empty() || !rest.is_empty() {
+                    let piece = rest.split_to(lane.piece().min(rest.len()));
+                    // Whoever is gone keeps its turn, and its buffers, from nobody.
+                    tokio::select! {
+                        biased;
+                        () = lane.take(piece.len()) => {}
+                        gone = job.connection.closed() => return Err(gone.into()),
+                    }
+                    let bytes = piece.len() as u64;
+                    let mut parts = [std::mem::take(&mut head), piece];
+                    let write = stream.write_all_chunks(&mut parts);
+                    match taken(&job.connection, pool, patience(bytes), write).await {
+                        Some(written) => written?,
+                        None => return Err(quinn::ConnectionError::LocallyClosed.into()),
+                    }
                 }
                 job.sent.fetch_add(len as u64, Ordering::Relaxed);
                 let _ = core
@@ -259,6 +266,7 @@ mod tests {
     use samara_store::Store;
 
     use super::*;
+    use crate::limit::Shapers;
 
     #[test]
     fn batches_hold_every_chunk_once_and_stay_small() {
@@ -333,14 +341,13 @@ mod tests {
                 share: share.clone(),
                 sent: Arc::default(),
             };
-            let shaper = Shaper::default();
-            serves.spawn(serve_chunks(
-                stream,
-                job,
-                pool.clone(),
-                shaper,
-                core.clone(),
-            ));
+            let lane = Shapers::default().lane(
+                (true, true),
+                samara_wire::ChannelId([2; 32]),
+                &Default::default(),
+                &Default::default(),
+            );
+            serves.spawn(serve_chunks(stream, job, pool.clone(), lane, core.clone()));
         }
         while !pool.is_short() {
             task::yield_now().await;

@@ -288,13 +288,14 @@ async fn write_control(
     }
 }
 
-/// Opens a request's stream and sends the request, to one of so many sources.
+/// Opens a request's stream and sends the request; of the answers so many bytes may
+/// wait here unread.
 pub(crate) async fn open_request(
     connection: &Connection,
     ask: &Ask,
-    sources: usize,
+    window: u32,
 ) -> Result<(SendStream, RecvStream), quinn::WriteError> {
-    transport::expect_answers(connection, sources);
+    transport::expect_answers(connection, window);
     let (mut send, recv) = connection.open_bi().await?;
     send.write_all(&ask.encode()).await?;
     let _ = send.finish();

@@ -174,13 +174,13 @@ fn transport_config() -> TransportConfig {
     config
 }
 
-/// Makes room for answers, on a connection that is about to be asked for some, as one
-/// of so many.
-pub(crate) fn expect_answers(connection: &quinn::Connection, sources: usize) {
-    connection.set_receive_window(VarInt::from_u32(window(sources)));
+/// Makes room for answers, on a connection that is about to be asked for some.
+pub(crate) fn expect_answers(connection: &quinn::Connection, window: u32) {
+    connection.set_receive_window(VarInt::from_u32(window));
 }
 
-fn window(sources: usize) -> u32 {
+/// Unread bytes that one of so many sources may have waiting here.
+pub(crate) fn window(sources: usize) -> u32 {
     let sources = u32::try_from(sources.max(1)).unwrap_or(u32::MAX);
     (CONNECTION_WINDOW / sources).max(LEAST_WINDOW)
 }
@@ -243,7 +243,7 @@ pub(crate) mod tests {
             sent
         };
         assert_eq!(sent().await, STRANGER_WINDOW as usize);
-        expect_answers(&ours, 1);
+        expect_answers(&ours, window(1));
         // Then the stream's own window is the bound.
         assert_eq!(sent().await, (STREAM_WINDOW - STRANGER_WINDOW) as usize);
     }

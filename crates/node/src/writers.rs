@@ -5,9 +5,16 @@
 use std::{
     fmt, io,
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::{Arc, Mutex, PoisonError, mpsc},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+        mpsc,
+    },
     thread,
+    time::{Duration, Instant},
 };
+
+use crate::core::thread_time;
 
 /// Threads of a node. Two: one hashes while the other is in the kernel.
 const THREADS: usize = 2;
@@ -19,14 +26,32 @@ type Job = Box<dyn FnOnce() + Send>;
 #[derive(Clone)]
 pub(crate) struct Writers {
     jobs: mpsc::Sender<Job>,
+    done: Arc<Done>,
+}
+
+/// Nanoseconds of all threads.
+#[derive(Default)]
+struct Done {
+    busy: AtomicU64,
+    computed: AtomicU64,
+}
+
+/// What the threads have done so far, together.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Work {
+    /// Time that they were at it.
+    pub(crate) busy: Duration,
+    /// What of it they computed, and did not wait for the disk.
+    pub(crate) computed: Duration,
 }
 
 impl Writers {
     pub(crate) fn start() -> io::Result<Self> {
         let (jobs, queue) = mpsc::channel::<Job>();
         let queue = Arc::new(Mutex::new(queue));
+        let done = Arc::new(Done::default());
         for _ in 0..THREADS {
-            let queue = Arc::clone(&queue);
+            let (queue, done) = (Arc::clone(&queue), Arc::clone(&done));
             thread::Builder::new()
                 .name("samara-writer".into())
                 .spawn(move || {
@@ -34,18 +59,38 @@ impl Writers {
                         let job = queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
                         match job {
                             // A panic must not cost the thread; its chunk stays missing.
-                            Ok(job) => drop(catch_unwind(AssertUnwindSafe(job))),
+                            Ok(job) => {
+                                let (began, computed) = (Instant::now(), thread_time());
+                                drop(catch_unwind(AssertUnwindSafe(job)));
+                                done.count(began.elapsed(), thread_time() - computed);
+                            }
                             Err(mpsc::RecvError) => return,
                         }
                     }
                 })?;
         }
-        Ok(Self { jobs })
+        Ok(Self { jobs, done })
+    }
+
+    pub(crate) fn work(&self) -> Work {
+        let time = |nanos: &AtomicU64| Duration::from_nanos(nanos.load(Ordering::Relaxed));
+        Work {
+            busy: time(&self.done.busy),
+            computed: time(&self.done.computed),
+        }
     }
 
     pub(crate) fn submit(&self, job: impl FnOnce() + Send + 'static) {
         // Fails only when no thread is left, which is when the node stops.
         let _ = self.jobs.send(Box::new(job));
+    }
+}
+
+impl Done {
+    fn count(&self, busy: Duration, computed: Duration) {
+        for (sum, time) in [(&self.busy, busy), (&self.computed, computed)] {
+            sum.fetch_add(time.as_nanos() as u64, Ordering::Relaxed);
+        }
     }
 }
 

@@ -115,6 +115,7 @@ async fn receivers_carry_it_on_when_the_origin_has_left() {
         only: vec![],
         seed: true,
         force: false,
+        in_order: false,
     };
     let (_, _b_events, b_cancel) = b
         .begin(request, |e| matches!(e, Event::Complete { .. }))
@@ -127,6 +128,7 @@ async fn receivers_carry_it_on_when_the_origin_has_left() {
         only: vec!["deep/**".into()],
         seed: true,
         force: false,
+        in_order: false,
     };
     let (_, _c_events, c_cancel) = c
         .begin(request, |e| matches!(e, Event::Complete { .. }))
@@ -233,6 +235,7 @@ async fn a_newsletter_is_read_after_its_publisher_has_gone() {
             version: None,
             notes: None,
             portable: false,
+            priority: Default::default(),
         })
         .await;
     assert_eq!(published.last(), Some(&Event::Done), "{published:?}");
@@ -349,6 +352,7 @@ fn publish(path: &Path, version: Option<&str>) -> Request {
         version: version.map(str::to_owned),
         notes: None,
         portable: false,
+        priority: Default::default(),
     }
 }
 

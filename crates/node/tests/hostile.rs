@@ -74,6 +74,7 @@ impl Node {
             only: vec![],
             seed: true,
             force: false,
+            in_order: false,
         }
     }
 
@@ -194,6 +195,7 @@ async fn a_channel_can_be_followed_again() {
         version: Some("1".into()),
         notes: None,
         portable: false,
+        priority: Default::default(),
     })
     .await;
     let b = Node::start(Mode::Node).await;

@@ -5,11 +5,15 @@ mod edit;
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::{ArgAction, Args, Parser, Subcommand};
-use samara_node::api::{Attribute, Scope};
+use samara_node::{
+    Priority,
+    api::{Attribute, Scope},
+};
 
 pub(crate) use edit::EditArgs;
 
 use crate::{
+    limits::{LimitArgs, LimitFlags},
     quantity::{parse_duration, parse_lifetime, parse_size},
     settings::{Endpoint, Keep, parse_site},
 };
@@ -59,6 +63,10 @@ Run a node:
   node          The daemon: seeds, follows subscriptions, serves pages and metrics
   status        What this node has, follows and is doing
   peers         With whom it is connected
+  explain       Say why a transfer is not faster, and what helps
+  limit         Show and change how much is sent and received, at once and for good
+  pause         Stop fetching and serving, everything or one thing, until resumed
+  resume        Go on
   resolve       Find who answers to a channel's or a peer's name
   gc            Give disk space back
   forget        Drop a channel or a content from the store
@@ -77,7 +85,11 @@ a TOML file, by default config.toml in the data directory. An option goes before
 environment, the environment before the file, the file before the default. Keys of the file:
   data_dir identity listen http metrics site timeout quota keep_releases
                                  as the options of the same name
-  wan_upload = \"2.5 MB/s\"        cap of `samara node` beyond the local network; \"off\": none
+  wan_upload = \"2.5 MB/s\"        what `samara node` sends beyond the local network; \"off\": no cap
+  [limits]                       up, down, wan_up, wan_down, lan_up, lan_down = \"5 MB/s\" or \"off\";
+                                 leech, no_wan, max_connections, upload_slots
+  [[limits.hours]]               other rates at some hours: days = \"mon-fri\", from, to = \"18:00\"
+  [limits.channel.NAME]          rates of a channel
   http_allowed_hosts = [\"name\"]  Host headers taken besides localhost and the address listened on
   threads = 0                    threads that hash; 0: one a core
   external = [\"192.0.2.1:7421\"] addresses from outside, as --external
@@ -197,6 +209,8 @@ pub(crate) enum Command {
         /// Refuse names that some platform cannot hold (case collisions, CON, trailing dots)
         #[arg(long)]
         portable: bool,
+        #[command(flatten)]
+        limits: LimitFlags,
     },
     /// List what a link leads to: entries, sizes, and what of it is on this disk already.
     #[command(after_help = "Example:\n  samara ls samara:abc...")]
@@ -228,6 +242,11 @@ pub(crate) enum Command {
         /// Replace a destination that differs
         #[arg(long)]
         force: bool,
+        /// Fetch the first bytes first, for what is used while it arrives
+        #[arg(long)]
+        in_order: bool,
+        #[command(flatten)]
+        limits: LimitFlags,
     },
     /// Follow a channel.
     ///
@@ -369,6 +388,9 @@ pub(crate) enum Command {
         /// Refuse names that some platform cannot hold (case collisions, CON, trailing dots)
         #[arg(long)]
         portable: bool,
+        /// urgent: fetched before everything else; bulk: when there is nothing else to do
+        #[arg(long, value_name = "urgent|normal|bulk", default_value = "normal")]
+        priority: Priority,
     },
     /// Take a release back: subscribers that have not installed it will not.
     Unpublish {
@@ -460,11 +482,45 @@ pub(crate) enum Command {
         /// End when the process that started this one ends (Linux)
         #[arg(long)]
         exit_with_parent: bool,
+        #[command(flatten)]
+        limits: LimitFlags,
     },
     /// What this node has, follows and is doing.
     Status,
     /// With whom this node is connected, and what passed between them.
     Peers,
+    /// Say what limits a transfer now, and what helps.
+    ///
+    /// Judged by the last five seconds: what was waited for, and for how long.
+    #[command(after_help = "Examples:\n  samara explain product\n  samara explain fe3a9c --json")]
+    Explain {
+        /// Id of the content or the beginning of it, as `samara status` shows it; or a channel, whose
+        /// newest content is meant
+        what: String,
+    },
+    /// Show and change limits: a change counts at once and is kept over restarts.
+    ///
+    /// Counted is what passes on the wire, headers included; LAN is loopback, link-local and private
+    /// addresses. What is set here goes before the configuration, its hours included.
+    #[command(
+        after_help = "Examples:\n  samara limit                          what holds, and why\n  \
+        samara limit --wan-up 5MB/s --down 20Mbit/s\n  samara limit --channel product --up 1MB/s\n  \
+        samara limit --wan-up default         what the configuration says\n  samara limit --leech on"
+    )]
+    Limit(LimitArgs),
+    /// Neither fetch nor serve everything, a channel or a content, until `samara resume`.
+    ///
+    /// Kept over restarts. Records still come and go: only contents rest.
+    #[command(after_help = "Examples:\n  samara pause\n  samara pause product")]
+    Pause {
+        /// Channel name or id, or content id; the beginning of an id is enough
+        what: Option<String>,
+    },
+    /// Let what was paused go on.
+    Resume {
+        /// As it was paused; default: everything that is paused
+        what: Option<String>,
+    },
     /// Find who answers to a name: the nearest member of a channel, or a peer.
     ///
     /// What answers has proved its key. With the channel's id alone, or a link whose addresses are
@@ -526,6 +582,21 @@ pub(crate) struct Follow {
     /// Stay and report what arrives, until interrupted
     #[arg(long)]
     pub(crate) wait: bool,
+    #[command(flatten)]
+    pub(crate) limits: LimitFlags,
+}
+
+impl Command {
+    /// The limits that were given with it; none for what moves no bytes.
+    pub(crate) fn limits(&self) -> LimitFlags {
+        match self {
+            Self::Share { limits, .. } | Self::Get { limits, .. } | Self::Node { limits, .. } => {
+                limits.clone()
+            }
+            Self::Subscribe { follow } | Self::Mirror { follow } => follow.limits.clone(),
+            _ => LimitFlags::default(),
+        }
+    }
 }
 
 #[derive(Debug, Clone, Subcommand)]
@@ -759,6 +830,15 @@ mod tests {
             "samara node",
             "samara status",
             "samara peers",
+            "samara explain x",
+            "samara limit",
+            "samara limit --channel c --up 5MB/s --lan-down off --reset",
+            "samara limit --leech on --no-wan off --max-connections 9 --upload-slots 2",
+            "samara pause",
+            "samara resume c",
+            "samara node --up 5MB/s --wan-down off --leech --no-wan --upload-slots 2",
+            "samara get samara:x --in-order --down 8Mbit/s",
+            "samara publish c p --priority urgent",
             "samara gc --dry-run",
             "samara forget x",
             "samara id",
@@ -783,6 +863,10 @@ mod tests {
             "samara --listen somewhere node",
             "samara --http on node",
             "samara --timeout 0 status",
+            "samara limit --up 0",
+            "samara limit --channel c --leech on",
+            "samara node --max-connections 0",
+            "samara publish c p --priority high",
             "samara fly",
             "samara link n --qr --json",
         ] {

@@ -6,7 +6,9 @@ use samara_node::{
     Engine, EngineError,
     api::{ErrorKind, Event, Request},
     config::DEFAULT_PORT,
+    limit::LimitConfig,
 };
+use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
@@ -23,14 +25,40 @@ pub(crate) async fn run(
     settings: &Settings,
     exit_with_parent: bool,
     interrupt: CancellationToken,
+    limits: impl Fn() -> Result<LimitConfig, EngineError>,
 ) -> Result<(), EngineError> {
     if exit_with_parent {
         end_with_parent()?;
     }
     let engine = open_node(&settings.node).await?;
-    let served = serve(settings, &engine, interrupt).await;
+    let served = tokio::select! {
+        served = serve(settings, &engine, interrupt) => served,
+        Err(error) = reload(&engine, limits) => Err(error),
+    };
     engine.shutdown().await;
     served
+}
+
+/// Reads the limits again whenever a SIGHUP comes.
+async fn reload(
+    engine: &Engine,
+    limits: impl Fn() -> Result<LimitConfig, EngineError>,
+) -> Result<std::convert::Infallible, EngineError> {
+    let mut hangups = signal(SignalKind::hangup()).map_err(|error| EngineError {
+        kind: ErrorKind::Internal,
+        message: format!("cannot listen for signals: {error}"),
+    })?;
+    loop {
+        hangups.recv().await;
+        match limits() {
+            Ok(limits) => {
+                engine.configure_limits(limits).await?;
+                info!("the limits of the configuration were read again");
+            }
+            // As it was, rather than none at all.
+            Err(error) => warn!("{error}; the limits stay as they were"),
+        }
+    }
 }
 
 async fn serve(

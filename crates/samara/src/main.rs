@@ -5,6 +5,7 @@ mod cli;
 mod daemon;
 mod demo;
 mod identity;
+mod limits;
 mod plan;
 mod quantity;
 mod report;
@@ -87,7 +88,7 @@ fn carry_out(globals: &Globals, command: &Command) -> Result<(), EngineError> {
         // A daemon goes on when nobody reads what it prints.
         report::check_output()?;
     }
-    let settings = Settings::resolve(globals, daemon)?;
+    let settings = resolve(globals, command)?;
     log_to_stderr(daemon, settings.verbose);
     // The engine has threads of its own; this one only talks to the user.
     let runtime = runtime::Builder::new_current_thread()
@@ -112,8 +113,11 @@ fn carry_out(globals: &Globals, command: &Command) -> Result<(), EngineError> {
         }
         let interrupt = interrupted(command)?;
         match command {
-            Command::Node { exit_with_parent } => {
-                daemon::run(&settings, *exit_with_parent, interrupt).await
+            Command::Node {
+                exit_with_parent, ..
+            } => {
+                let again = || resolve(globals, command).map(|settings| settings.node.limits);
+                daemon::run(&settings, *exit_with_parent, interrupt, again).await
             }
             Command::Demo { path } => demo::run(&settings, path.as_deref(), interrupt).await,
             other => match Plan::of(other)? {
@@ -125,6 +129,17 @@ fn carry_out(globals: &Globals, command: &Command) -> Result<(), EngineError> {
     // Whatever still blocks (a read of a pipe, say) must not hold the exit up.
     runtime.shutdown_background();
     outcome
+}
+
+/// All settings that a command runs with.
+fn resolve(globals: &Globals, command: &Command) -> Result<Settings, EngineError> {
+    let daemon = matches!(command, Command::Node { .. });
+    let mut settings = Settings::resolve(globals, daemon)?;
+    let flags = command
+        .limits()
+        .with_environment(|name| env::var_os(name))?;
+    flags.put(&mut settings.node.limits);
+    Ok(settings)
 }
 
 /// Cancelled by the first SIGINT or SIGTERM, and by a terminal that is closed (SIGHUP)

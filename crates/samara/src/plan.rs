@@ -45,7 +45,7 @@ impl Plan {
     pub(crate) fn of(command: &Command) -> Result<Option<Self>, EngineError> {
         let of = |request: Request| Ok(Some(Self::from(request)));
         match command.clone() {
-            Command::Share { path, portable } => {
+            Command::Share { path, portable, .. } => {
                 let path = absolute(&path)?;
                 of(Request::Share { path, portable })
             }
@@ -56,6 +56,8 @@ impl Plan {
                 only,
                 seed,
                 force,
+                in_order,
+                ..
             } => {
                 let into = absolute(&output)?;
                 of(Request::Get {
@@ -64,6 +66,7 @@ impl Plan {
                     only,
                     seed,
                     force,
+                    in_order,
                 })
             }
             Command::Subscribe { follow } => Self::follow(follow, false),
@@ -146,12 +149,14 @@ impl Plan {
                 version,
                 notes,
                 portable,
+                priority,
             } => of(Request::Publish {
                 channel,
                 path: absolute(&path)?,
                 version,
                 notes: notes.as_deref().map(read_text).transpose()?,
                 portable,
+                priority,
             }),
             Command::Unpublish { channel, version } => of(Request::Unpublish { channel, version }),
             Command::Post {
@@ -226,6 +231,10 @@ impl Plan {
             Command::Watch { channel, since } => of(Request::Watch { channel, since }),
             Command::Status => of(Request::Status),
             Command::Peers => of(Request::Peers),
+            Command::Explain { what } => of(Request::Explain { what }),
+            Command::Limit(args) => of(Request::Limit(args.order())),
+            Command::Pause { what } => of(Request::Pause { what }),
+            Command::Resume { what } => of(Request::Resume { what }),
             Command::Resolve { what, scope, count } => of(Request::Resolve { what, scope, count }),
             Command::Gc { dry_run } => of(Request::Gc { dry_run }),
             Command::Forget { what } => of(Request::Forget { what }),
@@ -250,6 +259,7 @@ impl Plan {
             into,
             once,
             wait,
+            ..
         } = follow;
         Ok(Some(Self::from(Request::Subscribe {
             link,

@@ -17,12 +17,14 @@ use samara_node::{
     config::{
         DEFAULT_HTTP_PORT, DEFAULT_QUOTA, DEFAULT_TIMEOUT, DEFAULT_WAN_UPLOAD, Dht, DiscoveryConfig,
     },
+    limit::{Cap, Line},
     limits::MAX_SITE_LABEL,
 };
 use serde::{Deserialize, Deserializer, de};
 
 use crate::{
     cli::Globals,
+    limits::FileLimits,
     quantity::{parse_duration, parse_rate, parse_size},
 };
 
@@ -102,11 +104,12 @@ struct FileSettings {
     #[serde(deserialize_with = "text")]
     keep_releases: Option<Keep>,
     #[serde(deserialize_with = "text")]
-    wan_upload: Option<Cap>,
+    wan_upload: Option<NodeCap>,
     http_allowed_hosts: Vec<String>,
     threads: Option<usize>,
     external: Vec<SocketAddr>,
     discovery: FileDiscovery,
+    limits: FileLimits,
 }
 
 /// The file's section about finding others.
@@ -142,7 +145,7 @@ struct Time(Duration);
 struct Size(u64);
 /// A rate, or `off`.
 #[derive(Debug, PartialEq)]
-struct Cap(Option<u64>);
+struct NodeCap(Option<u64>);
 
 impl FromStr for Time {
     type Err = String;
@@ -158,17 +161,14 @@ impl FromStr for Size {
     }
 }
 
-impl FromStr for Cap {
+impl FromStr for NodeCap {
     type Err = String;
     fn from_str(text: &str) -> Result<Self, String> {
         if text == "off" {
             return Ok(Self(None));
         }
         let cap = parse_rate(text)?;
-        if cap == 0 {
-            return Err("a cap of 0 would send nothing; write \"off\" for no cap".to_owned());
-        }
-        Ok(Self(Some(cap)))
+        Ok(Self(Cap::try_from(cap)?.rate()))
     }
 }
 
@@ -242,7 +242,7 @@ pub(crate) fn with_environment(
     Ok(all)
 }
 
-fn fill<T>(
+pub(crate) fn fill<T>(
     option: &mut Option<T>,
     name: &str,
     given: &impl Fn(&str) -> Option<String>,
@@ -315,15 +315,27 @@ impl Settings {
             Some(dir) => dir,
             None => platform_data_dir()?,
         };
-        Ok(Self::merge(globals, file, absolute(&data_dir)?, daemon))
+        Self::merge(globals, file, absolute(&data_dir)?, daemon)
     }
 
-    fn merge(globals: &Globals, file: FileSettings, data_dir: PathBuf, daemon: bool) -> Self {
+    fn merge(
+        globals: &Globals,
+        file: FileSettings,
+        data_dir: PathBuf,
+        daemon: bool,
+    ) -> Result<Self, EngineError> {
         let http = globals.http.or(file.http);
-        let cap = file
-            .wan_upload
-            .map_or(Some(DEFAULT_WAN_UPLOAD), |cap| cap.0);
-        Self {
+        let mut limits = file.limits.config().map_err(usage)?;
+        // Somebody waits for every other command: only the daemon is polite.
+        if daemon {
+            let polite = Cap::At(DEFAULT_WAN_UPLOAD);
+            let cap = file.wan_upload.map(|cap| cap.0.map_or(Cap::Off, Cap::At));
+            limits.defaults.insert(Line::WanUp, polite);
+            if let Some(cap) = cap {
+                limits.rates.entry(Line::WanUp).or_insert(cap);
+            }
+        }
+        Ok(Self {
             node: NodeConfig {
                 identity: globals.identity.clone().or(file.identity),
                 listen: globals.listen.or(file.listen),
@@ -340,8 +352,7 @@ impl Settings {
                     .keep_releases
                     .or(file.keep_releases)
                     .and_then(|keep| keep.0),
-                // Somebody waits for every other command: only the daemon is polite.
-                wan_upload: if daemon { cap } else { None },
+                limits,
                 threads: file.threads.unwrap_or(0),
                 discovery: file.discovery.merge(globals.no_mdns),
                 external: if globals.external.is_empty() {
@@ -361,7 +372,7 @@ impl Settings {
             allowed_hosts: file.http_allowed_hosts,
             json: globals.json,
             verbose: globals.verbose,
-        }
+        })
     }
 }
 
@@ -409,6 +420,8 @@ pub(crate) fn usage(message: impl Into<String>) -> EngineError {
 
 #[cfg(test)]
 mod tests {
+    use samara_node::limit::Rates;
+
     use super::*;
 
     fn file(text: &str) -> FileSettings {
@@ -422,13 +435,13 @@ mod tests {
             ..Globals::default()
         };
         let text = "site = \"file\"\ntimeout = \"5s\"\nlisten = \"127.0.0.1:1\"\nquota = \"1 GiB\"";
-        let both = Settings::merge(&globals, file(text), "/d".into(), false);
+        let both = Settings::merge(&globals, file(text), "/d".into(), false).unwrap();
         assert_eq!(both.node.site.as_deref(), Some("flag"));
         assert_eq!(both.node.timeout, Duration::from_secs(5));
         assert_eq!(both.node.listen, Some("127.0.0.1:1".parse().unwrap()));
         assert_eq!(both.node.quota, 1 << 30);
 
-        let none = Settings::merge(&Globals::default(), file(""), "/d".into(), false);
+        let none = Settings::merge(&Globals::default(), file(""), "/d".into(), false).unwrap();
         assert_eq!(none.node.timeout, DEFAULT_TIMEOUT);
         assert_eq!(none.node.quota, DEFAULT_QUOTA);
         assert_eq!(none.node.listen, None);
@@ -494,7 +507,9 @@ mod tests {
                 quota: flag.map(|_| 7),
                 ..Globals::default()
             };
-            let node = Settings::merge(&globals, file(text), "/d".into(), false).node;
+            let node = Settings::merge(&globals, file(text), "/d".into(), false)
+                .unwrap()
+                .node;
             (node.keep_releases.map(NonZeroU32::get), node.quota)
         };
         let text = "keep_releases = 3\nquota = 5";
@@ -509,19 +524,34 @@ mod tests {
     fn only_the_daemon_is_capped() {
         let cap = |text: &str, daemon| {
             Settings::merge(&Globals::default(), file(text), "/d".into(), daemon)
+                .unwrap()
                 .node
-                .wan_upload
+                .limits
+        };
+        let cap = |text: &str, daemon| {
+            let config = cap(text, daemon);
+            let of = |rates: &Rates| rates.get(&Line::WanUp).map(|cap| cap.rate());
+            of(&config.rates).or(of(&config.defaults)).flatten()
         };
         assert_eq!(cap("", true), Some(DEFAULT_WAN_UPLOAD));
         assert_eq!(cap("wan_upload = \"1 MB/s\"", true), Some(1_000_000));
         assert_eq!(cap("wan_upload = \"off\"", true), None);
         assert_eq!(cap("wan_upload = \"1 MB/s\"", false), None);
+        let section = "wan_upload = \"off\"\n[limits]\nwan_up = \"3 MB/s\"";
+        assert_eq!(cap(section, true), Some(3_000_000));
+        assert_eq!(
+            cap(section, false),
+            Some(3_000_000),
+            "what is said holds for all"
+        );
     }
 
     #[test]
     fn each_way_of_being_found_has_a_switch() {
         let merged = |text: &str, globals: &Globals| {
-            Settings::merge(globals, file(text), "/d".into(), true).node
+            Settings::merge(globals, file(text), "/d".into(), true)
+                .unwrap()
+                .node
         };
         let none = Globals::default();
         assert_eq!(merged("", &none).discovery, DiscoveryConfig::standard());
@@ -549,7 +579,8 @@ mod tests {
     #[test]
     fn the_file_alone_opens_no_pages_for_share_and_get() {
         let text = "http = \"127.0.0.1:1\"\nmetrics = \"0.0.0.0:2\"";
-        let settings = Settings::merge(&Globals::default(), file(text), "/d".into(), false);
+        let settings =
+            Settings::merge(&Globals::default(), file(text), "/d".into(), false).unwrap();
         assert_eq!(settings.http, Endpoint::At("127.0.0.1:1".parse().unwrap()));
         assert_eq!(settings.http_asked, Endpoint::Off);
         assert_eq!(settings.metrics_asked, Endpoint::Off);

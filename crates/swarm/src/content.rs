@@ -130,6 +130,14 @@ impl Content {
         self.missing == 0
     }
 
+    /// Bytes that others may be asked for.
+    pub(crate) fn to_fetch(&self) -> u64 {
+        match self.role.fetches() {
+            true => self.missing_bytes,
+            false => 0,
+        }
+    }
+
     /// Adds to what is wanted.
     pub(crate) fn want(&mut self, more: &ChunkSet) {
         self.wanted.union_with(more);
@@ -270,7 +278,7 @@ impl Content {
         let Some(link) = self.links.get_mut(peer) else {
             return;
         };
-        if link.released && link.shunned.is_over(now) {
+        if self.role.fetches() && link.released && link.shunned.is_over(now) {
             link.released = false;
             let msg = Message::Want(self.missing_bytes);
             out.push(Action::Send {

@@ -47,7 +47,9 @@ impl Swarm {
             content.peer_has(&peer, *chunk);
         }
         let shunned = !content.links[&peer].shunned.is_over(self.now);
-        if self.is_preempted(key) {
+        if !self.contents[&key].role.fetches() {
+            // Granted before it heard that nothing is wanted.
+        } else if self.is_preempted(key) {
             let content = self.contents.get_mut(&key).expect("looked up by hear");
             content.yielded = true;
         } else if !shunned && self.contents[&key].asked < MAX_IN_FLIGHT {
@@ -402,7 +404,7 @@ impl Swarm {
                 key,
                 msg,
             });
-            if content.missing > 0 {
+            if content.missing > 0 && content.role.fetches() {
                 link.released = false;
                 let msg = Message::Want(content.missing_bytes);
                 out.push(Action::Send {
@@ -491,7 +493,7 @@ impl Swarm {
             let Some(content) = self.contents.get_mut(key) else {
                 continue;
             };
-            if content.again.is_empty() {
+            if content.again.is_empty() || !content.role.fetches() {
                 continue;
             }
             let again = std::mem::take(&mut content.again);
@@ -523,7 +525,8 @@ impl Swarm {
             let Some(link) = content.links.get_mut(peer) else {
                 return false;
             };
-            if link.released && link.offers > 0 && link.shunned.is_over(now) {
+            let fetches = content.role.fetches();
+            if fetches && link.released && link.offers > 0 && link.shunned.is_over(now) {
                 link.released = false;
                 let (peer, key) = (*peer, *key);
                 let msg = Message::Want(content.missing_bytes);

@@ -53,8 +53,22 @@ pub enum Policy {
 pub enum Role {
     /// Takes what it wants and serves what it has.
     Member,
-    /// Takes only; grants nobody credit and refuses requests.
+    /// Takes only; announces nothing, grants nobody credit and refuses requests.
     Leech,
+    /// Neither takes nor serves, until that changes.
+    Paused,
+}
+
+impl Role {
+    /// Whether others can have from this node what it has.
+    pub fn serves(self) -> bool {
+        self == Self::Member
+    }
+
+    /// Whether this node takes what it wants.
+    pub fn fetches(self) -> bool {
+        self != Self::Paused
+    }
 }
 
 /// What happened outside.
@@ -88,6 +102,18 @@ pub enum Event {
         key: ContentKey,
         /// Added to those wanted already.
         wanted: ChunkSet,
+    },
+    /// The node takes part in another way from now on. Open requests go on unless it
+    /// stops fetching; answers under way go on in any case.
+    TermsChanged {
+        /// The content.
+        key: ContentKey,
+        /// What this node does for the others.
+        role: Role,
+        /// As in [`ContentAdded`](Self::ContentAdded).
+        priority: u8,
+        /// What is to be early.
+        policy: Policy,
     },
     /// The node left the swarm; its open requests are cancelled.
     ContentRemoved {

@@ -24,6 +24,7 @@ mod rarity;
 mod site;
 mod spread;
 mod swarm;
+mod terms;
 mod upload;
 
 pub use action::{Action, Offence};

@@ -158,6 +158,12 @@ impl Swarm {
                 self.check_complete(key, out);
             }
             Event::WantMore { key, wanted } => self.want_more(key, &wanted, out),
+            Event::TermsChanged {
+                key,
+                role,
+                priority,
+                policy,
+            } => self.change_terms(key, role, priority, policy, out),
             Event::ContentRemoved { key } => self.remove_content(key, out),
             Event::PeerJoined {
                 key,
@@ -318,12 +324,12 @@ impl Swarm {
         if content.missing > 0 {
             content.share.since.get_or_insert(self.now);
         }
-        if !content.have.is_empty() {
+        if !content.have.is_empty() && content.role.serves() {
             let msg = Message::Have(content.have.clone());
             out.push(Action::Send { peer, key, msg });
         }
-        if content.missing > 0 {
-            let msg = Message::Want(content.missing_bytes);
+        if content.to_fetch() > 0 {
+            let msg = Message::Want(content.to_fetch());
             out.push(Action::Send { peer, key, msg });
         }
     }
@@ -390,9 +396,10 @@ impl Swarm {
         content.want(wanted);
         self.fetching.insert(key);
         content.told_complete = false;
+        let fetches = content.role.fetches();
         for (peer, link) in &mut content.links {
             link.released = false;
-            let msg = Message::Want(content.missing_bytes);
+            let msg = Message::Want(if fetches { content.missing_bytes } else { 0 });
             out.push(Action::Send {
                 peer: *peer,
                 key,
@@ -479,6 +486,9 @@ impl Swarm {
                 continue;
             };
             let news: Vec<u32> = std::mem::take(&mut content.news).into_iter().collect();
+            if !content.role.serves() {
+                continue;
+            }
             for peer in content.links.keys() {
                 for part in news.chunks(MAX_LIST) {
                     let msg = Message::HaveMore(part.to_vec());

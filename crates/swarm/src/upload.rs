@@ -9,7 +9,7 @@ use rand::Rng;
 use samara_wire::PeerId;
 
 use crate::{
-    Action, ContentKey, Message, Offence, Policy, Role, ServeId, Tier,
+    Action, ContentKey, Message, Offence, Policy, ServeId, Tier,
     content::Content,
     limits::{MAX_CREDIT, MAX_REFUSALS, MAX_REQUEST_CHUNKS, MAX_SERVES_PER_PEER, MAX_SUGGESTED},
     link::Link,
@@ -189,7 +189,7 @@ impl Swarm {
             for (peer, link) in &content.links {
                 wanted |= link.wants > 0;
                 if link.held_until > self.now
-                    || content.role == Role::Leech
+                    || !content.role.serves()
                     || !link.is_interested(self.now)
                     || link.outstanding() == 0 && !may_open
                     || Self::room(content, link, crowd.company).is_none()
@@ -379,7 +379,7 @@ impl Swarm {
     }
 
     /// Notes that a link may have nothing outstanding any more.
-    fn rest(&mut self, key: ContentKey, peer: PeerId) {
+    pub(crate) fn rest(&mut self, key: ContentKey, peer: PeerId) {
         let link = self.contents.get(&key).and_then(|c| c.links.get(&peer));
         if link.is_none_or(|link| link.outstanding() == 0) {
             self.uplink.busy.remove(&(key, peer));
@@ -441,7 +441,7 @@ impl Swarm {
         let content = self.contents.get(&key)?;
         let link = content.links.get(peer)?;
         let serves = self.peers.get(peer).map_or(0, |p| p.serves);
-        if content.role == Role::Leech
+        if !content.role.serves()
             || chunks.is_empty()
             || chunks.len() > MAX_REQUEST_CHUNKS
             || serves >= MAX_SERVES_PER_PEER

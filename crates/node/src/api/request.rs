@@ -3,6 +3,10 @@ use std::{collections::BTreeMap, path::PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::{Attribute, CharterEdit};
+use crate::{
+    Priority,
+    limit::{Cap, Line},
+};
 
 /// A command. Paths are absolute: the asker's working directory is not ours.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -37,6 +41,9 @@ pub enum Request {
         /// Replace a destination that differs.
         #[serde(default)]
         force: bool,
+        /// Fetch the first bytes first, for it is used while it arrives.
+        #[serde(default)]
+        in_order: bool,
     },
     /// Makes a lasting channel owned by this node's identity.
     ChannelCreate {
@@ -156,6 +163,9 @@ pub enum Request {
         /// Refuse names that some platform cannot hold.
         #[serde(default)]
         portable: bool,
+        /// What it is fetched before and after.
+        #[serde(default)]
+        priority: Priority,
     },
     /// Retracts a release.
     Unpublish {
@@ -291,6 +301,25 @@ pub enum Request {
     Status,
     /// With whom this node is connected.
     Peers,
+    /// Says what limits a transfer.
+    Explain {
+        /// Content id or id prefix; or a channel, whose newest content is meant.
+        what: String,
+    },
+    /// Changes limits, kept over restarts; then says what holds and why.
+    Limit(LimitOrder),
+    /// Neither fetches nor serves something until it is resumed, also over restarts.
+    Pause {
+        /// Channel name or id, or content id; prefixes allowed. Default: everything.
+        #[serde(default)]
+        what: Option<String>,
+    },
+    /// Lets go on what was paused.
+    Resume {
+        /// As in [`Pause`](Self::Pause). Default: everything that is paused.
+        #[serde(default)]
+        what: Option<String>,
+    },
     /// Gives back disk space that nothing needs.
     Gc {
         /// Only say what would go.
@@ -352,6 +381,26 @@ impl Request {
                 | Self::Post { .. }
         )
     }
+}
+
+/// What is to change of the limits; nothing: only what holds is told.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LimitOrder {
+    /// Name, id or id prefix of the channel whose rates are meant; default: the node's.
+    pub channel: Option<String>,
+    /// Bytes a second or "off", by line; null: what the configuration says counts again.
+    pub rates: BTreeMap<Line, Option<Cap>>,
+    /// Fetch and never serve.
+    pub leech: Option<bool>,
+    /// No connections beyond the local network.
+    pub no_wan: Option<bool>,
+    /// Connections at once, at least 1.
+    pub max_connections: Option<usize>,
+    /// Peers served at once, at least 1.
+    pub upload_slots: Option<usize>,
+    /// Take back everything that was ordered before; pauses stay.
+    pub reset: bool,
 }
 
 fn one() -> u32 {

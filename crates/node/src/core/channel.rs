@@ -18,7 +18,7 @@ use samara_wire::{ChannelId, ContentId, PeerId, RecordId, base32};
 use serde::{Deserialize, Serialize};
 
 use super::{Known, forks, presence::Presence, remembered, search::Lookup, time::Floor, wall_ms};
-use crate::{EngineError, api::ErrorKind, limits};
+use crate::{EngineError, Priority, api::ErrorKind, limits};
 
 /// Where a channel's own small things are kept in the store.
 pub(crate) const CHANNEL_SETTINGS: &str = "channel";
@@ -104,6 +104,7 @@ pub(crate) struct Item {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct NamedContent {
     pub(crate) author: PeerId,
+    pub(crate) priority: Priority,
 }
 
 /// A channel that this node holds.
@@ -211,6 +212,7 @@ impl Channel {
             .find(|item| item.contents().any(|c| c.id == *content))
             .map(|item| NamedContent {
                 author: item.header.author,
+                priority: item.priority(),
             })
     }
 
@@ -266,6 +268,11 @@ impl Item {
             header: record.header().ok()?,
             what,
         })
+    }
+
+    /// How urgent its contents are.
+    pub(crate) fn priority(&self) -> Priority {
+        Priority::of(&self.header.attributes)
     }
 
     /// The contents that the record names.

@@ -63,10 +63,18 @@ impl Core {
             let wanted =
                 limits::WANTED_NEIGHBOURS.saturating_sub(channel.members.len() + greet.len());
             for (source, peer, known) in candidates.into_iter().take(wanted) {
-                due.entry(peer).or_insert_with(|| (source, known.ways()));
+                let mut ways = known.ways();
+                ways.retain(|addr| self.may_reach(addr));
+                if !ways.is_empty() {
+                    due.entry(peer).or_insert((source, ways));
+                }
             }
         }
-        due.extend(self.sought_due(now));
+        let sought: Vec<_> = self.sought_due(now).collect();
+        for (peer, (source, mut ways)) in sought {
+            ways.retain(|addr| self.may_reach(addr));
+            due.insert(peer, (source, ways));
+        }
         for (channel, peer) in greet {
             self.greet(channel, peer);
         }
@@ -78,8 +86,9 @@ impl Core {
             return;
         };
         let mut hearsay = self.hearsay_dials();
+        let most = self.max_connections();
         for (peer, (source, addrs)) in due {
-            if self.sessions.len() + self.dialling.len() >= limits::MAX_CONNECTIONS {
+            if self.sessions.len() + self.dialling.len() >= most {
                 break;
             }
             if source.is_hearsay() {
@@ -155,6 +164,10 @@ impl Core {
             connection.close(Close::WrongPeer.code(), b"that was myself");
             return;
         }
+        if !self.may_reach(&canonical(connection.remote_address())) {
+            connection.close(Close::Busy.code(), b"not beyond the local network");
+            return;
+        }
         if let Some(why) = self.banned.get(&peer) {
             connection.close(Close::Misbehaved.code(), why.as_bytes());
             return;
@@ -173,7 +186,7 @@ impl Core {
             }
             existing.session.close(Close::Duplicate);
             self.forget_session(peer);
-        } else if self.sessions.len() >= limits::MAX_CONNECTIONS
+        } else if self.sessions.len() >= self.max_connections()
             || (!dialled && self.is_network_full(&connection))
         {
             connection.close(Close::Busy.code(), b"too many connections");
@@ -203,6 +216,8 @@ impl Core {
                 ours: Default::default(),
                 requests: Default::default(),
                 share: PoolShare::default(),
+                meter: Default::default(),
+                asked: false,
                 received: 0,
                 sent: Default::default(),
             },

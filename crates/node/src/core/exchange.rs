@@ -204,9 +204,9 @@ impl Core {
             }
             return transfer.channels.contains(&channel).then_some(key);
         }
-        let author = named?.author;
+        let named = named?;
         let content = self.store.content(&content)?;
-        Some(self.add_transfer(content, channel, author))
+        Some(self.add_transfer(content, channel, named.author, (named.priority, false)))
     }
 
     pub(super) fn on_asked(&mut self, peer: PeerId, ask: Ask, mut stream: SendStream) {
@@ -221,7 +221,7 @@ impl Core {
                 content,
                 pages,
             } => {
-                let held = proved(self, &channel)
+                let held = (proved(self, &channel) && self.serves(&channel, &content))
                     .then(|| self.content_for(channel, &content))
                     .flatten();
                 tokio::spawn(serve::serve_pages(stream, held, pages));
@@ -285,10 +285,15 @@ impl Core {
         };
         let cancel = CancellationToken::new();
         link.requests.insert(request, cancel.clone());
+        link.asked = true;
+        let channel = *channel;
+        let connection = link.session.connection.clone();
+        let (lan, meter) = (link.session.is_lan(), link.meter.clone());
+        let lane = self
+            .shapers
+            .lane((false, lan), channel, &meter, &transfer.held_down);
+        let window = self.receive_window(&self.sessions[&peer]);
         self.metrics.open_requests.inc();
-        let (connection, channel) = (link.session.connection.clone(), *channel);
-        let links = self.sessions.values();
-        let sources = links.filter(|link| !link.requests.is_empty()).count();
         let job = FetchJob {
             key,
             request,
@@ -296,7 +301,9 @@ impl Core {
             channel,
             content: transfer.content.clone(),
             chunks,
-            sources,
+            lane,
+            window,
+            unwritten: transfer.unwritten.clone(),
         };
         tokio::spawn(fetch::fetch_chunks(
             connection,
@@ -328,7 +335,15 @@ impl Core {
             .iter()
             .filter_map(|i| manifest.chunk(*i).map(|c| (*i, c.len)))
             .collect();
-        let lan = link.session.is_lan();
+        let Some(channel) = transfer.channels.intersection(&link.channels).next() else {
+            return false;
+        };
+        let lane = self.shapers.lane(
+            (true, link.session.is_lan()),
+            *channel,
+            &link.meter,
+            &transfer.held_up,
+        );
         let job = ServeJob {
             key,
             serve,
@@ -339,16 +354,11 @@ impl Core {
             share: link.share.clone(),
             sent: link.sent.clone(),
         };
-        let shaper = if lan {
-            Default::default()
-        } else {
-            self.wan_upload.clone()
-        };
         tokio::spawn(serve::serve_chunks(
             waiting.stream,
             job,
             self.send_pool.clone(),
-            shaper,
+            lane,
             self.inputs.clone(),
         ));
         true

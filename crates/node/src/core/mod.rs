@@ -15,9 +15,11 @@ mod presence;
 mod race;
 mod remembered;
 mod search;
+mod throttle;
 mod time;
 mod transfers;
 mod visits;
+mod watch;
 
 use std::{
     collections::HashMap,
@@ -40,8 +42,9 @@ pub(crate) use channel::{
 };
 pub(crate) use known::Known;
 pub(crate) use news::{Live, News, reason_name};
-pub(crate) use transfers::{Sources, Transfer};
+pub(crate) use transfers::{Sources, Terms, Transfer};
 use visits::Visits;
+pub(crate) use watch::thread_time;
 
 use crate::{
     EngineError, addrs,
@@ -50,13 +53,13 @@ use crate::{
     discovery::Discovered,
     engine::Mode,
     fetch::Fetched,
+    limit::{Meter, Orders, Shapers},
     limits,
     message::{Ask, Control, Handle},
     metrics::Metrics,
     pool::{BufferPool, PoolShare},
     receipt::Receipt,
     session::{Close, Session, SessionId},
-    shaper::Shaper,
     transport::Transport,
     writers::Writers,
 };
@@ -251,7 +254,16 @@ pub(crate) struct Core {
     receive_pool: BufferPool,
     writers: Writers,
     send_pool: BufferPool,
-    wan_upload: Shaper,
+    pub(crate) shapers: Shapers,
+    /// What people ordered of limits and pauses.
+    pub(crate) orders: Orders,
+    /// Counts changes of what is paused.
+    pub(crate) pauses: u64,
+    next_settling: Instant,
+    last_look: Instant,
+    /// Whether anything moved then.
+    moves: bool,
+    load: watch::Load,
     stop: CancellationToken,
 }
 
@@ -272,6 +284,10 @@ pub(crate) struct Link {
     requests: HashMap<RequestId, CancellationToken>,
     /// What the peer may have of the send pool.
     share: PoolShare,
+    /// What passed between us, and what of it was paid for.
+    meter: Arc<Meter>,
+    /// It was asked for something: its answers have room.
+    pub(crate) asked: bool,
     /// Chunk bytes from and to this peer.
     pub(crate) received: u64,
     pub(crate) sent: Arc<std::sync::atomic::AtomicU64>,
@@ -336,7 +352,13 @@ impl Core {
             receive_pool: BufferPool::new(limits::MAX_UNWRITTEN),
             writers,
             send_pool: BufferPool::new(limits::MAX_UNSENT),
-            wan_upload: Shaper::new(config.wan_upload),
+            shapers: Shapers::default(),
+            orders: Orders::default(),
+            pauses: 0,
+            next_settling: Instant::now(),
+            last_look: Instant::now(),
+            moves: false,
+            load: watch::Load::default(),
             config,
             stop,
         };
@@ -500,6 +522,12 @@ impl Core {
         if let Some(sync) = self.next_sync() {
             next = next.min(sync);
         }
+        if self.shapers.is_stirred() {
+            next = next.min(self.next_settling);
+        }
+        if let Some(look) = self.next_look() {
+            next = next.min(look);
+        }
         next.max(now)
     }
 
@@ -513,9 +541,12 @@ impl Core {
             self.ban(peer, &why);
         }
         self.sync_round();
+        self.settle_round();
+        self.look_round();
         if Instant::now() >= self.next_sample {
             self.next_sample = Instant::now() + Duration::from_secs(1);
             self.sample();
+            self.follow_the_clock();
         }
         if self.is_online() && Instant::now() >= self.next_dial {
             self.dial_round();

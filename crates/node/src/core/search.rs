@@ -13,6 +13,7 @@ use super::{Channel, Core, Known, Role, race};
 use crate::{
     addrs,
     api::Scope,
+    config::Dht,
     discovery::{
         Discovered, Discovery, Setup, Source, Wanted, WantedChannel,
         gateway::needs_mapping,
@@ -21,7 +22,7 @@ use crate::{
     },
     engine::Mode,
     limits,
-    session::Session,
+    session::{Session, is_lan},
 };
 
 /// A channel with fewer neighbours than this looks for more.
@@ -76,6 +77,10 @@ impl Lookup {
 #[derive(Debug, Default)]
 pub(super) struct Search {
     means: Means,
+    /// Where others reach this node, and what it is; `None` offline.
+    bound: Option<(SocketAddr, Mode)>,
+    /// Whether only the local network is searched.
+    no_wan: bool,
     running: Option<Discovery>,
     /// What the gateway forwards from.
     mapped: Option<SocketAddr>,
@@ -127,7 +132,13 @@ impl Search {
 impl Core {
     /// Starts whatever the configuration allows a node that listens on `bound`.
     pub(super) fn start_search(&mut self, bound: SocketAddr, mode: Mode) {
-        self.search.means = Means::of(&self.config.discovery, bound, mode);
+        self.search.bound = Some((bound, mode));
+        self.search.no_wan = self.ruling().no_wan();
+        let mut config = self.config.discovery.clone();
+        if self.search.no_wan {
+            (config.dht, config.port_mapping) = (Dht::Off, false);
+        }
+        self.search.means = Means::of(&config, bound, mode);
         if !self.search.means.any() {
             return;
         }
@@ -142,6 +153,18 @@ impl Core {
         match Discovery::start(setup) {
             Ok(running) => self.search.running = Some(running),
             Err(error) => self.warn(format!("others are not looked for: {error}")),
+        }
+    }
+
+    /// Looks for others on the local network only, or again everywhere.
+    pub(super) fn search_within(&mut self, no_wan: bool) {
+        let Some((bound, mode)) = self.search.bound else {
+            return;
+        };
+        if self.search.no_wan != no_wan {
+            tokio::spawn(self.search.stop());
+            self.search.mapped = None;
+            self.start_search(bound, mode);
         }
     }
 
@@ -286,10 +309,11 @@ impl Core {
         };
         let mut room = MAX_HINT_DIALS.saturating_sub(self.hearsay_dials());
         let connected = self.sessions.len() + self.dialling.len();
-        room = room.min(limits::MAX_CONNECTIONS.saturating_sub(connected));
+        room = room.min(self.max_connections().saturating_sub(connected));
         if room == 0 || self.search.strangers.is_empty() {
             return;
         }
+        let no_wan = self.ruling().no_wan();
         let refused: HashSet<PeerId> = self
             .sessions
             .keys()
@@ -304,7 +328,8 @@ impl Core {
             channel.is_some_and(|c| c.members.len() < limits::WANTED_NEIGHBOURS)
         };
         for (addr, stranger) in &mut self.search.strangers {
-            if room == 0 || stranger.tried.is_some() || !needy(&stranger.channel) {
+            let reachable = !no_wan || is_lan(addr.ip());
+            if room == 0 || !reachable || stranger.tried.is_some() || !needy(&stranger.channel) {
                 continue;
             }
             let Ok(config) = transport.wary(refused.clone()) else {

@@ -13,10 +13,10 @@ use samara_swarm::{Action, Event, Policy, RequestId, Role, ServeId};
 use samara_wire::{ChannelId, ContentId, PeerId};
 use tokio::task;
 
-use super::{Core, Input, TransferKey};
+use super::{Core, Input, TransferKey, watch::Watched};
 use crate::{
-    EngineError, api::ErrorKind, fetch::Fetched, message::Control, metrics::Metrics, rate::Rate,
-    session::Close,
+    EngineError, api::ErrorKind, fetch::Fetched, message::Control, metrics::Metrics,
+    priority::Priority, rate::Rate, session::Close, stopwatch::Stopwatch,
 };
 
 /// Least time between two syncs of one transfer: what the persistent bitfield may
@@ -59,6 +59,14 @@ pub(crate) struct Transfer {
     pub(crate) last_progress: Instant,
     /// When a peer last took part.
     last_company: Instant,
+    /// What it does for others, at which priority, and what is to be early.
+    pub(crate) terms: Terms,
+    /// While limits hold back what is fetched, and what is served.
+    pub(crate) held_down: Stopwatch,
+    pub(crate) held_up: Stopwatch,
+    /// While what has arrived waits for room in front of those who write.
+    pub(crate) unwritten: Stopwatch,
+    pub(super) watched: Watched,
     finishing: bool,
     dirty: bool,
     syncing: bool,
@@ -95,6 +103,14 @@ impl Transfer {
     }
 }
 
+/// How the node takes part in a content's swarm.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Terms {
+    pub(crate) role: Role,
+    pub(crate) priority: u8,
+    pub(crate) policy: Policy,
+}
+
 /// Why a transfer stopped for good.
 #[derive(Debug, Clone)]
 pub(crate) struct Failure(pub(crate) EngineError);
@@ -124,6 +140,8 @@ pub(crate) struct TransferView {
     pub(crate) finished: bool,
     pub(crate) failure: Option<Failure>,
     pub(crate) idle: Duration,
+    /// Neither fetched nor served, for somebody said so.
+    pub(crate) paused: bool,
 }
 
 impl Core {
@@ -133,11 +151,19 @@ impl Core {
         content: Arc<Content>,
         channel: ChannelId,
         author: PeerId,
+        (priority, in_order): (Priority, bool),
     ) -> TransferKey {
         if let Some(key) = self.transfer_by_content.get(content.id()).copied() {
             let transfer = self.transfers.get_mut(&key).expect("indexed");
             if Arc::ptr_eq(&transfer.content, &content) {
                 transfer.channels.insert(channel);
+                let mut terms = transfer.terms;
+                terms.priority = terms.priority.max(priority.level());
+                if in_order {
+                    terms.policy = Policy::Stream;
+                }
+                self.set_terms(key, terms);
+                self.set_role(key);
                 self.announce(key);
                 return key;
             }
@@ -153,14 +179,22 @@ impl Core {
             .map(|i| manifest.chunk(i).map_or(largest, |c| c.len))
             .collect();
         let have = content.have();
+        let terms = Terms {
+            role: self.role_in(content.id(), [&channel]),
+            priority: priority.level(),
+            policy: match in_order {
+                true => Policy::Stream,
+                false => Policy::LastPeer,
+            },
+        };
         let event = Event::ContentAdded {
             key,
             chunk_sizes: sizes,
             have: have.clone(),
             wanted: Some(content.wanted().clone()),
-            role: Role::Member,
-            priority: 0,
-            policy: Policy::LastPeer,
+            role: terms.role,
+            priority: terms.priority,
+            policy: terms.policy,
         };
         self.transfer_by_content.insert(*content.id(), key);
         self.transfers.insert(
@@ -181,6 +215,11 @@ impl Core {
                 up: Rate::default(),
                 last_progress: now,
                 last_company: now,
+                terms,
+                held_down: Stopwatch::default(),
+                held_up: Stopwatch::default(),
+                unwritten: Stopwatch::default(),
+                watched: Watched::default(),
                 finishing: false,
                 dirty: false,
                 syncing: false,
@@ -249,6 +288,7 @@ impl Core {
             finished: transfer.finished,
             failure: transfer.failure.clone(),
             idle: transfer.last_progress.elapsed(),
+            paused: transfer.terms.role == Role::Paused,
         })
     }
 
@@ -616,6 +656,7 @@ impl Core {
         for (peer, rtt) in samples {
             self.swarm_event(Event::PathSample { peer, rtt });
         }
+        self.settle();
         self.retire_idle();
         self.metrics.store_bytes.set(self.store.used() as i64);
         let (mut records, mut waiting) = (0, 0);

@@ -21,11 +21,13 @@ use super::{
     Context,
     get::{folder, synchronized},
     manifest::Filter,
-    obtain::{Place, Want, obtain},
-    parse_link, retain,
+    obtain::{Place, Want, WhenPaused, obtain},
+    parse_link,
+    publish::newest_version,
+    retain,
 };
 use crate::{
-    EngineError,
+    EngineError, Priority,
     api::{ErrorKind, Event},
     core::{self, ChannelMeta, Role, What},
     discovery::Source,
@@ -61,7 +63,7 @@ pub(super) async fn subscribe(context: &Context, order: Order) -> Result<(), Eng
         .await;
     if order.once {
         synchronized(context, id, context.config().timeout).await?;
-        fetch_current(context, id, context.config().timeout).await?;
+        fetch_current(context, id, context.config().timeout, None).await?;
     } else if order.wait && !following {
         follow(context.clone(), id).await?;
     } else if order.wait {
@@ -175,8 +177,16 @@ pub(crate) async fn follow_all(context: Context) {
     }
 }
 
-/// Fetches what a channel has and what it gets, until it is left.
+/// Fetches what a channel has and what it gets, until it is left: what is urgent beside
+/// what is not, each in its turn.
 async fn follow(context: Context, id: ChannelId) -> Result<(), EngineError> {
+    let [urgent, normal, bulk] = Priority::ALL.map(|only| follow_those(context.clone(), id, only));
+    let (urgent, normal, bulk) = tokio::join!(urgent, normal, bulk);
+    urgent.and(normal).and(bulk)
+}
+
+/// The part of it that is of one priority.
+async fn follow_those(context: Context, id: ChannelId, only: Priority) -> Result<(), EngineError> {
     let mut seen = None;
     let mut retry = FIRST_RETRY;
     loop {
@@ -185,13 +195,14 @@ async fn follow(context: Context, id: ChannelId) -> Result<(), EngineError> {
             let Some(channel) = core.channels.get(&id) else {
                 return Some(None);
             };
-            let now = Some(records_of(channel));
+            // What was paused may go on.
+            let now = Some((records_of(channel), core.pauses));
             (now != before).then_some(Some(now))
         });
         let Some(now) = context.unless_cancelled(look).await? else {
             return Ok(());
         };
-        match fetch_current(&context, id, context.config().timeout).await {
+        match fetch_current(&context, id, context.config().timeout, Some(only)).await {
             Ok(()) => {
                 seen = now;
                 retry = FIRST_RETRY;
@@ -244,6 +255,7 @@ struct Due {
     content: ContentId,
     bytes: u64,
     author: PeerId,
+    priority: Priority,
     place: DuePlace,
 }
 
@@ -254,26 +266,38 @@ enum DuePlace {
     Sealed,
 }
 
-/// Fetches everything that is current and not here yet. What cannot be had does
-/// not keep back what can: each waits for `patience` without progress, and the
-/// first failure is told at the end.
+/// Fetches everything that is current and not here yet, or `only` that of one priority;
+/// the most urgent first, and nothing that is paused. What cannot be had does not keep
+/// back what can: each waits for `patience` without progress, and the first failure is
+/// told at the end.
 async fn fetch_current(
     context: &Context,
     id: ChannelId,
     patience: Duration,
+    only: Option<Priority>,
 ) -> Result<(), EngineError> {
     let patience = Some(patience);
     let keep = context.config().keep_releases;
-    retain::make_room(context).await?;
-    let (dues, current) = context
+    let looks_after = only.unwrap_or_default() == Priority::Normal;
+    if looks_after {
+        retain::make_room(context).await?;
+    }
+    let dues = context
         .core()
         .call(move |core| {
             let Some(channel) = core.channels.get(&id) else {
                 return Err(super::interrupted());
             };
-            Ok(dues_of(channel, keep))
+            let (mut dues, _) = dues_of(channel, keep);
+            let paused = &core.orders.paused;
+            dues.retain(|due| {
+                only.is_none_or(|only| due.priority == only) && !paused.has(&due.content, [&id])
+            });
+            dues.sort_by_key(|due| std::cmp::Reverse(due.priority));
+            Ok(dues)
         })
         .await??;
+    let nothing = dues.is_empty();
     let mut failure = None;
     for due in dues {
         let result = match &due.place {
@@ -292,16 +316,35 @@ async fn fetch_current(
         match result {
             Ok(()) => {}
             Err(error) if context.cancel.is_cancelled() => return Err(error),
+            // It is looked for again when that changes.
+            Err(_) if is_paused(context, id, due.content).await? => {}
             Err(error) => failure = failure.or(Some(error)),
         }
     }
-    // A retracted release must not stay current.
+    if nothing && !looks_after {
+        return Ok(());
+    }
+    // A retracted release must not stay current, nor one that was overtaken meanwhile
+    // become it.
+    let current = context
+        .core()
+        .call(move |core| core.channels.get(&id).and_then(|c| dues_of(c, keep).1))
+        .await?;
     if let Some(current) = current {
         switch(context, &current).await?;
     }
     // What was current until now may be old.
     retain::make_room(context).await?;
     failure.map_or(Ok(()), Err)
+}
+
+async fn is_paused(
+    context: &Context,
+    id: ChannelId,
+    content: ContentId,
+) -> Result<bool, EngineError> {
+    let paused = move |core: &mut core::Core| core.orders.paused.has(&content, [&id]);
+    context.core().call(paused).await
 }
 
 fn dues_of(channel: &core::Channel, keep: Option<NonZeroU32>) -> (Vec<Due>, Option<Current>) {
@@ -318,6 +361,7 @@ fn dues_of(channel: &core::Channel, keep: Option<NonZeroU32>) -> (Vec<Due>, Opti
             content: release.content.id,
             bytes: release.content.bytes,
             author: item.header.author,
+            priority: item.priority(),
             place,
         };
         if i == 0
@@ -347,6 +391,7 @@ fn dues_of(channel: &core::Channel, keep: Option<NonZeroU32>) -> (Vec<Due>, Opti
             content: content.id,
             bytes: content.bytes,
             author: item.header.author,
+            priority: item.priority(),
             place: DuePlace::Issue { slug: slug.clone() },
         }));
     }
@@ -394,14 +439,20 @@ async fn release(
         ),
         _ => error,
     })?;
-    let switched = switch(context, &current).await?;
+    // A newer one may have overtaken it.
+    let newest = context
+        .core()
+        .call(move |core| core.channels.get(&id).and_then(newest_version))
+        .await?;
+    let is_current = newest.is_none_or(|newest| newest == version);
+    let switched = is_current && switch(context, &current).await?;
     if fresh || switched {
         context
             .emit(Event::Installed {
                 channel: id.to_string(),
                 version: version.to_owned(),
                 path: parent,
-                current: true,
+                current: is_current,
             })
             .await;
     }
@@ -582,6 +633,9 @@ async fn fetch(
         place: place.clone(),
         filter: Filter::default(),
         patience,
+        priority: due.priority,
+        in_order: false,
+        when_paused: WhenPaused::GiveUp,
     };
     let obtained = obtain(context, want).await?;
     let manifest = obtained.content.manifest();

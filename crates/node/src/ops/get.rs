@@ -13,11 +13,11 @@ use samara_wire::{ChannelId, ContentId, PeerId};
 use super::{
     Context, consult, interrupted,
     manifest::{Filter, manifest, no_peer, tried},
-    obtain::{Place, Want, obtain},
+    obtain::{Place, Want, WhenPaused, obtain},
     parse_link, visited,
 };
 use crate::{
-    EngineError,
+    EngineError, Priority,
     api::{ErrorKind, Event},
     core::{self, ChannelMeta, Known, Role},
     discovery::Source,
@@ -35,6 +35,7 @@ pub(super) struct Order {
     pub(super) only: Vec<String>,
     pub(super) seed: bool,
     pub(super) force: bool,
+    pub(super) in_order: bool,
 }
 
 pub(super) async fn get(context: &Context, order: Order) -> Result<(), EngineError> {
@@ -91,6 +92,9 @@ async fn fetch(
         },
         filter: filter.clone(),
         patience: Some(context.config().timeout),
+        priority: Priority::Normal,
+        in_order: order.in_order,
+        when_paused: WhenPaused::Wait,
     };
     let obtained = obtain(context, want).await?;
     let content = &obtained.content;

@@ -97,8 +97,8 @@ pub(crate) async fn manifest(
             .call(move |core| members(core, channel))
             .await?;
         let mut progress = false;
-        let alone = peers.iter().all(|(peer, _)| bad.contains(peer));
-        for (peer, connection) in peers {
+        let alone = peers.iter().all(|(peer, ..)| bad.contains(peer));
+        for (peer, connection, window) in peers {
             if bad.contains(&peer) {
                 continue;
             }
@@ -107,7 +107,7 @@ pub(crate) async fn manifest(
                 .copied()
                 .take(limits::MAX_REQUEST_PAGES)
                 .collect();
-            let fetch = async { Ok(fetch_pages(&connection, channel, id, &batch).await) };
+            let fetch = async { Ok(fetch_pages(&connection, channel, id, &batch, window).await) };
             let got = context.unless_cancelled(fetch).await?;
             if got.is_empty() {
                 continue;
@@ -197,7 +197,7 @@ fn needed(manifest: &Manifest, filter: &Filter, entries_only: bool) -> Vec<u32> 
         .collect()
 }
 
-fn members(core: &mut Core, channel: ChannelId) -> Vec<(PeerId, quinn::Connection)> {
+fn members(core: &mut Core, channel: ChannelId) -> Vec<(PeerId, quinn::Connection, u32)> {
     let mut peers: Vec<_> = core
         .sessions
         .values()
@@ -207,11 +207,15 @@ fn members(core: &mut Core, channel: ChannelId) -> Vec<(PeerId, quinn::Connectio
                 link.session.rtt(),
                 link.session.peer,
                 link.session.connection.clone(),
+                core.receive_window(link),
             )
         })
         .collect();
-    peers.sort_by_key(|(rtt, peer, _)| (*rtt, *peer));
-    peers.into_iter().map(|(_, peer, c)| (peer, c)).collect()
+    peers.sort_by_key(|(rtt, peer, ..)| (*rtt, *peer));
+    let peers = peers.into_iter();
+    peers
+        .map(|(_, peer, c, window)| (peer, c, window))
+        .collect()
 }
 
 /// Nobody had it: says whom we tried.
@@ -239,9 +243,12 @@ pub(super) async fn tried(context: &Context, channel: ChannelId) -> String {
                 .into_iter()
                 .flat_map(|c| &c.known)
                 .map(|(peer, known)| {
-                    let addrs: Vec<_> = known.ways().iter().map(ToString::to_string).collect();
+                    let ways = known.ways();
+                    let addrs: Vec<_> = ways.iter().map(ToString::to_string).collect();
+                    let barred = !ways.is_empty() && !ways.iter().any(|at| core.may_reach(at));
                     let connected = core.sessions.contains_key(peer);
                     let how = match known.last_error.as_deref() {
+                        _ if barred => "not tried: beyond the local network, and no-wan is on",
                         Some(error) => error,
                         None if connected => "connected, has not what is needed",
                         None => "no answer",

@@ -4,11 +4,13 @@
 mod channel;
 mod charter;
 mod consult;
+mod explain;
 mod export;
 mod follow;
 mod get;
 mod import;
 mod issue;
+mod limit;
 mod manifest;
 mod members;
 mod obtain;
@@ -157,6 +159,7 @@ pub(crate) async fn run(context: Context, request: Request) -> Result<(), Engine
             only,
             seed,
             force,
+            in_order,
         } => {
             let order = get::Order {
                 link,
@@ -164,6 +167,7 @@ pub(crate) async fn run(context: Context, request: Request) -> Result<(), Engine
                 only,
                 seed,
                 force,
+                in_order,
             };
             get::get(&context, order).await
         }
@@ -222,12 +226,14 @@ pub(crate) async fn run(context: Context, request: Request) -> Result<(), Engine
             version,
             notes,
             portable,
+            priority,
         } => {
             let draft = publish::ReleaseDraft {
                 path,
                 version,
                 notes,
                 portable,
+                priority,
             };
             publish::publish(&context, &channel, draft).await
         }
@@ -303,6 +309,10 @@ pub(crate) async fn run(context: Context, request: Request) -> Result<(), Engine
         Request::Watch { channel, since } => watch::watch(&context, &channel, since).await,
         Request::Status => report::status(&context).await,
         Request::Peers => report::peers(&context).await,
+        Request::Explain { what } => explain::explain(&context, what).await,
+        Request::Limit(order) => limit::limit(&context, order).await,
+        Request::Pause { what } => limit::pause(&context, what).await,
+        Request::Resume { what } => limit::resume(&context, what).await,
         Request::Gc { dry_run } => report::gc(&context, dry_run).await,
         Request::Forget { what } => report::forget(&context, &what).await,
         Request::Resolve { what, scope, count } => {

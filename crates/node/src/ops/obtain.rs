@@ -18,6 +18,7 @@ use crate::{
     EngineError,
     api::{Downloaded, ErrorKind, Event},
     core::{Sources, TransferKey},
+    priority::Priority,
 };
 
 /// How often progress is reported.
@@ -36,6 +37,20 @@ pub(crate) struct Want {
     pub(crate) filter: Filter,
     /// How long to wait without progress; `None`: for ever.
     pub(crate) patience: Option<Duration>,
+    pub(crate) priority: Priority,
+    /// The first bytes first, for somebody uses them while the rest arrives.
+    pub(crate) in_order: bool,
+    /// What to do while the content is paused.
+    pub(crate) when_paused: WhenPaused,
+}
+
+/// What a request does while what it wants is paused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum WhenPaused {
+    /// Waits until it goes on, however long.
+    Wait,
+    /// Gives up: it is wanted again when it goes on.
+    GiveUp,
 }
 
 /// Where a content goes.
@@ -111,11 +126,12 @@ pub(crate) async fn obtain(context: &Context, want: Want) -> Result<Obtained, En
         })
         .await?;
     let (channel, author) = (want.channel, want.author);
+    let terms = (want.priority, want.in_order);
     let held = content.clone();
     let (key, before) = context
         .core()
         .call(move |core| {
-            let key = core.add_transfer(held, channel, author);
+            let key = core.add_transfer(held, channel, author, terms);
             (key, core.recount(key))
         })
         .await?;
@@ -222,6 +238,14 @@ async fn wait(
         });
         if view.have >= view.total {
             // Being put in place.
+            continue;
+        }
+        if view.paused {
+            if want.when_paused == WhenPaused::GiveUp {
+                return Err(EngineError::new(ErrorKind::Interrupted, "it is paused"));
+            }
+            let what = format!("{name} is paused; `samara resume` lets it go on");
+            context.emit_lossy(Event::Waiting { what });
             continue;
         }
         let idle = view.idle.min(started.elapsed());

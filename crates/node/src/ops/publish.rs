@@ -12,7 +12,7 @@ use samara_wire::{ChannelId, RecordId};
 
 use super::{Context, share, writable};
 use crate::{
-    EngineError,
+    EngineError, Priority,
     api::{ErrorKind, Event},
     core::{self, Channel, What},
 };
@@ -27,6 +27,7 @@ pub(super) struct ReleaseDraft {
     pub(super) version: Option<String>,
     pub(super) notes: Option<String>,
     pub(super) portable: bool,
+    pub(super) priority: Priority,
 }
 
 pub(super) async fn publish(
@@ -89,7 +90,7 @@ pub(super) async fn publish(
     }
     let fresh = fresh_bytes(context, &content, previous).await?;
     let chunk_avg = content.manifest().root().params.avg();
-    let about = version.clone();
+    let (about, priority) = (version.clone(), draft.priority);
     let (files, bytes) = (reference.files.into(), reference.bytes);
     let (channel, content, said) = (id.to_string(), reference.id.to_string(), version.clone());
     let published = move |record: RecordId| Event::Published {
@@ -108,7 +109,8 @@ pub(super) async fn publish(
     let record = context
         .core()
         .call(move |core| {
-            let draft = core::draft(Kind::RELEASE, about.as_bytes(), release.encode());
+            let mut draft = core::draft(Kind::RELEASE, about.as_bytes(), release.encode());
+            (draft.attributes, draft.priority) = priority.said();
             let record = core.publish(id, draft, Some(receipt))?;
             if let Some(channel) = core.channels.get_mut(&id)
                 && channel.meta.chunk_avg.is_none()

@@ -306,7 +306,7 @@ pub(super) async fn forget(context: &Context, what: &str) -> Result<(), EngineEr
     Ok(())
 }
 
-async fn content_named(context: &Context, text: &str) -> Result<ContentId, EngineError> {
+pub(super) async fn content_named(context: &Context, text: &str) -> Result<ContentId, EngineError> {
     let prefix = text.to_owned();
     let found: Vec<ContentId> = context
         .blocking(move |store| {

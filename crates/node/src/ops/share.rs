@@ -66,7 +66,7 @@ async fn serve(
                 core.publish(channel, core::draft(Kind::SHARE, b"", body), None)?;
             }
             let me = core.me;
-            core.add_transfer(held, channel, me);
+            core.add_transfer(held, channel, me, Default::default());
             let addrs = core.own_addrs();
             Ok::<_, EngineError>(core.link_of(channel, &addrs, None).unwrap_or_default())
         })

@@ -119,6 +119,7 @@ impl Node {
             only: vec![],
             seed: false,
             force: false,
+            in_order: false,
         })
         .await
     }

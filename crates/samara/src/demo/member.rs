@@ -165,6 +165,7 @@ impl Member {
             version: None,
             notes: None,
             portable: false,
+            priority: Default::default(),
         };
         let events = self.call(request).await?;
         let content = events.into_iter().find_map(|event| match event {

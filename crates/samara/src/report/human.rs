@@ -2,7 +2,9 @@ use std::io::{self, Write};
 
 use samara_node::api::{Event, PeerStatus, Request, Status};
 
-use super::{Report, bars::Bars, charter, markdown, qr::Scannable, record, standing};
+use super::{
+    Report, bars::Bars, charter, explanation, limits, markdown, qr::Scannable, record, standing,
+};
 use crate::{
     quantity::{count, rate, size, span},
     terminal::{Style, Table, body, columns, line},
@@ -407,6 +409,8 @@ impl Report for Human {
                 ..
             } => self.result(&format!("{} {number}: {}", line(channel), line(subject)))?,
             Event::Status(status) => self.result(&status_text(status, style))?,
+            Event::Explained(found) => self.result(&explanation::text(found, style))?,
+            Event::Limits(found) => self.result(&limits::text(found, style))?,
             Event::Peer(peer) => self.table.row(peer_row(peer)),
             Event::Freed {
                 bytes,

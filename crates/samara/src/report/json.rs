@@ -89,6 +89,7 @@ mod tests {
             only: vec![],
             seed: false,
             force: false,
+            in_order: false,
         }
     }
 

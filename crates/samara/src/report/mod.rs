@@ -2,8 +2,10 @@
 
 mod bars;
 mod charter;
+mod explanation;
 mod human;
 mod json;
+mod limits;
 mod markdown;
 mod output;
 mod qr;

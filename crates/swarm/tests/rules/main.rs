@@ -5,4 +5,5 @@ mod node;
 mod site;
 mod spread;
 mod swarm;
+mod terms;
 mod upload;

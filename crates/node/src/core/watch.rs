@@ -1,0 +1,372 @@
+//! What transfers wait for, looked at ten times a second while there is something to see,
+//! and remembered for a few seconds: what `explain` and the metrics are made of.
+
+use std::{
+    collections::VecDeque,
+    time::{Duration, Instant},
+};
+
+use samara_wire::ContentId;
+
+use super::{Core, Transfer, TransferKey};
+use crate::{
+    api::{Explanation, Shares, SourceStatus},
+    explain::{Explained, Seen, State, explain},
+    limit::Line,
+};
+
+/// How often is looked while somebody could send something.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+/// How long is remembered.
+const KEPT: Duration = Duration::from_secs(5);
+/// Sources that are told one by one.
+const MOST_SOURCES: usize = 32;
+
+/// Times that something took, out of the last seconds.
+#[derive(Debug, Clone, Copy, Default)]
+struct Look {
+    took: Duration,
+    source: Duration,
+    credit: Duration,
+    limit: Duration,
+    limit_up: Duration,
+    writing: Duration,
+    window: Duration,
+}
+
+/// What was seen of one transfer.
+#[derive(Debug, Default)]
+pub(crate) struct Watched {
+    looks: VecDeque<Look>,
+    /// When it was last looked at, and what the watches and counters showed then.
+    at: Option<Instant>,
+    limit: Duration,
+    limit_up: Duration,
+    writing: Duration,
+    blocked: u64,
+}
+
+/// How busy the node's own threads are.
+#[derive(Debug, Default)]
+pub(super) struct Load {
+    looks: VecDeque<Work>,
+    at: Option<Instant>,
+    before: Work,
+}
+
+/// Time that threads computed, and were at it.
+#[derive(Debug, Clone, Copy, Default)]
+struct Work {
+    took: Duration,
+    engine: Duration,
+    writers: Duration,
+    writers_busy: Duration,
+}
+
+impl Core {
+    /// When the next look is due, if anything moved at the last one.
+    pub(super) fn next_look(&self) -> Option<Instant> {
+        self.moves.then_some(self.last_look + LOOK_EVERY)
+    }
+
+    /// Looks, if it is time; called at least once a second.
+    pub(super) fn look_round(&mut self) {
+        let now = Instant::now();
+        if now < self.last_look + LOOK_EVERY {
+            return;
+        }
+        self.last_look = now;
+        self.look_at_threads(now);
+        self.moves = false;
+        let keys: Vec<_> = self.transfers.keys().copied().collect();
+        for key in keys {
+            self.look_at(key, now);
+        }
+    }
+
+    fn look_at(&mut self, key: TransferKey, now: Instant) {
+        let Some(progress) = self.swarm.progress(key) else {
+            return;
+        };
+        let blocked = match self.transfers.get(&key) {
+            Some(transfer) if transfer.is_moving() => self.blocked(key),
+            Some(_) if progress.peers > 0 => 0,
+            // Nothing to see: what was seen before is no longer true.
+            Some(_) | None => {
+                if let Some(transfer) = self.transfers.get_mut(&key) {
+                    transfer.watched.looks.clear();
+                    transfer.watched.at = None;
+                }
+                return;
+            }
+        };
+        let transfer = self.transfers.get_mut(&key).expect("seen above");
+        let moving = transfer.is_moving();
+        self.moves |= moving && progress.sources > 0;
+        let totals = [
+            transfer.held_down.total(),
+            transfer.held_up.total(),
+            transfer.unwritten.total(),
+        ];
+        let watched = &mut transfer.watched;
+        let Some(at) = watched.at.replace(now) else {
+            [watched.limit, watched.limit_up, watched.writing] = totals;
+            watched.blocked = blocked;
+            return;
+        };
+        let took = now - at;
+        let if_so = |so: bool| if so { took } else { Duration::ZERO };
+        let missing = moving && progress.have_bytes < progress.wanted_bytes;
+        let look = Look {
+            took,
+            source: if_so(missing && progress.sources == 0),
+            credit: if_so(missing && progress.sources > 0 && progress.in_flight_bytes == 0),
+            limit: totals[0].saturating_sub(watched.limit).min(took),
+            limit_up: totals[1].saturating_sub(watched.limit_up).min(took),
+            writing: totals[2].saturating_sub(watched.writing).min(took),
+            window: if_so(blocked > watched.blocked),
+        };
+        [watched.limit, watched.limit_up, watched.writing] = totals;
+        watched.blocked = blocked;
+        for (reason, time) in [
+            ("source", look.source),
+            ("credit", look.credit),
+            ("limit", look.limit),
+            ("limit_up", look.limit_up),
+            ("writing", look.writing),
+            ("window", look.window),
+        ] {
+            self.metrics.waited(reason, time);
+        }
+        remember(&mut watched.looks, look, |look| look.took);
+    }
+
+    /// How often senders of a content said that flow control holds them back.
+    fn blocked(&self, key: TransferKey) -> u64 {
+        let links = self.swarm.links(key).into_iter();
+        links
+            .filter_map(|link| self.sessions.get(&link.peer))
+            .map(|link| {
+                let frames = link.session.connection.stats().frame_rx;
+                frames.data_blocked + frames.stream_data_blocked
+            })
+            .sum()
+    }
+
+    fn look_at_threads(&mut self, now: Instant) {
+        let work = self.writers.work();
+        let total = Work {
+            took: Duration::ZERO,
+            engine: thread_time(),
+            writers: work.computed,
+            writers_busy: work.busy,
+        };
+        let load = &mut self.load;
+        let before = std::mem::replace(&mut load.before, total);
+        let Some(at) = load.at.replace(now) else {
+            return;
+        };
+        let engine = total.engine.saturating_sub(before.engine);
+        let writers = total.writers.saturating_sub(before.writers);
+        self.metrics.computed("engine", engine);
+        self.metrics.computed("writers", writers);
+        let work = Work {
+            took: now - at,
+            engine,
+            writers,
+            writers_busy: total.writers_busy.saturating_sub(before.writers_busy),
+        };
+        remember(&mut load.looks, work, |work| work.took);
+    }
+
+    fn shares(&self, watched: Option<&Watched>) -> (Duration, Shares) {
+        let looks = || watched.into_iter().flat_map(|w| &w.looks);
+        let over: Duration = looks().map(|look| look.took).sum();
+        let of = |part: fn(&Look) -> Duration| share(looks().map(part).sum(), over);
+        let work = |part: fn(&Work) -> Duration| self.load.looks.iter().map(part).sum();
+        let shares = Shares {
+            source: of(|l| l.source),
+            credit: of(|l| l.credit),
+            limit: of(|l| l.limit),
+            limit_up: of(|l| l.limit_up),
+            writing: of(|l| l.writing),
+            window: of(|l| l.window),
+            engine_cpu: share(work(|w| w.engine), work(|w| w.took)),
+            writer_cpu: share(work(|w| w.writers), work(|w| w.writers_busy)),
+        };
+        (over, shares)
+    }
+
+    /// Why a content is not fetched or served faster. `obtained`: whether a request is at
+    /// it. `None`: nothing is known of it here.
+    pub(crate) fn explain(&self, id: &ContentId, obtained: bool) -> Option<Explanation> {
+        let transfer = self.transfer_of(id);
+        let held = self.store.content(id);
+        let naming: Vec<_> = self
+            .channels
+            .iter()
+            .filter(|(_, channel)| channel.named(id).is_some())
+            .map(|(id, _)| id)
+            .collect();
+        let paused = self.orders.paused.has(id, naming.iter().copied());
+        let view = transfer.and_then(|(key, _)| self.view(key));
+        let links = transfer.map(|(key, _)| self.swarm.links(key));
+        let watched = transfer.map(|(_, transfer)| &transfer.watched);
+        let (over, mut shares) = self.shares(watched);
+        let rate_up = transfer.map_or(0, |(_, transfer)| transfer.up.per_second());
+        let peers = view.as_ref().map_or(0, |view| view.peers);
+        let state = match (&view, &held) {
+            (Some(view), _) if view.failure.is_some() => {
+                let why = view
+                    .failure
+                    .as_ref()
+                    .map(|failure| failure.0.message.clone());
+                State::Failed(why.unwrap_or_default())
+            }
+            _ if paused => State::Paused,
+            (Some(view), _) if view.finished && (peers > 0 || rate_up > 0) => State::Complete,
+            (Some(view), _) if view.finished => State::AtRest,
+            (Some(_), _) => State::Moving,
+            (None, Some(content)) if content.is_complete() => State::AtRest,
+            // It has no manifest yet.
+            (None, _) if obtained => {
+                shares.source = 1.0;
+                State::Moving
+            }
+            (None, Some(_)) => State::Partial,
+            (None, None) if naming.is_empty() => return None,
+            (None, None) => State::Partial,
+        };
+        let mut from: Vec<_> = links.into_iter().flatten().collect();
+        from.retain(|link| link.rate > 0);
+        from.sort_by_key(|link| std::cmp::Reverse(link.rate));
+        from.truncate(MOST_SOURCES);
+        let from: Vec<_> = from
+            .iter()
+            .filter_map(|link| {
+                let session = &self.sessions.get(&link.peer)?.session;
+                Some(SourceStatus {
+                    peer_id: link.peer.to_string(),
+                    addr: session.addr().to_string(),
+                    rate: link.rate,
+                    rtt_ms: session.rtt().as_secs_f64() * 1e3,
+                })
+            })
+            .collect();
+        let channels: Vec<_> = transfer.iter().flat_map(|(_, t)| &t.channels).collect();
+        let lan = |peers_near: fn(&super::Session) -> bool| {
+            self.sessions.values().any(|link| peers_near(&link.session))
+        };
+        let (near, far) = (lan(|s| s.is_lan()), lan(|s| !s.is_lan()));
+        let limit = |up: bool| -> Option<(Line, u64)> {
+            let scopes = [(true, near), (false, far)]
+                .into_iter()
+                .filter(|(_, any)| *any);
+            let lowest = scopes.filter_map(|(lan, _)| {
+                self.shapers
+                    .lowest_line((up, lan), channels.iter().copied())
+            });
+            lowest.min_by_key(|(_, rate)| *rate)
+        };
+        let seen = Seen {
+            state,
+            over,
+            shares,
+            rate: view.as_ref().map_or(0, |view| view.rate),
+            rate_up,
+            peers,
+            sources: view.as_ref().map_or(0, |view| view.sources),
+            limit_down: limit(false),
+            limit_up: limit(true),
+            rtt_ms: from.iter().map(|s| s.rtt_ms).fold(0.0, f64::max),
+        };
+        let Explained {
+            verdict,
+            what,
+            advice,
+        } = explain(&seen);
+        let manifest = held.as_ref().map(|content| content.manifest().root());
+        Some(Explanation {
+            content: id.to_string(),
+            name: manifest.map(|root| root.name.clone()).unwrap_or_default(),
+            verdict: verdict.name().to_owned(),
+            what,
+            advice,
+            have: match (&view, &held) {
+                (Some(view), _) => view.have,
+                (None, Some(content)) if content.is_complete() => {
+                    content.manifest().root().total_bytes
+                }
+                _ => 0,
+            },
+            total: match &view {
+                Some(view) => view.total,
+                None => manifest.map_or(0, |root| root.total_bytes),
+            },
+            rate_down: seen.rate,
+            rate_up,
+            peers,
+            sources: seen.sources,
+            seconds: over.as_secs_f64(),
+            shares: seen.shares,
+            from,
+        })
+    }
+}
+
+impl Transfer {
+    /// Whether it is being fetched.
+    fn is_moving(&self) -> bool {
+        !self.finished && self.failure.is_none() && self.terms.role.fetches()
+    }
+}
+
+/// Adds a look and drops those that are too old.
+fn remember<T>(looks: &mut VecDeque<T>, look: T, took: impl Fn(&T) -> Duration) {
+    looks.push_back(look);
+    let mut over: Duration = looks.iter().map(&took).sum();
+    while over > KEPT && looks.len() > 1 {
+        over -= looks.pop_front().map_or(Duration::ZERO, |old| took(&old));
+    }
+}
+
+fn share(part: Duration, of: Duration) -> f64 {
+    match of.is_zero() {
+        true => 0.0,
+        false => (part.as_secs_f64() / of.as_secs_f64()).min(1.0),
+    }
+}
+
+/// What this thread has computed.
+pub(crate) fn thread_time() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    Duration::new(time.tv_sec.max(0) as u64, time.tv_nsec.max(0) as u32)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_last_seconds_are_remembered() {
+        let mut looks = VecDeque::new();
+        for _ in 0..1000 {
+            remember(&mut looks, LOOK_EVERY, |took| *took);
+        }
+        assert_eq!(looks.iter().sum::<Duration>(), KEPT);
+        remember(&mut looks, Duration::from_secs(60), |took| *took);
+        assert_eq!(looks.len(), 1);
+        assert_eq!(share(Duration::ZERO, Duration::ZERO), 0.0);
+        assert_eq!(share(KEPT, KEPT * 2), 0.5);
+    }
+
+    #[test]
+    fn a_thread_that_computes_counts_it() {
+        let before = thread_time();
+        let mut x = 1u64;
+        for i in 0..3_000_000 {
+            x = std::hint::black_box(x.wrapping_mul(31).wrapping_add(i));
+        }
+        assert!(thread_time() > before);
+    }
+}

@@ -1,0 +1,432 @@
+//! Why a transfer is not faster: from shares of the last seconds to what limits it and
+//! what helps. A function of what was seen; who sees it is `core/watch.rs`.
+
+use std::time::Duration;
+
+use crate::{api::Shares, limit::Line};
+
+/// A share of the time from which on something counts as the reason.
+const MOSTLY: f64 = 0.5;
+/// A thread that runs so much of the time has no more to give.
+const BUSY: f64 = 0.85;
+/// Waiting for those who write from so much on.
+const OFTEN: f64 = 0.25;
+/// Shorter looks say nothing.
+const LEAST: Duration = Duration::from_secs(1);
+
+/// What was seen of a transfer.
+#[derive(Debug, Clone)]
+pub(crate) struct Seen {
+    pub(crate) state: State,
+    /// How long it was looked at; the shares are of this.
+    pub(crate) over: Duration,
+    pub(crate) shares: Shares,
+    /// Bytes a second that came in.
+    pub(crate) rate: u64,
+    /// Bytes a second that went out.
+    pub(crate) rate_up: u64,
+    /// Peers in the swarm, and those of them that have something that is missing here.
+    pub(crate) peers: u32,
+    pub(crate) sources: u32,
+    /// The lowest limit that its bytes pass on their way in, and out.
+    pub(crate) limit_down: Option<(Line, u64)>,
+    pub(crate) limit_up: Option<(Line, u64)>,
+    /// Round trip to the farthest source, in milliseconds.
+    pub(crate) rtt_ms: f64,
+}
+
+/// How a transfer stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum State {
+    /// Whole; others are served.
+    Complete,
+    /// Whole, and nobody takes part.
+    AtRest,
+    /// Part of it is here, and nothing fetches the rest.
+    Partial,
+    /// Neither fetched nor served, as somebody said.
+    Paused,
+    /// It will not be completed.
+    Failed(String),
+    /// Being fetched.
+    Moving,
+}
+
+/// What limits a transfer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    Complete,
+    AtRest,
+    Partial,
+    Paused,
+    Failed,
+    TooSoon,
+    NoSource,
+    OwnLimit,
+    Cpu,
+    Disk,
+    ReceiveWindow,
+    OneSource,
+    Uplinks,
+}
+
+impl Verdict {
+    /// As programs read it.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Complete => "complete",
+            Self::AtRest => "at_rest",
+            Self::Partial => "partial",
+            Self::Paused => "paused",
+            Self::Failed => "failed",
+            Self::TooSoon => "too_soon",
+            Self::NoSource => "no_source",
+            Self::OwnLimit => "own_limit",
+            Self::Cpu => "cpu",
+            Self::Disk => "disk",
+            Self::ReceiveWindow => "receive_window",
+            Self::OneSource => "one_source",
+            Self::Uplinks => "uplinks",
+        }
+    }
+}
+
+/// A verdict, and what to say of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Explained {
+    pub(crate) verdict: Verdict,
+    /// What is the matter.
+    pub(crate) what: String,
+    /// What helps; empty if nothing is to be done.
+    pub(crate) advice: String,
+}
+
+/// Says what limits a transfer.
+pub(crate) fn explain(seen: &Seen) -> Explained {
+    let verdict = judge(seen);
+    let (what, advice) = words(verdict, seen);
+    Explained {
+        verdict,
+        what,
+        advice,
+    }
+}
+
+fn judge(seen: &Seen) -> Verdict {
+    match seen.state {
+        State::Complete => return Verdict::Complete,
+        State::AtRest => return Verdict::AtRest,
+        State::Partial => return Verdict::Partial,
+        State::Paused => return Verdict::Paused,
+        State::Failed(_) => return Verdict::Failed,
+        State::Moving => {}
+    }
+    let shares = &seen.shares;
+    if seen.sources == 0 && shares.source > 0.0 || shares.source >= MOSTLY {
+        return Verdict::NoSource;
+    }
+    if seen.over < LEAST {
+        return Verdict::TooSoon;
+    }
+    if shares.limit >= MOSTLY {
+        return Verdict::OwnLimit;
+    }
+    // Who hashes and writes is behind: because it computes, or because it waits?
+    if shares.writing >= OFTEN {
+        return match shares.writer_cpu >= BUSY {
+            true => Verdict::Cpu,
+            false => Verdict::Disk,
+        };
+    }
+    if shares.engine_cpu >= BUSY {
+        return Verdict::Cpu;
+    }
+    if shares.window >= MOSTLY {
+        return Verdict::ReceiveWindow;
+    }
+    match seen.sources {
+        1 => Verdict::OneSource,
+        _ => Verdict::Uplinks,
+    }
+}
+
+fn words(verdict: Verdict, seen: &Seen) -> (String, String) {
+    let shares = &seen.shares;
+    let text = |what: &str, advice: &str| (what.to_owned(), advice.to_owned());
+    match verdict {
+        Verdict::Complete => match seen.limit_up {
+            Some((line, rate)) if shares.limit_up >= MOSTLY => (
+                format!(
+                    "It is whole. What others get of it is held back by this node's limit: {} {}.",
+                    written(line),
+                    per_second(rate)
+                ),
+                format!("`samara limit --{} RATE` raises it.", written(line)),
+            ),
+            _ if seen.rate_up > 0 => (
+                format!("It is whole, and others get {} of it.", per_second(seen.rate_up)),
+                String::new(),
+            ),
+            _ => text("It is whole, and served to who wants it.", ""),
+        },
+        Verdict::AtRest => text("It is whole, and nobody takes part at the moment.", ""),
+        Verdict::Partial => text(
+            "Part of it is here, and nothing fetches the rest.",
+            "`samara get` or `samara subscribe` with its link goes on where it stopped.",
+        ),
+        Verdict::Paused => text("It is paused.", "`samara resume` lets it go on."),
+        Verdict::Failed => match &seen.state {
+            State::Failed(why) => (format!("It stopped: {why}."), String::new()),
+            _ => text("It stopped.", ""),
+        },
+        Verdict::TooSoon => text(
+            "It has only begun: there is nothing to tell yet.",
+            "Ask again in a few seconds.",
+        ),
+        Verdict::NoSource if seen.peers == 0 => text(
+            "Nobody is connected who takes part in it.",
+            "Is a node that has it running, and to be reached? `samara peers` shows who is connected, `samara resolve` finds members.",
+        ),
+        Verdict::NoSource => (
+            format!(
+                "{} connected, and none of them has anything that is missing here.",
+                many(seen.peers, "peer is", "peers are")
+            ),
+            "It goes on when one gets it. A second seeder (`samara mirror`) makes that likelier."
+                .to_owned(),
+        ),
+        Verdict::OwnLimit => {
+            let (line, rate) = seen.limit_down.unwrap_or((Line::Down, seen.rate));
+            (
+                format!(
+                    "This node's own limit holds it back: {} {}; it waited for that {} of the time.",
+                    written(line),
+                    per_second(rate),
+                    percent(shares.limit)
+                ),
+                format!(
+                    "`samara limit` shows who set it, `samara limit --{} RATE` raises it.",
+                    written(line)
+                ),
+            )
+        }
+        Verdict::Cpu if shares.engine_cpu >= BUSY => (
+            format!(
+                "This machine's processor: the network thread is busy {} of the time.",
+                percent(shares.engine_cpu)
+            ),
+            "A faster core helps, or larger frames on the link (MTU 9000); other programs may be in the way."
+                .to_owned(),
+        ),
+        Verdict::Cpu => (
+            format!(
+                "This machine's processor: who hashes is behind {} of the time, and computes {} of it.",
+                percent(shares.writing),
+                percent(shares.writer_cpu)
+            ),
+            "Other programs may be in the way.".to_owned(),
+        ),
+        Verdict::Disk => (
+            format!(
+                "This machine's disk: what has arrived waited to be written {} of the time.",
+                percent(shares.writing)
+            ),
+            "A faster disk as the destination helps, or fewer programs that write to it."
+                .to_owned(),
+        ),
+        Verdict::ReceiveWindow => (
+            format!(
+                "The way is long: what may be under way at once is used up {} of the time, at a round trip of {:.0} ms.",
+                percent(shares.window),
+                seen.rtt_ms
+            ),
+            "More sources help, each has a window of its own; a nearer one most.".to_owned(),
+        ),
+        Verdict::OneSource => (
+            format!(
+                "There is one source, and it sends no faster than {}.",
+                per_second(seen.rate)
+            ),
+            "Its uplink, a limit there, or its other receivers are in the way. A second seeder (`samara mirror`) helps."
+                .to_owned(),
+        ),
+        Verdict::Uplinks => (
+            format!(
+                "{} send together {}, and no faster: their uplinks, their limits, or their other receivers are in the way.",
+                many(seen.sources, "source", "sources"),
+                per_second(seen.rate)
+            ),
+            match shares.credit >= MOSTLY {
+                true => format!(
+                    "They serve others first: this node waited for its turn {} of the time.",
+                    percent(shares.credit)
+                ),
+                false => "More seeders, or faster ones, help.".to_owned(),
+            },
+        ),
+    }
+}
+
+/// A line as the option for it.
+fn written(line: Line) -> String {
+    line.name().replace('_', "-")
+}
+
+fn many(number: u32, one: &str, several: &str) -> String {
+    format!("{number} {}", if number == 1 { one } else { several })
+}
+
+fn percent(share: f64) -> String {
+    format!("{:.0} %", share.clamp(0.0, 1.0) * 100.0)
+}
+
+fn per_second(rate: u64) -> String {
+    match rate {
+        0..1_000_000 => format!("{:.0} kB/s", rate as f64 / 1e3),
+        _ => format!("{:.1} MB/s", rate as f64 / 1e6),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn seen() -> Seen {
+        Seen {
+            state: State::Moving,
+            over: Duration::from_secs(5),
+            shares: Shares::default(),
+            rate: 3_000_000,
+            rate_up: 0,
+            peers: 3,
+            sources: 2,
+            limit_down: None,
+            limit_up: None,
+            rtt_ms: 20.0,
+        }
+    }
+
+    /// The verdict, with all that is said.
+    fn told(change: impl FnOnce(&mut Seen)) -> (Verdict, String) {
+        let mut seen = seen();
+        change(&mut seen);
+        let told = explain(&seen);
+        (told.verdict, format!("{} {}", told.what, told.advice))
+    }
+
+    #[test]
+    fn what_does_not_move_says_why() {
+        for (state, verdict, part) in [
+            (State::Complete, Verdict::Complete, "whole"),
+            (State::AtRest, Verdict::AtRest, "nobody takes part"),
+            (State::Partial, Verdict::Partial, "samara get"),
+            (State::Paused, Verdict::Paused, "samara resume"),
+            (
+                State::Failed("the disk is full".into()),
+                Verdict::Failed,
+                "disk is full",
+            ),
+        ] {
+            // Whatever else was seen.
+            let (found, text) = told(|s| (s.state, s.shares.limit) = (state, 1.0));
+            assert_eq!(found, verdict);
+            assert!(text.contains(part), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_seeder_hears_of_its_own_limit() {
+        let held = |s: &mut Seen| {
+            s.state = State::Complete;
+            s.shares.limit_up = 0.9;
+            s.limit_up = Some((Line::WanUp, 2_500_000));
+        };
+        let (verdict, text) = told(held);
+        assert_eq!(verdict, Verdict::Complete);
+        assert!(
+            text.contains("wan-up 2.5 MB/s") && text.contains("--wan-up"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn nobody_there_is_not_nobody_who_has_it() {
+        let (verdict, text) = told(|s| {
+            (s.peers, s.sources, s.shares.source) = (0, 0, 1.0);
+            // That shows at once.
+            s.over = Duration::from_millis(200);
+        });
+        assert_eq!(verdict, Verdict::NoSource);
+        assert!(text.contains("Nobody is connected"), "{text}");
+        let (verdict, text) = told(|s| (s.peers, s.sources, s.shares.source) = (1, 0, 0.7));
+        assert_eq!(verdict, Verdict::NoSource);
+        assert!(text.contains("1 peer is connected"), "{text}");
+        // It came back just now, after most of the time without.
+        assert_eq!(told(|s| s.shares.source = 0.6).0, Verdict::NoSource);
+        assert_ne!(told(|s| s.shares.source = 0.4).0, Verdict::NoSource);
+    }
+
+    #[test]
+    fn a_short_look_says_nothing() {
+        let (verdict, _) = told(|s| s.over = LEAST - Duration::from_millis(1));
+        assert_eq!(verdict, Verdict::TooSoon);
+        assert_eq!(told(|s| s.over = LEAST).0, Verdict::Uplinks);
+    }
+
+    #[test]
+    fn our_own_limit_goes_before_what_it_causes() {
+        let (verdict, text) = told(|s| {
+            s.shares.limit = 0.5;
+            s.shares.window = 1.0;
+            s.limit_down = Some((Line::LanDown, 500_000));
+        });
+        assert_eq!(verdict, Verdict::OwnLimit);
+        assert!(
+            text.contains("lan-down 500 kB/s") && text.contains("50 %"),
+            "{text}"
+        );
+        assert_ne!(told(|s| s.shares.limit = 0.49).0, Verdict::OwnLimit);
+    }
+
+    #[test]
+    fn who_writes_waits_for_the_disk_or_computes() {
+        let behind = |cpu| move |s: &mut Seen| (s.shares.writing, s.shares.writer_cpu) = (0.3, cpu);
+        let (verdict, text) = told(behind(0.2));
+        assert_eq!(verdict, Verdict::Disk);
+        assert!(text.contains("disk") && text.contains("30 %"), "{text}");
+        let (verdict, text) = told(behind(0.9));
+        assert_eq!(verdict, Verdict::Cpu);
+        assert!(text.contains("hashes"), "{text}");
+        assert_eq!(told(|s| s.shares.writing = 0.2).0, Verdict::Uplinks);
+    }
+
+    #[test]
+    fn a_busy_network_thread_is_the_processor() {
+        let (verdict, text) = told(|s| s.shares.engine_cpu = 0.95);
+        assert_eq!(verdict, Verdict::Cpu);
+        assert!(text.contains("network thread is busy 95 %"), "{text}");
+    }
+
+    #[test]
+    fn a_long_way_uses_the_window_up() {
+        let (verdict, text) = told(|s| (s.shares.window, s.rtt_ms) = (0.8, 180.0));
+        assert_eq!(verdict, Verdict::ReceiveWindow);
+        assert!(text.contains("180 ms"), "{text}");
+    }
+
+    #[test]
+    fn else_it_is_those_who_send() {
+        let (verdict, text) = told(|s| s.sources = 1);
+        assert_eq!(verdict, Verdict::OneSource);
+        assert!(
+            text.contains("3.0 MB/s") && text.contains("samara mirror"),
+            "{text}"
+        );
+        let (verdict, text) = told(|_| {});
+        assert_eq!(verdict, Verdict::Uplinks);
+        assert!(text.contains("2 sources"), "{text}");
+        let (verdict, text) = told(|s| s.shares.credit = 0.6);
+        assert_eq!(verdict, Verdict::Uplinks);
+        assert!(text.contains("its turn 60 %"), "{text}");
+    }
+}

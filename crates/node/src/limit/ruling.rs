@@ -1,0 +1,203 @@
+//! What holds now, and why.
+
+use jiff::civil::DateTime;
+use samara_wire::ChannelId;
+
+use super::{LimitConfig, Line, Orders};
+
+/// What the clock on the wall shows.
+pub(crate) fn local_time() -> DateTime {
+    jiff::Zoned::now().datetime()
+}
+
+/// A limit that holds, or none, and who says so.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Held {
+    /// Bytes a second.
+    pub(crate) rate: Option<u64>,
+    pub(crate) why: Why,
+}
+
+/// Who set a limit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Why {
+    /// `samara limit`.
+    Order,
+    /// The configuration, for these hours: until when.
+    Hours(String),
+    /// The configuration.
+    Config,
+    /// Nobody.
+    Default,
+}
+
+/// Everything that decides.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Ruling<'a> {
+    pub(crate) config: &'a LimitConfig,
+    pub(crate) orders: &'a Orders,
+}
+
+impl Ruling<'_> {
+    /// What holds for the node at a local time: an order before hours, hours before what the
+    /// configuration says for the rest of the day, that before the default.
+    pub(crate) fn of_node(&self, line: Line, at: DateTime) -> Held {
+        let held = |rate, why| Held { rate, why };
+        if let Some(cap) = self.orders.rates.get(&line) {
+            return held(cap.rate(), Why::Order);
+        }
+        let now = self.config.hours.iter().filter(|hours| hours.holds(at));
+        for hours in now {
+            if let Some(cap) = hours.rates.get(&line) {
+                return held(cap.rate(), Why::Hours(hours.to.to_string()));
+            }
+        }
+        match self.config.rates.get(&line) {
+            Some(cap) => held(cap.rate(), Why::Config),
+            None => held(
+                self.config.defaults.get(&line).and_then(|cap| cap.rate()),
+                Why::Default,
+            ),
+        }
+    }
+
+    /// What holds for a channel, besides.
+    pub(crate) fn of_channel(&self, id: &ChannelId, name: Option<&str>, line: Line) -> Held {
+        let text = id.to_string();
+        let config = &self.config.channels;
+        let by_name = name.and_then(|name| config.get(name));
+        let order = self.orders.channels.get(&text);
+        let said = |rates: Option<&super::Rates>| rates.and_then(|r| r.get(&line).copied());
+        let cap = said(order).map(|cap| (cap, Why::Order));
+        let cap = cap.or_else(|| {
+            let cap = said(config.get(&text)).or_else(|| said(by_name));
+            cap.map(|cap| (cap, Why::Config))
+        });
+        match cap {
+            Some((cap, why)) => Held {
+                rate: cap.rate(),
+                why,
+            },
+            None => Held {
+                rate: None,
+                why: Why::Default,
+            },
+        }
+    }
+
+    pub(crate) fn leech(&self) -> bool {
+        self.orders.leech.unwrap_or(self.config.leech)
+    }
+
+    pub(crate) fn no_wan(&self) -> bool {
+        self.orders.no_wan.unwrap_or(self.config.no_wan)
+    }
+
+    pub(crate) fn max_connections(&self) -> usize {
+        let wanted = self.orders.max_connections.or(self.config.max_connections);
+        let most = crate::limits::MAX_CONNECTIONS;
+        wanted.map_or(most, |wanted| wanted.clamp(1, most))
+    }
+
+    pub(crate) fn upload_slots(&self) -> usize {
+        let wanted = self.orders.upload_slots.or(self.config.upload_slots);
+        wanted.map_or(samara_swarm::Config::default().upload_slots, |n| n.max(1))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::limit::{Cap, Days, Hours, Rates};
+
+    fn rates(line: Line, rate: u64) -> Rates {
+        Rates::from([(line, Cap::At(rate))])
+    }
+
+    #[test]
+    fn an_order_counts_before_hours_and_they_before_the_rest() {
+        let mut config = LimitConfig {
+            defaults: rates(Line::WanUp, 1_000),
+            ..LimitConfig::default()
+        };
+        let mut orders = Orders::default();
+        let noon: DateTime = "2026-11-16T12:00:00".parse().unwrap();
+        let held = |config: &LimitConfig, orders: &Orders, at| {
+            Ruling { config, orders }.of_node(Line::WanUp, at)
+        };
+        let is = |rate, why| Held {
+            rate: Some(rate),
+            why,
+        };
+        assert_eq!(held(&config, &orders, noon), is(1_000, Why::Default));
+        config.rates = rates(Line::WanUp, 2_000);
+        assert_eq!(held(&config, &orders, noon), is(2_000, Why::Config));
+        let hours = |rates| Hours {
+            days: Days::ALL,
+            from: "08:00".parse().unwrap(),
+            to: "18:00".parse().unwrap(),
+            rates,
+        };
+        // The first says nothing of this line.
+        config.hours = vec![
+            hours(rates(Line::Up, 9_000)),
+            hours(rates(Line::WanUp, 3_000)),
+        ];
+        assert_eq!(
+            held(&config, &orders, noon),
+            is(3_000, Why::Hours("18:00".into()))
+        );
+        let evening = "2026-11-16T18:00:00".parse().unwrap();
+        assert_eq!(held(&config, &orders, evening), is(2_000, Why::Config));
+        orders.rates = Rates::from([(Line::WanUp, Cap::Off)]);
+        let none = Held {
+            rate: None,
+            why: Why::Order,
+        };
+        assert_eq!(held(&config, &orders, noon), none);
+    }
+
+    #[test]
+    fn a_channel_is_meant_by_name_or_id() {
+        let id = ChannelId([7; 32]);
+        let mut config = LimitConfig::default();
+        let mut orders = Orders::default();
+        let held = |config: &LimitConfig, orders: &Orders| {
+            Ruling { config, orders }
+                .of_channel(&id, Some("news"), Line::Up)
+                .rate
+        };
+        assert_eq!(held(&config, &orders), None);
+        config
+            .channels
+            .insert("news".into(), rates(Line::Up, 5_000));
+        assert_eq!(held(&config, &orders), Some(5_000));
+        config
+            .channels
+            .insert(id.to_string(), rates(Line::Up, 4_000));
+        assert_eq!(held(&config, &orders), Some(4_000));
+        orders
+            .channels
+            .insert(id.to_string(), Rates::from([(Line::Up, Cap::Off)]));
+        assert_eq!(held(&config, &orders), None);
+    }
+
+    #[test]
+    fn numbers_stay_within_what_there_can_be() {
+        let (mut config, orders) = (LimitConfig::default(), Orders::default());
+        let most = crate::limits::MAX_CONNECTIONS;
+        for (wanted, held) in [
+            (None, most),
+            (Some(0), 1),
+            (Some(7), 7),
+            (Some(most + 1), most),
+        ] {
+            config.max_connections = wanted;
+            let ruling = Ruling {
+                config: &config,
+                orders: &orders,
+            };
+            assert_eq!(ruling.max_connections(), held);
+        }
+    }
+}
