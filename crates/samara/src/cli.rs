@@ -1,6 +1,7 @@
 //! The command line: every command and option, with the text that explains it.
 
 mod edit;
+mod overview;
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
@@ -11,95 +12,13 @@ use samara_node::{
 };
 
 pub(crate) use edit::EditArgs;
+use overview::{OVERVIEW, OVERVIEW_END};
 
 use crate::{
     limits::{LimitArgs, LimitFlags},
     quantity::{parse_duration, parse_lifetime, parse_size},
     settings::{Endpoint, Keep, parse_site},
 };
-
-/// The overview. Groups are by who needs the commands; a test holds it complete.
-const OVERVIEW: &str = "\
-{about}
-
-{usage-heading} {usage}
-
-Move files now:
-  share         Share a file or folder; prints a link and serves until interrupted
-  ls            List what a link leads to, before anything is fetched
-  get           Fetch what a link leads to, verified, into a directory
-
-Follow what others publish:
-  subscribe     Follow a channel: releases are installed, issues arrive
-  unsubscribe   Stop following a channel
-  read          List and show newsletter issues
-  mirror        Keep and serve everything a channel has, as a second seeder
-
-Publish:
-  channel       Create and list channels; show and change their charters
-  link          Print a channel's link, with this node as the way in
-  publish       Publish a release of a file or folder
-  unpublish     Take a release back
-  post          Post a newsletter issue
-
-Decide who belongs to a channel:
-  invite        Make a link that admits its bearer
-  join          Join a channel by an invitation
-  members       List who belongs to a channel
-  role          Give somebody a role
-  revoke        Take somebody's rights for good
-  leave         Stop belonging to a channel on this node
-
-For programs of your own:
-  records       List a channel's records, and search them
-  record        Publish a record of an application, or read one
-  watch         Tell what happens in a channel, also since one was away
-
-Carry a channel on a disk:
-  export        Write a channel into one signed file
-  import        Take such a file in
-
-Run a node:
-  node          The daemon: seeds, follows subscriptions, serves pages and metrics
-  status        What this node has, follows and is doing
-  peers         With whom it is connected
-  explain       Say why a transfer is not faster, and what helps
-  limit         Show and change how much is sent and received, at once and for good
-  pause         Stop fetching and serving, everything or one thing, until resumed
-  resume        Go on
-  resolve       Find who answers to a channel's or a peer's name
-  gc            Give disk space back
-  forget        Drop a channel or a content from the store
-  id            Show this node's identity; keep several, export and import them
-
-See it work:
-  demo          Distribute something real between several nodes on this machine
-  help          Explain a command
-
-Options:
-{options}{after-help}";
-
-const OVERVIEW_END: &str = "\
-Every option can also be given by the environment (SAMARA_DATA_DIR, SAMARA_LISTEN, ...) or in
-a TOML file, by default config.toml in the data directory. An option goes before the
-environment, the environment before the file, the file before the default. Keys of the file:
-  data_dir identity listen http metrics site timeout quota keep_releases
-                                 as the options of the same name
-  wan_upload = \"2.5 MB/s\"        what `samara node` sends beyond the local network; \"off\": no cap
-  [limits]                       up, down, wan_up, wan_down, lan_up, lan_down = \"5 MB/s\" or \"off\";
-                                 leech, no_wan, max_connections, upload_slots
-  [[limits.hours]]               other rates at some hours: days = \"mon-fri\", from, to = \"18:00\"
-  [limits.channel.NAME]          rates of a channel
-  http_allowed_hosts = [\"name\"]  Host headers taken besides localhost and the address listened on
-  threads = 0                    threads that hash; 0: one a core
-  external = [\"192.0.2.1:7421\"] addresses from outside, as --external
-  [discovery]                    how others are found: mdns, dht, port_mapping = true or false,
-                                 dht_bootstrap = [\"host:port\"]
-
-Examples:
-  samara share holiday-photos/
-  samara get samara:abc... -o ~/Downloads
-  samara subscribe samara:abc... --into /opt/product && samara node";
 
 /// A content distribution engine: a publisher lets go of a file, an update or a
 /// newsletter once, and the subscribers carry it to each other.
@@ -765,112 +684,4 @@ pub(crate) enum IdCommand {
 }
 
 #[cfg(test)]
-mod tests {
-    use clap::CommandFactory;
-
-    use super::*;
-
-    fn parse(line: &str) -> Result<Cli, clap::Error> {
-        Cli::try_parse_from(line.split_whitespace())
-    }
-
-    #[test]
-    fn the_definition_is_sound() {
-        Cli::command().debug_assert();
-    }
-
-    #[test]
-    fn the_overview_names_every_command_once() {
-        for command in Cli::command().get_subcommands() {
-            let line = format!("\n  {:<13} ", command.get_name());
-            assert_eq!(OVERVIEW.matches(&line).count(), 1, "{}", command.get_name());
-        }
-    }
-
-    #[test]
-    fn global_options_stand_before_and_after_the_command() {
-        for line in [
-            "samara --json --listen 127.0.0.1:0 status",
-            "samara status --json --listen 127.0.0.1:0",
-        ] {
-            let cli = parse(line).unwrap();
-            assert!(cli.globals.json, "{line}");
-            assert_eq!(cli.globals.listen, Some("127.0.0.1:0".parse().unwrap()));
-        }
-        let off = parse("samara node --http off").unwrap().globals.http;
-        assert_eq!(off, Some(Endpoint::Off));
-        assert_eq!(parse("samara -vv node").unwrap().globals.verbose, 2);
-    }
-
-    #[test]
-    fn the_issue_table_parses() {
-        for line in [
-            "samara share p",
-            "samara ls samara:x",
-            "samara get samara:x -o d --only a --only b --seed --force",
-            "samara channel create n",
-            "samara channel list",
-            "samara channel show c --json",
-            "samara channel edit c --add-root a --threshold 2 --presence off --announced on",
-            "samara channel sign f --identity root",
-            "samara channel apply f",
-            "samara channel choose c abcd",
-            "samara link n",
-            "samara link n --qr",
-            "samara invite n --qr",
-            "samara publish c p --version 1 --notes f",
-            "samara unpublish c 1",
-            "samara post c f.md --subject s --attach a --attach b",
-            "samara subscribe samara:x --into d --once",
-            "samara subscribe samara:x --wait",
-            "samara unsubscribe c",
-            "samara mirror samara:x --wait",
-            "samara read",
-            "samara read c 1",
-            "samara node",
-            "samara status",
-            "samara peers",
-            "samara explain x",
-            "samara limit",
-            "samara limit --channel c --up 5MB/s --lan-down off --reset",
-            "samara limit --leech on --no-wan off --max-connections 9 --upload-slots 2",
-            "samara pause",
-            "samara resume c",
-            "samara node --up 5MB/s --wan-down off --leech --no-wan --upload-slots 2",
-            "samara get samara:x --in-order --down 8Mbit/s",
-            "samara publish c p --priority urgent",
-            "samara gc --dry-run",
-            "samara forget x",
-            "samara id",
-            "samara id export f --password-file p",
-            "samara id import f name --force",
-            "samara id list",
-            "samara id create n",
-            "samara id default n",
-            "samara id delete n",
-            "samara demo",
-            "samara demo p",
-        ] {
-            parse(line).unwrap_or_else(|error| panic!("{line}: {error}"));
-        }
-    }
-
-    #[test]
-    fn contradictions_are_refused() {
-        for line in [
-            "samara",
-            "samara subscribe samara:x --once --wait",
-            "samara --listen somewhere node",
-            "samara --http on node",
-            "samara --timeout 0 status",
-            "samara limit --up 0",
-            "samara limit --channel c --leech on",
-            "samara node --max-connections 0",
-            "samara publish c p --priority high",
-            "samara fly",
-            "samara link n --qr --json",
-        ] {
-            assert!(parse(line).is_err(), "{line}");
-        }
-    }
-}
+mod tests;
