@@ -12,6 +12,7 @@ mod tree;
 mod wire;
 mod world;
 
+mod archive;
 mod channels;
 mod charters;
 mod disk;

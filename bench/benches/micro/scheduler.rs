@@ -36,6 +36,7 @@ impl Node {
             serves: 0,
         };
         node.event(Event::ContentAdded {
+            stripes: None,
             key: KEY,
             chunk_sizes: vec![CHUNK; CHUNKS as usize].into(),
             have: ours,

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use samara_wire::{ChunkHash, ContentId, Writer};
 
 use crate::{
-    ChunkPageRef, ChunkParams, ContentError, Entry, EntryPageRef, Layout, Root,
+    ChunkPageRef, ChunkParams, ContentError, Entry, EntryPageRef, Layout, Root, Stripes,
     chunk_page::write_chunk,
     entry::MAX_MODE,
     entry_page::write_entry_pages,
@@ -24,7 +24,8 @@ pub struct Encoded {
     pub pages: Vec<Bytes>,
 }
 
-/// Makes a manifest: entries first, then chunks in the order of the stream.
+/// Makes a manifest: entries first, then chunks in the order of the stream, then
+/// parity shards in the order of their numbers.
 #[derive(Debug)]
 pub struct ManifestBuilder {
     name: String,
@@ -42,6 +43,7 @@ pub struct ManifestBuilder {
     page_start: u64,
     /// The segment of the chunk before.
     segment: Option<Range<u64>>,
+    stripes: Option<Stripes>,
 }
 
 impl ManifestBuilder {
@@ -62,11 +64,13 @@ impl ManifestBuilder {
         if folder_mode.is_none() {
             tree::check_single_file(name, &entries)?;
         }
+        let layout = Layout::new(&entries, params)?;
         Ok(Self {
             name: name.into(),
             folder_mode: folder_mode.map(|mode| mode & MAX_MODE),
             params,
-            layout: Layout::new(&entries, params)?,
+            stripes: Stripes::of(params, layout.total())?,
+            layout,
             entries,
             chunk_pages: Vec::new(),
             open_page: Writer::new(),
@@ -87,16 +91,27 @@ impl ManifestBuilder {
         &self.layout
     }
 
-    /// Adds the next chunk of the stream.
+    /// The stripes to make parity shards of, if there are to be any.
+    pub fn stripes(&self) -> Option<&Stripes> {
+        self.stripes.as_ref()
+    }
+
+    /// Adds the next chunk of the stream, or after the last one the next parity shard.
     ///
     /// # Errors
     /// [`ContentError::BadChunk`] if it is not as long as a chunk can be there,
     /// [`ContentError::TooManyChunks`]. The builder is as before then.
     pub fn push_chunk(&mut self, hash: ChunkHash, len: u32) -> Result<(), ContentError> {
         check_limits(0, 0, u64::from(self.chunks) + 1)?;
-        let segment = self.segment.take();
-        self.segment = self.layout.check_chunk(self.params, segment, self.end, len);
-        if self.segment.is_none() {
+        let fits = match &self.stripes {
+            Some(stripes) => self.chunks < stripes.all() && len == stripes.len(self.chunks),
+            None => {
+                let segment = self.segment.take();
+                self.segment = self.layout.check_chunk(self.params, segment, self.end, len);
+                self.segment.is_some()
+            }
+        };
+        if !fits {
             return Err(ContentError::BadChunk {
                 chunk: self.chunks,
                 len,
@@ -112,12 +127,14 @@ impl ManifestBuilder {
         Ok(())
     }
 
-    /// The manifest, when the chunks cover the whole stream.
+    /// The manifest, when the chunks cover the whole stream and no shard is missing.
     ///
     /// # Errors
     /// [`ContentError::Sums`] if they do not, [`ContentError::RootTooLarge`].
     pub fn finish(mut self) -> Result<Encoded, ContentError> {
-        check_sum("the chunks and the files", self.end, self.layout.total())?;
+        let total = self.layout.total();
+        let shards = self.stripes.map_or(0, |s| s.shard_bytes());
+        check_sum("the chunks and the files", self.end, total + shards)?;
         if !self.open_page.is_empty() {
             self.close_page();
         }
@@ -129,9 +146,9 @@ impl ManifestBuilder {
             name: self.name,
             folder_mode: self.folder_mode,
             params: self.params,
-            total_bytes: self.end,
+            total_bytes: total,
             entry_count: self.entries.len() as u32,
-            chunk_count: self.chunks,
+            chunk_count: self.stripes.map_or(self.chunks, |s| s.chunks()),
             entry_pages,
             chunk_pages,
         };

@@ -1,18 +1,23 @@
 use fastcdc::v2020::{Normalization, cut, select_masks};
 use samara_wire::ChunkHash;
 
-use crate::{ContentError, limits};
+use crate::{ContentError, Parity, limits};
 
 /// How far sizes are drawn to the average. At this level (the paper's choice) no
 /// chunk of random bytes reaches the largest size, where a cut would not follow
 /// the bytes, and the mean is 1.14 of the average; all levels cut 3 GB/s a thread.
 const LEVEL: Normalization = Normalization::Level2;
 
-/// How a content's stream is cut: the average chunk size, from which the
-/// smallest (a quarter) and largest (four times) follow.
+/// How a content's stream is cut: where its bytes choose, at an average chunk size
+/// from which the smallest (a quarter) and largest (four times) follow; or, for
+/// parity, every so many bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct ChunkParams {
-    avg_log2: u8,
+pub struct ChunkParams(Cuts);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Cuts {
+    ByBytes { avg_log2: u8 },
+    Fixed { size: u32, parity: Parity },
 }
 
 impl ChunkParams {
@@ -22,9 +27,46 @@ impl ChunkParams {
         {
             return Err(ContentError::BadChunkSize(avg.into()));
         }
-        Ok(Self {
+        Ok(Self(Cuts::ByBytes {
             avg_log2: avg.trailing_zeros() as u8,
-        })
+        }))
+    }
+
+    /// Chunks of `size` bytes, of which stripes with this parity are made.
+    ///
+    /// # Errors
+    /// [`ContentError::BadFixedSize`] unless `size` is from 4 KiB to 4 MiB and a
+    /// stripe has at most 64 MiB.
+    pub fn fixed(size: u32, parity: Parity) -> Result<Self, ContentError> {
+        let stripe = u64::from(size) * u64::from(parity.width());
+        if !(limits::MIN_FIXED_BYTES..=limits::MAX_CHUNK_BYTES).contains(&size)
+            || stripe > limits::MAX_STRIPE_BYTES
+        {
+            return Err(ContentError::BadFixedSize { size, parity });
+        }
+        Ok(Self(Cuts::Fixed { size, parity }))
+    }
+
+    /// The parameters with this parity for a content of `total` bytes: chunks as
+    /// large as those of other contents of its size at most, and so that all stripes
+    /// but perhaps one are full, or parity would cost more than its share.
+    pub fn with_parity(total: u64, parity: Parity) -> Self {
+        let most = limits::MAX_STRIPE_BYTES / u64::from(parity.width());
+        let most = u64::from(Self::for_size(total).avg()).min(most);
+        let chunks = u64::from(parity.chunks());
+        let stripes = total.div_ceil(most * chunks).max(1);
+        let size = total.div_ceil(stripes * chunks).next_multiple_of(64);
+        // A stripe of 256 chunks may have 256 KiB each, so that both bounds hold.
+        let size = size.clamp(limits::MIN_FIXED_BYTES.into(), most) as u32;
+        Self(Cuts::Fixed { size, parity })
+    }
+
+    /// Parity, if there is any: then all chunks but the last are of one size.
+    pub fn parity(self) -> Option<Parity> {
+        match self.0 {
+            Cuts::ByBytes { .. } => None,
+            Cuts::Fixed { parity, .. } => Some(parity),
+        }
     }
 
     /// The parameters for a content of `total` bytes that no channel has pinned:
@@ -42,27 +84,47 @@ impl ChunkParams {
         } else {
             20
         };
-        Self { avg_log2 }
+        Self(Cuts::ByBytes { avg_log2 })
     }
 
     /// Average chunk size in bytes.
     pub fn avg(self) -> u32 {
-        1 << self.avg_log2
+        match self.0 {
+            Cuts::ByBytes { avg_log2 } => 1 << avg_log2,
+            Cuts::Fixed { size, .. } => size,
+        }
     }
 
     /// Smallest chunk in bytes, but for the last before a forced cut.
     pub fn min(self) -> u32 {
-        self.avg() / 4
+        match self.0 {
+            Cuts::ByBytes { .. } => self.avg() / 4,
+            Cuts::Fixed { size, .. } => size,
+        }
     }
 
     /// Largest chunk in bytes.
     pub fn max(self) -> u32 {
-        self.avg() * 4
+        match self.0 {
+            Cuts::ByBytes { .. } => self.avg() * 4,
+            Cuts::Fixed { size, .. } => size,
+        }
+    }
+
+    /// Bytes after which a cut is forced, so that segments are cut independently.
+    pub(crate) fn segment(self) -> u64 {
+        match self.0 {
+            Cuts::ByBytes { .. } => limits::SEGMENT_BYTES,
+            Cuts::Fixed { size, .. } => {
+                limits::SEGMENT_BYTES - limits::SEGMENT_BYTES % u64::from(size)
+            }
+        }
     }
 }
 
 /// Cuts a segment into chunks at places that its bytes choose (FastCDC, Xia et
-/// al. 2020), so that two versions of a file share the chunks that did not change.
+/// al. 2020), so that two versions of a file share the chunks that did not change;
+/// or at the size that parity needs.
 #[derive(Debug, Clone)]
 pub struct Cutter {
     params: ChunkParams,
@@ -73,7 +135,12 @@ pub struct Cutter {
 impl Cutter {
     /// A cutter for these parameters.
     pub fn new(params: ChunkParams) -> Self {
-        let (mask_s, mask_l) = select_masks(params.avg() as usize, LEVEL);
+        // A fixed size has no use for the masks.
+        let avg = match params.parity() {
+            None => params.avg(),
+            Some(_) => limits::MIN_AVG_BYTES,
+        };
+        let (mask_s, mask_l) = select_masks(avg as usize, LEVEL);
         Self {
             params,
             mask_s,
@@ -88,6 +155,11 @@ impl Cutter {
     /// segment; `is_last` says that it reaches exactly there. However the bytes
     /// come in, the cuts are the same.
     pub fn cut(&self, buf: &[u8], is_last: bool) -> Option<usize> {
+        if self.params.parity().is_some() {
+            let len = buf.len().min(self.params.max() as usize);
+            let whole = is_last || len == self.params.max() as usize;
+            return (whole && len > 0).then_some(len);
+        }
         let (_, len) = cut(
             buf,
             self.params.min() as usize,
@@ -172,6 +244,56 @@ mod tests {
         ] {
             assert_eq!(ChunkParams::for_size(total).avg(), avg, "{total}");
         }
+    }
+
+    #[test]
+    fn fixed_sizes_are_bounded_by_the_chunk_and_by_the_stripe() {
+        let parity = |m, k| Parity::new(m, k).unwrap();
+        for (size, m, k, fits) in [
+            (4096, 1, 1, true),
+            (4095, 1, 1, false),
+            (4 << 20, 1, 15, true),
+            ((4 << 20) + 1, 1, 15, false),
+            (4 << 20, 1, 16, false),
+            (256 << 10, 128, 128, true),
+            ((256 << 10) + 1, 128, 128, false),
+        ] {
+            let made = ChunkParams::fixed(size, parity(m, k));
+            assert_eq!(made.is_ok(), fits, "{size} {m}/{k}");
+        }
+    }
+
+    #[test]
+    fn parity_costs_its_share() {
+        let (small, eighth) = ("20/10".parse().unwrap(), "4/32".parse().unwrap());
+        for (total, parity, size, chunks) in [
+            (0u64, small, 4096, 0),
+            (5000, small, 4096, 2),
+            (100_000, small, 10_048, 10),
+            (1 << 20, eighth, 16 << 10, 64),
+            (64 << 20, eighth, 64 << 10, 1024),
+            ((64 << 20) + 1, eighth, 63_552, 1056),
+            (40 << 30, eighth, 1 << 20, 40_960),
+        ] {
+            let params = ChunkParams::with_parity(total, parity);
+            assert_eq!(params, ChunkParams::fixed(params.max(), parity).unwrap());
+            assert_eq!(
+                (params.max(), total.div_ceil(params.max().into())),
+                (size, chunks)
+            );
+        }
+    }
+
+    #[test]
+    fn a_fixed_cut_waits_for_its_size_or_the_end() {
+        let params = ChunkParams::fixed(5000, Parity::new(1, 4).unwrap()).unwrap();
+        let cutter = Cutter::new(params);
+        assert_eq!(cutter.cut(&[0; 4999], false), None);
+        assert_eq!(cutter.cut(&[0; 4999], true), Some(4999));
+        assert_eq!(cutter.cut(&[0; 5001], true), Some(5000));
+        assert_eq!(cutter.cut(&[], true), None);
+        assert_eq!(params.segment() % 5000, 0);
+        assert!(params.segment() + 5000 > limits::SEGMENT_BYTES);
     }
 
     #[test]

@@ -235,6 +235,41 @@ pub enum ContentError {
     /// An average chunk size that is not a power of two from 16 KiB to 1 MiB.
     #[error("{0} is not a chunk size: a power of two from 16 KiB to 1 MiB is expected")]
     BadChunkSize(u64),
+    /// Parity of no shards, of too many, or of too many for its chunks.
+    #[error(
+        "{shards}/{chunks} is no parity: shards/chunks with at least 1 of each, 256 together and 8 shards for one chunk at most"
+    )]
+    BadParity {
+        /// Parity shards of a stripe.
+        shards: u32,
+        /// Chunks of a stripe.
+        chunks: u32,
+    },
+    /// Text that is not of the form `M/K`.
+    #[error("{0:?} is no parity: `4/32` adds 4 parity shards to every 32 chunks")]
+    NotParity(String),
+    /// A fixed chunk size out of bounds, for itself or for the stripe.
+    #[error(
+        "chunks of {size} bytes with parity {parity}: from 4 KiB to 4 MiB are expected, and at most 64 MiB in a stripe"
+    )]
+    BadFixedSize {
+        /// Bytes of a chunk.
+        size: u32,
+        /// The parity.
+        parity: crate::Parity,
+    },
+    /// Chunks and shards that a stripe cannot be coded from.
+    #[error("these are not enough chunks of stripe {stripe}, or not its own")]
+    NotAStripe {
+        /// Its number.
+        stripe: u32,
+    },
+    /// Parity shards that the publisher did not make from the chunks.
+    #[error("the parity of stripe {stripe} does not bring back the chunks that the manifest names")]
+    FalseParity {
+        /// Its number.
+        stripe: u32,
+    },
 }
 
 impl ContentError {
@@ -247,7 +282,10 @@ impl ContentError {
             | Self::TooManyChunks { .. }
             | Self::TooManyBytes { .. }
             | Self::RootTooLarge { .. } => Fault::Limit,
-            Self::NoSuchPage { .. } | Self::BadChunkSize(_) => Fault::Caller,
+            Self::NoSuchPage { .. }
+            | Self::BadChunkSize(_)
+            | Self::NotParity(_)
+            | Self::NotAStripe { .. } => Fault::Caller,
             Self::Malformed(_)
             | Self::BadPath { .. }
             | Self::BadTarget { .. }
@@ -258,6 +296,9 @@ impl ContentError {
             | Self::OutOfOrder { .. }
             | Self::NotSingleFile
             | Self::Sums { .. }
+            | Self::BadParity { .. }
+            | Self::BadFixedSize { .. }
+            | Self::FalseParity { .. }
             | Self::BadChunk { .. } => Fault::Publisher,
         }
     }

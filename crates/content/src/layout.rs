@@ -1,9 +1,6 @@
 use std::ops::Range;
 
-use crate::{
-    ChunkParams, ContentError, Entry,
-    limits::{MAX_TOTAL_BYTES, SEGMENT_BYTES},
-};
+use crate::{ChunkParams, ContentError, Entry, limits::MAX_TOTAL_BYTES};
 
 /// A part of the stream that lies in one file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,7 +20,9 @@ pub struct Extent {
 /// First the pack: all files smaller than the average chunk, back to back in path
 /// order. Then every other file, in path order. The pack and each such file are
 /// regions, cut independently; within a region a cut is forced at every multiple
-/// of [`SEGMENT_BYTES`] from its start.
+/// of 64 MiB from its start. With parity all files are in the pack, and a cut is
+/// forced at the last multiple of the chunk size up to 64 MiB: every chunk has the
+/// same size.
 #[derive(Debug, Clone)]
 pub struct Layout {
     /// Files with bytes, in the order of the stream; each ends where the next
@@ -32,6 +31,8 @@ pub struct Layout {
     packed: usize,
     pack_end: u64,
     total: u64,
+    /// Bytes of a segment.
+    segment: u64,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -55,8 +56,12 @@ impl Layout {
                 max: MAX_TOTAL_BYTES,
             });
         }
-        let small = |size| (1..u64::from(params.avg())).contains(&size);
-        let large = |size| size >= u64::from(params.avg());
+        let alone = match params.parity() {
+            None => u64::from(params.avg()),
+            Some(_) => u64::MAX,
+        };
+        let small = |size| (1..alone).contains(&size);
+        let large = |size| size >= alone;
         let mut files = Vec::new();
         let mut end = place(entries, small, 0, &mut files);
         let (packed, pack_end) = (files.len(), end);
@@ -67,6 +72,7 @@ impl Layout {
             packed,
             pack_end,
             total,
+            segment: params.segment(),
         })
     }
 
@@ -78,17 +84,17 @@ impl Layout {
     /// How many segments there are.
     pub fn segment_count(&self) -> usize {
         self.regions()
-            .map(|r| (r.end - r.start).div_ceil(SEGMENT_BYTES) as usize)
+            .map(|r| (r.end - r.start).div_ceil(self.segment) as usize)
             .sum()
     }
 
     /// The segments' places in the stream, in order, without gaps. Chunks start
     /// anew at every one: they can be cut and hashed independently.
     pub fn segments(&self) -> impl Iterator<Item = Range<u64>> + '_ {
-        self.regions().flat_map(|region| {
+        self.regions().flat_map(move |region| {
             (region.start..region.end)
-                .step_by(SEGMENT_BYTES as usize)
-                .map(move |start| start..region.end.min(start + SEGMENT_BYTES))
+                .step_by(self.segment as usize)
+                .map(move |start| start..region.end.min(start + self.segment))
         })
     }
 
@@ -99,8 +105,8 @@ impl Layout {
         } else {
             self.placed_range(self.placed_at(offset)?)
         };
-        let start = offset - (offset - region.start) % SEGMENT_BYTES;
-        Some(start..region.end.min(start + SEGMENT_BYTES))
+        let start = offset - (offset - region.start) % self.segment;
+        Some(start..region.end.min(start + self.segment))
     }
 
     /// The parts of files that `range` of the stream consists of, in stream order.
@@ -189,7 +195,7 @@ fn place(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::EntryPath;
+    use crate::{EntryPath, limits::SEGMENT_BYTES};
     use proptest::prelude::*;
 
     const AVG: u64 = 16 * 1024;
@@ -245,6 +251,27 @@ mod tests {
         assert_eq!(l.segment_at(7 + s), Some(7 + s..7 + 2 * s));
         assert_eq!(l.segment_at(7 + 3 * s), Some(7 + 3 * s..8 + 3 * s));
         assert_eq!(l.segment_at(8 + 3 * s), None);
+    }
+
+    #[test]
+    fn with_parity_all_chunks_are_cut_from_one_region() {
+        let parity = crate::Parity::new(1, 4).unwrap();
+        let params = ChunkParams::fixed(5000, parity).unwrap();
+        let file = |name: &str, size| Entry::file(EntryPath::new(name).unwrap(), 0o644, size);
+        let entries = [
+            file("a", 9000),
+            file("b", 0),
+            file("c", 10),
+            file("d", SEGMENT_BYTES),
+        ];
+        let l = Layout::new(&entries, params).unwrap();
+        assert_eq!(l.file_range(2), Some(9000..9010));
+        let cut = SEGMENT_BYTES - SEGMENT_BYTES % 5000;
+        assert_eq!(l.segments().collect::<Vec<_>>(), [0..cut, cut..l.total()]);
+        let fits = |offset, len| l.check_chunk(params, None, offset, len).is_some();
+        assert!(fits(5000, 5000) && !fits(5000, 4999) && !fits(5000, 5001));
+        let left = (l.total() % 5000) as u32;
+        assert!(fits(l.total() - u64::from(left), left));
     }
 
     #[test]

@@ -44,3 +44,21 @@ pub const MAX_COMPONENT_BYTES: usize = 255;
 
 /// Bytes of a path or a symlink's target (PATH_MAX on Linux).
 pub const MAX_PATH_BYTES: usize = 4096;
+
+/// Shards of one stripe, data and parity together: as many as GF(2^8) has elements.
+pub const MAX_STRIPE_SHARDS: u32 = 256;
+
+/// Bytes of one stripe, parity included: what coding one takes of memory. 36 shards
+/// may have 1.7 MiB each, 256 may have 256 KiB.
+pub const MAX_STRIPE_BYTES: u64 = 64 * 1024 * 1024;
+
+/// Parity shards for each data chunk of a stripe, at most: nine times the storage
+/// is a mistake, or malice.
+pub const MAX_PARITY_FACTOR: u32 = 8;
+
+/// Members that share one content: as many as a stripe can have places. Of more, those
+/// with the lowest hashes for the content; the shares of others are empty.
+pub const MAX_SHARERS: usize = MAX_STRIPE_SHARDS as usize;
+
+/// Smallest chunk of a content with parity, as small as the smallest of the others.
+pub const MIN_FIXED_BYTES: u32 = MIN_AVG_BYTES / 4;

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use samara_wire::ContentId;
 
 use crate::{
-    ChunkRef, ContentError, Encoded, Entry, Layout, Root,
+    ChunkRef, ContentError, Encoded, Entry, Layout, Root, Stripes,
     chunk_page::{ChunkPage, chunks_in_page},
     entry_page,
     limits::{CHUNKS_PER_PAGE, MAX_PAGE_BYTES, MAX_ROOT_BYTES},
@@ -24,6 +24,8 @@ pub struct Manifest {
     root_bytes: Bytes,
     entry_pages: Vec<Option<Bytes>>,
     chunk_pages: Vec<Option<ChunkPage>>,
+    /// `None` without parity.
+    stripes: Option<Stripes>,
     /// Where each chunk page starts in the stream, and the end of the last.
     page_starts: Vec<u64>,
     /// Present when all entry pages are.
@@ -65,6 +67,7 @@ impl Manifest {
             page_starts,
             tree: None,
             missing: root.page_count(),
+            stripes: root.stripes(),
             root,
         };
         if manifest.entry_pages.is_empty() {
@@ -171,12 +174,23 @@ impl Manifest {
         Some(&self.tree.as_ref()?.layout)
     }
 
-    /// How many chunks the content has, from the root.
+    /// How many chunks the content has, from the root; parity shards not counted.
     pub fn chunk_count(&self) -> u32 {
         self.root.chunk_count
     }
 
-    /// A chunk, when its page and all pages of entries are there.
+    /// How the parity shards belong to the chunks; `None` if there are none.
+    pub fn stripes(&self) -> Option<&Stripes> {
+        self.stripes.as_ref()
+    }
+
+    /// How many chunks and parity shards can be asked for.
+    pub fn shard_count(&self) -> u32 {
+        self.stripes.map_or(self.root.chunk_count, |s| s.all())
+    }
+
+    /// A chunk, or a parity shard by the number after the chunks', when its page and
+    /// all pages of entries are there. The shards lie behind the end of the stream.
     pub fn chunk(&self, index: u32) -> Option<ChunkRef> {
         self.tree.as_ref()?;
         let page = (index / CHUNKS_PER_PAGE) as usize;
@@ -276,7 +290,7 @@ impl Manifest {
     fn add_chunk_page(&mut self, page: usize, bytes: Bytes) -> Result<(), ContentError> {
         let reference = &self.root.chunk_pages[page];
         check_page_hash(&bytes, &reference.hash)?;
-        let count = chunks_in_page(page as u32, self.root.chunk_count);
+        let count = chunks_in_page(page as u32, self.shard_count());
         let chunks = ChunkPage::read(bytes, reference, count)?;
         if let Some(tree) = &self.tree {
             self.check_chunks(&tree.layout, page, &chunks)?;
@@ -297,10 +311,18 @@ impl Manifest {
             let Some(chunk) = chunks.chunk(index, self.page_starts[page]) else {
                 break;
             };
-            segment = layout.check_chunk(self.root.params, segment, chunk.offset, chunk.len);
-            if segment.is_none() {
+            let number = page as u32 * CHUNKS_PER_PAGE + index;
+            let fits = match &self.stripes {
+                Some(stripes) => chunk.len == stripes.len(number),
+                None => {
+                    let params = self.root.params;
+                    segment = layout.check_chunk(params, segment, chunk.offset, chunk.len);
+                    segment.is_some()
+                }
+            };
+            if !fits {
                 return Err(ContentError::BadChunk {
-                    chunk: page as u32 * CHUNKS_PER_PAGE + index,
+                    chunk: number,
                     len: chunk.len,
                     offset: chunk.offset,
                 });

@@ -1,7 +1,7 @@
 use samara_wire::{ContentId, Reader, VARINT_MAX, WireError, Writer};
 
 use crate::{
-    ChunkParams, ContentError, EntryPath, PathFault,
+    ChunkParams, ContentError, EntryPath, Parity, PathFault, Stripes,
     chunk_page::chunks_in_page,
     entry::{MAX_MODE, MIN_ENTRY_BYTES},
     error::excerpt,
@@ -11,12 +11,16 @@ use crate::{
 /// What a root starts with; the number is the format's.
 const MAGIC: &[u8] = b"samara content v1\0";
 
-/// The one layout there is: [`Layout`](crate::Layout), cut by
-/// [`Cutter`](crate::Cutter).
+/// Small files packed, cut where the bytes choose; no parity.
 const LAYOUT_PACKED_FASTCDC: u8 = 1;
 
-/// Parity shards have a place kept for them; nothing else is known yet.
+/// All files packed, cut at a fixed size; with parity.
+const LAYOUT_FIXED: u8 = 2;
+
 const PARITY_NONE: u8 = 0;
+
+/// Interleaved stripes, coded by [`Coder`](crate::Coder).
+const PARITY_REED_SOLOMON: u8 = 1;
 
 /// A hash and a varint.
 const MIN_REFERENCE_BYTES: usize = 33;
@@ -53,11 +57,11 @@ pub struct Root {
     pub total_bytes: u64,
     /// How many entries there are.
     pub entry_count: u32,
-    /// How many chunks there are.
+    /// How many chunks there are, parity shards not counted.
     pub chunk_count: u32,
     /// The pages of entries, in order.
     pub entry_pages: Vec<EntryPageRef>,
-    /// The pages of chunks, in order.
+    /// The pages of chunks and, after them, parity shards, in order.
     pub chunk_pages: Vec<ChunkPageRef>,
 }
 
@@ -66,9 +70,7 @@ impl Root {
     pub fn encode(&self) -> Vec<u8> {
         let mut w = Writer::new();
         w.raw(MAGIC);
-        w.u8(LAYOUT_PACKED_FASTCDC);
-        w.u8(self.params.avg().trailing_zeros() as u8);
-        w.u8(PARITY_NONE);
+        write_params(&mut w, self.params);
         w.bool(self.folder_mode.is_some());
         if let Some(mode) = self.folder_mode {
             w.varint(mode.into());
@@ -106,6 +108,13 @@ impl Root {
         if folder_mode.is_none() && entry_count != 1 {
             return Err(ContentError::NotSingleFile);
         }
+        let stripes = Stripes::of(params, total_bytes)?;
+        if let Some(stripes) = &stripes {
+            let fixed = u64::from(stripes.chunks());
+            check_sum("the chunks and the content's size", chunks, fixed)?;
+        }
+        let all = stripes.map_or(chunk_count, |s| s.all());
+        let all_bytes = total_bytes + stripes.map_or(0, |s| s.shard_bytes());
         let root = Self {
             name,
             folder_mode,
@@ -114,17 +123,23 @@ impl Root {
             entry_count,
             chunk_count,
             entry_pages: read_entry_pages(&mut r, entry_count)?,
-            chunk_pages: read_chunk_pages(&mut r, chunk_count, params)?,
+            chunk_pages: read_chunk_pages(&mut r, all, params)?,
         };
         r.finish()?;
         let sum: u64 = root.chunk_pages.iter().map(|p| p.bytes).sum();
-        check_sum("the chunk pages and the content's size", sum, total_bytes)?;
+        check_sum("the chunk pages and the content's size", sum, all_bytes)?;
         Ok(root)
     }
 
     /// The identifier that root bytes have.
     pub fn id(bytes: &[u8]) -> ContentId {
         ContentId(*blake3::hash(bytes).as_bytes())
+    }
+
+    /// The stripes, if the content has parity.
+    pub fn stripes(&self) -> Option<Stripes> {
+        // What was decoded or built has no more chunks than there may be.
+        Stripes::of(self.params, self.total_bytes).ok().flatten()
     }
 
     /// Whether the content is one file rather than a folder.
@@ -185,15 +200,42 @@ pub(crate) fn check_limits(
     Ok((entries as u32, chunks as u32))
 }
 
+fn write_params(w: &mut Writer, params: ChunkParams) {
+    match params.parity() {
+        None => {
+            w.u8(LAYOUT_PACKED_FASTCDC);
+            w.u8(params.avg().trailing_zeros() as u8);
+            w.u8(PARITY_NONE);
+        }
+        Some(parity) => {
+            w.u8(LAYOUT_FIXED);
+            w.varint(params.max().into());
+            w.u8(PARITY_REED_SOLOMON);
+            w.u8(parity.shards() as u8);
+            w.u8(parity.chunks() as u8);
+        }
+    }
+}
+
 fn read_params(r: &mut Reader<'_>) -> Result<ChunkParams, ContentError> {
-    known("layout", r.u8("layout")?, LAYOUT_PACKED_FASTCDC)?;
-    let avg_log2 = r.u8("chunk size")?;
-    let avg = 1u32.checked_shl(avg_log2.into()).unwrap_or(0);
-    let params = ChunkParams::new(avg).map_err(|_| WireError::Invalid {
-        field: "chunk size",
-    })?;
-    known("parity", r.u8("parity")?, PARITY_NONE)?;
-    Ok(params)
+    match r.u8("layout")? {
+        LAYOUT_FIXED => {
+            let size = r.varint32("chunk size", u32::MAX)?;
+            known("parity", r.u8("parity")?, PARITY_REED_SOLOMON)?;
+            let (shards, chunks) = (r.u8("parity shards")?, r.u8("chunks of a stripe")?);
+            ChunkParams::fixed(size, Parity::new(shards.into(), chunks.into())?)
+        }
+        layout => {
+            known("layout", layout, LAYOUT_PACKED_FASTCDC)?;
+            let avg_log2 = r.u8("chunk size")?;
+            let avg = 1u32.checked_shl(avg_log2.into()).unwrap_or(0);
+            let params = ChunkParams::new(avg).map_err(|_| WireError::Invalid {
+                field: "chunk size",
+            })?;
+            known("parity", r.u8("parity")?, PARITY_NONE)?;
+            Ok(params)
+        }
+    }
 }
 
 fn known(field: &'static str, got: u8, expected: u8) -> Result<(), ContentError> {

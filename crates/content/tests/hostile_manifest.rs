@@ -407,3 +407,101 @@ fn messages_repeat_only_the_start_of_a_strangers_text() {
         "{message}"
     );
 }
+
+/// A file of `total` bytes in chunks of 4 KiB with parity 1/2, as its root claims:
+/// three chunks, two stripes, two shards.
+fn striped(total: u64, lengths: &[u32]) -> Forged {
+    let mut forged = Forged::new(&[file("a", total)], lengths);
+    forged.root.params = ChunkParams::fixed(4096, "1/2".parse().unwrap()).unwrap();
+    forged.root.total_bytes = total;
+    forged.root.chunk_count = total.div_ceil(4096) as u32;
+    forged
+}
+
+#[test]
+fn parity_that_does_not_add_up() {
+    let total = 10_000;
+    assert!(
+        striped(total, &[4096, 4096, 1808, 4096, 4096])
+            .read([0, 1])
+            .is_ok()
+    );
+    // A shard missing, one too many, no shards.
+    for lengths in [
+        &[4096, 4096, 1808, 4096][..],
+        &[4096, 4096, 1808, 4096, 4096, 4096],
+        &[4096, 4096, 1808],
+    ] {
+        let error = striped(total, lengths).error();
+        assert!(
+            matches!(
+                error,
+                ContentError::Sums { .. } | ContentError::Malformed(_)
+            ),
+            "{error}"
+        );
+    }
+    // The right bytes in all, in chunks of other lengths.
+    for lengths in [
+        [4095, 4097, 1808, 4096, 4096],
+        [4096, 4096, 4096, 1808, 4096],
+        [4096, 4096, 1808, 4095, 4097],
+    ] {
+        let error = striped(total, &lengths).error();
+        assert!(matches!(error, ContentError::BadChunk { .. }), "{error}");
+    }
+    let mut more = striped(total, &[4096, 4096, 1808, 4096, 4096]);
+    more.root.chunk_count += 1;
+    assert!(matches!(more.error(), ContentError::Sums { .. }));
+}
+
+#[test]
+fn absurd_parity_is_refused_by_the_root_alone() {
+    let root = |size: u64, shards: u8, chunks: u8, total: u64| {
+        let mut w = Writer::new();
+        w.raw(b"samara content v1\0");
+        w.u8(2);
+        w.varint(size);
+        w.raw(&[1, shards, chunks, 0]);
+        w.str("a");
+        w.varint(total);
+        w.varint(1);
+        w.varint(total.div_ceil(size.max(1)));
+        w.finish()
+    };
+    let error = |size, shards, chunks, total| {
+        let bytes = root(size, shards, chunks, total);
+        Manifest::from_root(&Root::id(&bytes), &bytes).unwrap_err()
+    };
+    // What it takes of memory to code a stripe, and how many shards there may be.
+    for (size, shards, chunks) in [
+        (4095, 1, 1),
+        (4 * 1024 * KIB + 1, 1, 1),
+        (4 * 1024 * KIB, 1, 16),
+        (256 * KIB + 1, 128, 128),
+        (u64::from(u32::MAX), 255, 1),
+    ] {
+        let error = error(size, shards, chunks, 1 << 20);
+        assert_eq!(error.fault(), Fault::Publisher, "{error}");
+    }
+    for (shards, chunks) in [(0, 1), (1, 0), (0, 0), (9, 1), (255, 255), (255, 31)] {
+        assert!(matches!(
+            error(4096, shards, chunks, 1 << 20),
+            ContentError::BadParity { .. }
+        ));
+    }
+    // As many chunks as there may be, and shards beside them.
+    let most = u64::from(limits::MAX_CHUNKS) * 4096;
+    for total in [most, most / 2 + 1] {
+        assert!(matches!(
+            error(4096, 1, 1, total),
+            ContentError::TooManyChunks { .. }
+        ));
+    }
+    let unknown = {
+        let mut bytes = root(4096, 1, 1, 4096);
+        bytes["samara content v1\0".len() + 3] = 2;
+        Manifest::from_root(&Root::id(&bytes), &bytes).unwrap_err()
+    };
+    assert_eq!(unknown.fault(), Fault::Incompatible, "{unknown}");
+}

@@ -1,8 +1,8 @@
 //! Golden vectors of docs/protocol.md: a change of any is another format.
 
 use samara_content::{
-    ChunkParams, ChunkSet, Cutter, Encoded, Entry, EntryPath, Manifest, ManifestBuilder, Root,
-    chunk_hash,
+    ChunkParams, ChunkSet, Coder, Cutter, Encoded, Entry, EntryPath, Manifest, ManifestBuilder,
+    Root, chunk_hash,
 };
 
 /// `len` bytes of BLAKE3's extended output for the text "samara test vector".
@@ -95,6 +95,68 @@ fn a_single_file() {
     assert_eq!(hex(&encoded.root), FILE_ROOT);
     assert_eq!(encoded.id.to_string(), FILE_ID);
     assert!(Root::decode(&encoded.root).unwrap().single_file());
+}
+
+const PARITY_ID: &str = "wpkej3otajluzohn42qhsuhmifpwghbwdaoxwcvogikck7p7zfpq";
+const PARITY_CHUNK_PAGE: &str = "d83c466eac6916d0f37e1637b6b0a665c5674a10e15dbf9da57dfba23fd6e81300100000\
+    7d35a966489f7dfcac72d6898f782dd8c9caed57db1c058b5891b541c1f8ea0700100000\
+    1fcac0e23f3f4340e4a948ff5f0799ee48415fc3085e3d86c7bfada3f55017eb10070000\
+    256932fe24c7f7a7db0d85ec17fcd8b863027882a46c90b86de9533533a94a2b00100000\
+    7d35a966489f7dfcac72d6898f782dd8c9caed57db1c058b5891b541c1f8ea0700100000\
+    8bc03b2be3139ab12b92df9991c89453a9063c45b7bc759db45768b40570538900100000\
+    7d35a966489f7dfcac72d6898f782dd8c9caed57db1c058b5891b541c1f8ea0700100000";
+const PARITY_ROOT: &str = "73616d61726120636f6e74656e742076310002500001020200056e6f6973656710010301\
+    5f595ebad6119502c5b318c3141800f6826e7ffc22f0eb1f85ebe43181730d2b013c0db5\
+    f04ce7b4b3a878b4513d81686007f02699a9fe42f2765eb3fbf068ab0880006710";
+
+/// A file of `noise(10_000)` with 2 shards for 2 chunks of 4 KiB: three chunks in two
+/// stripes, of two and of one.
+#[test]
+fn a_file_with_parity() {
+    let params = ChunkParams::fixed(4096, "2/2".parse().unwrap()).unwrap();
+    let entry = Entry::file(path("noise"), 0o644, 10_000);
+    let mut builder = ManifestBuilder::new("noise", None, params, vec![entry]).unwrap();
+    let stream = noise(10_000);
+    let chunks: Vec<&[u8]> = stream.chunks(4096).collect();
+    for chunk in &chunks {
+        builder
+            .push_chunk(chunk_hash(chunk), chunk.len() as u32)
+            .unwrap();
+    }
+    let stripes = *builder.stripes().unwrap();
+    let coder = Coder::new(stripes);
+    let shards: Vec<Vec<Vec<u8>>> = (0..stripes.count())
+        .map(|stripe| {
+            let chunks = stripes
+                .chunks_of(stripe)
+                .map(|c| chunks[c as usize].to_vec());
+            coder.encode(stripe, chunks.collect()).unwrap()
+        })
+        .collect();
+    assert_eq!(
+        shards[1],
+        [chunks[1], chunks[1]],
+        "one chunk alone is copied"
+    );
+    for number in stripes.chunks()..stripes.all() {
+        let row = stripes.position(number) - 2;
+        let shard = &shards[stripes.stripe_of(number) as usize][row as usize];
+        builder
+            .push_chunk(chunk_hash(shard), shard.len() as u32)
+            .unwrap();
+    }
+    let encoded = builder.finish().unwrap();
+    let texts = (
+        hex(&encoded.pages[1]),
+        hex(&encoded.root),
+        encoded.id.to_string(),
+    );
+    let expected = (PARITY_CHUNK_PAGE, PARITY_ROOT, PARITY_ID);
+    assert_eq!((&*texts.0, &*texts.1, &*texts.2), expected);
+    let manifest = Manifest::from_encoded(&encoded).unwrap();
+    assert_eq!((manifest.chunk_count(), manifest.shard_count()), (3, 7));
+    assert_eq!(manifest.chunk(6).unwrap().len, 4096);
+    assert_eq!(manifest.chunk(7), None);
 }
 
 /// Where noise is cut, for the smallest and the largest average: what another

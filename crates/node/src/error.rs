@@ -1,6 +1,6 @@
 use std::{io, path::Path};
 
-use samara_store::StoreError;
+use samara_store::{CodingError, StoreError, WriteError};
 
 use crate::api::{ErrorKind, Event};
 
@@ -40,6 +40,18 @@ impl From<EngineError> for Event {
             kind: error.kind,
             message: error.message,
         }
+    }
+}
+
+impl From<CodingError> for EngineError {
+    fn from(error: CodingError) -> Self {
+        let kind = match &error {
+            CodingError::False { .. } => ErrorKind::Manifest,
+            CodingError::Write(WriteError::NoSpace { .. }) => ErrorKind::NoSpace,
+            CodingError::Read(_) | CodingError::Write(_) => ErrorKind::Disk,
+            _ => ErrorKind::Changed,
+        };
+        Self::new(kind, error.to_string())
     }
 }
 

@@ -15,6 +15,7 @@ pub(crate) struct Metrics {
     chunk_bytes: IntCounterVec,
     pub(crate) chunks_verified: IntCounter,
     pub(crate) chunks_rejected: IntCounter,
+    pub(crate) chunks_decoded: IntCounter,
     pub(crate) chunk_bytes_wasted: IntCounter,
     pub(crate) chunks_withdrawn: IntCounter,
     pub(crate) connections: IntGauge,
@@ -141,6 +142,10 @@ impl Metrics {
             chunks_verified: counter(
                 "samara_chunks_verified_total",
                 "Chunks received whose hash matched.",
+            )?,
+            chunks_decoded: counter(
+                "samara_chunks_decoded_total",
+                "Chunks brought back from parity shards",
             )?,
             chunks_rejected: counter(
                 "samara_chunks_rejected_total",

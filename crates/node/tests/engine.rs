@@ -236,6 +236,7 @@ async fn a_newsletter_is_read_after_its_publisher_has_gone() {
             notes: None,
             portable: false,
             priority: Default::default(),
+            parity: None,
         })
         .await;
     assert_eq!(published.last(), Some(&Event::Done), "{published:?}");
@@ -250,6 +251,7 @@ async fn a_newsletter_is_read_after_its_publisher_has_gone() {
             once: true,
             wait: false,
             mirror: false,
+            keep_share: false,
         })
         .await;
     assert_eq!(done.last(), Some(&Event::Done), "{done:?}");
@@ -267,6 +269,7 @@ async fn a_newsletter_is_read_after_its_publisher_has_gone() {
             once: true,
             wait: false,
             mirror: false,
+            keep_share: false,
         })
         .await;
     assert_eq!(done.last(), Some(&Event::Done), "{done:?}");
@@ -353,6 +356,7 @@ fn publish(path: &Path, version: Option<&str>) -> Request {
         notes: None,
         portable: false,
         priority: Default::default(),
+        parity: None,
     }
 }
 
@@ -408,6 +412,7 @@ async fn what_the_user_has_at_a_subscription_s_folder_is_left_alone() {
         once: true,
         wait: false,
         mirror: false,
+        keep_share: false,
     };
     let (file, folder, link_out) = (b.path("file"), b.path("folder"), b.path("link"));
     for into in [&file, &folder, &link_out] {
@@ -452,6 +457,7 @@ async fn a_record_reaches_those_who_wait_for_it_at_once() {
         once: true,
         wait: false,
         mirror: false,
+        keep_share: false,
     };
     let done = b.ask(request).await;
     assert_eq!(done.last(), Some(&Event::Done), "{done:?}");

@@ -85,6 +85,7 @@ impl Node {
             once: false,
             wait: false,
             mirror: false,
+            keep_share: false,
         }
     }
 
@@ -196,6 +197,7 @@ async fn a_channel_can_be_followed_again() {
         notes: None,
         portable: false,
         priority: Default::default(),
+        parity: None,
     })
     .await;
     let b = Node::start(Mode::Node).await;

@@ -67,6 +67,7 @@ fn once(link: String) -> Request {
         once: true,
         wait: false,
         mirror: false,
+        keep_share: false,
     }
 }
 

@@ -5,7 +5,7 @@ mod overview;
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
-use clap::{ArgAction, Args, Parser, Subcommand};
+use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use samara_node::{
     Priority,
     api::{Attribute, Scope},
@@ -185,10 +185,17 @@ pub(crate) enum Command {
         channel: String,
     },
     /// Keep and serve everything that a channel has, as a second seeder.
-    #[command(after_help = "Example:\n  samara mirror samara:abc... && samara node")]
+    #[command(
+        after_help = "Examples:\n  samara mirror samara:abc... && samara node\n  \
+        samara mirror samara:abc... --keep share    the newest whole, a share of the others"
+    )]
     Mirror {
         #[command(flatten)]
         follow: Follow,
+        /// What is kept of releases that are not the newest any more and have parity: a keeper's
+        /// share leaves the others to the other keepers
+        #[arg(long, value_enum, default_value_t)]
+        keep: KeepOld,
     },
     /// List newsletter issues, or show one.
     #[command(
@@ -310,6 +317,11 @@ pub(crate) enum Command {
         /// urgent: fetched before everything else; bulk: when there is nothing else to do
         #[arg(long, value_name = "urgent|normal|bulk", default_value = "normal")]
         priority: Priority,
+        /// Add M parity shards to every K chunks, so that any K of them bring it back: `4/32` for
+        /// publishers that leave early, `20/10` for archives; `none` for none; default: as for the
+        /// release before
+        #[arg(long, value_name = "M/K")]
+        parity: Option<String>,
     },
     /// Take a release back: subscribers that have not installed it will not.
     Unpublish {
@@ -512,10 +524,20 @@ impl Command {
             Self::Share { limits, .. } | Self::Get { limits, .. } | Self::Node { limits, .. } => {
                 limits.clone()
             }
-            Self::Subscribe { follow } | Self::Mirror { follow } => follow.limits.clone(),
+            Self::Subscribe { follow } | Self::Mirror { follow, .. } => follow.limits.clone(),
             _ => LimitFlags::default(),
         }
     }
+}
+
+/// What a mirror keeps of old releases.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum KeepOld {
+    /// All of them
+    #[default]
+    All,
+    /// This keeper's share of them
+    Share,
 }
 
 #[derive(Debug, Clone, Subcommand)]

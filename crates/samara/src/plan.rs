@@ -12,7 +12,7 @@ use data_encoding::BASE64;
 use samara_node::{EngineError, Mode, api::Request};
 
 use crate::{
-    cli::{ChannelCommand, Command, Follow, RecordCommand},
+    cli::{ChannelCommand, Command, Follow, KeepOld, RecordCommand},
     settings::{absolute, usage},
 };
 
@@ -69,8 +69,8 @@ impl Plan {
                     in_order,
                 })
             }
-            Command::Subscribe { follow } => Self::follow(follow, false),
-            Command::Mirror { follow } => Self::follow(follow, true),
+            Command::Subscribe { follow } => Self::follow(follow, None),
+            Command::Mirror { follow, keep } => Self::follow(follow, Some(keep)),
             Command::Unsubscribe { channel } => of(Request::Unsubscribe { channel }),
             Command::Read { channel, issue } => of(Request::Read { channel, issue }),
             Command::Channel(ChannelCommand::Create { name, private }) => {
@@ -150,6 +150,7 @@ impl Plan {
                 notes,
                 portable,
                 priority,
+                parity,
             } => of(Request::Publish {
                 channel,
                 path: absolute(&path)?,
@@ -157,6 +158,7 @@ impl Plan {
                 notes: notes.as_deref().map(read_text).transpose()?,
                 portable,
                 priority,
+                parity,
             }),
             Command::Unpublish { channel, version } => of(Request::Unpublish { channel, version }),
             Command::Post {
@@ -253,7 +255,7 @@ impl Plan {
         }
     }
 
-    fn follow(follow: Follow, mirror: bool) -> Result<Option<Self>, EngineError> {
+    fn follow(follow: Follow, mirror: Option<KeepOld>) -> Result<Option<Self>, EngineError> {
         let Follow {
             link,
             into,
@@ -266,7 +268,8 @@ impl Plan {
             into: into.as_deref().map(absolute).transpose()?,
             once,
             wait,
-            mirror,
+            mirror: mirror.is_some(),
+            keep_share: mirror == Some(KeepOld::Share),
         })))
     }
 }

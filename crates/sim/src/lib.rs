@@ -2,5 +2,6 @@
 //! virtual time. A run is a function of its seed: the same seed gives the same
 //! trace, to the last event.
 
+pub mod archive;
 pub mod graph;
 pub mod swarm;

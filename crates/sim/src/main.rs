@@ -25,12 +25,15 @@ enum Command {
     GraphCost(cli::cost::Args),
     /// Who sends a content's chunks to whom: a seeder and many receivers.
     Swarm(cli::swarm::Args),
+    /// What is left of contents that members keep in shares, while some are away.
+    Archive(cli::archive::Args),
 }
 
 fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Graph(args) => cli::graph::run(&args),
         Command::GraphCost(args) => cli::cost::run(&args),
+        Command::Archive(args) => cli::archive::run(&args),
         Command::Swarm(args) => {
             let report = cli::swarm::run(&args);
             if let Some((file, svg)) = report.plot

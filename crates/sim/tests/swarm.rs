@@ -214,3 +214,31 @@ fn the_same_seed_gives_the_same_trace_and_another_another() {
     assert_eq!(run(7), run(7));
     assert_ne!(run(7).trace, run(8).trace);
 }
+
+/// The seeder leaves when it has sent `copies` copies, and six of 20 receivers with it.
+fn seeder_leaves_with_others(parity: Option<&str>, copies: f64, seed: u64) -> Outcome {
+    let vanish = [1, 4, 8, 11, 15, 20];
+    let mut scenario = Scenario {
+        parity: parity.map(|parity| parity.parse().unwrap()),
+        seed,
+        ..equal(20, 256)
+    };
+    let when = When::Sent((copies * 256.0) as u64);
+    scenario.faults.push(Fault { node: 0, when });
+    let when = When::Gone(0);
+    let gone = vanish.iter().map(|node| Fault { node: *node, when });
+    scenario.faults.extend(gone);
+    scenario.give_up = Duration::from_secs(600);
+    scenario.run()
+}
+
+#[test]
+fn with_an_eighth_of_parity_three_tenths_of_the_holders_may_leave_with_the_seeder() {
+    for seed in 1..=3 {
+        let outcome = seeder_leaves_with_others(Some("4/32"), 1.04, seed);
+        assert!(outcome.gone[0], "{seed}: it is needed to the end");
+        assert!(outcome.is_complete(), "{seed}");
+    }
+    // A chunk that only those had who left is gone.
+    assert!(!seeder_leaves_with_others(None, 1.0, 1).is_complete());
+}

@@ -77,7 +77,7 @@ impl Store {
         self.begin_install(parts, &parent, name, force)
     }
 
-    fn begin_sealed(&self, mut parts: Parts) -> Result<Arc<Content>, StoreError> {
+    pub(crate) fn begin_sealed(&self, mut parts: Parts) -> Result<Arc<Content>, StoreError> {
         let id = *parts.manifest.id();
         if let Some(old) = self.content(&id)
             && parts.wanted.difference_count(&old.wanted) == 0

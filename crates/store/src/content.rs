@@ -16,6 +16,7 @@ use crate::{
     Placement,
     chunks::AtomicChunks,
     reserve::Reserve,
+    shards::Shards,
     stamp::Stamp,
     state::{ContentDir, Row},
     store::{Shared, Table},
@@ -40,10 +41,15 @@ pub struct Content {
     pub(crate) dir: ContentDir,
     pub(crate) manifest: Manifest,
     pub(crate) chosen: Option<ChunkSet>,
+    /// The chunks and parity shards that are kept for good; `None`: all chunks.
+    pub(crate) share: Option<ChunkSet>,
+    /// Chunks; no parity shards.
     pub(crate) wanted: ChunkSet,
     pub(crate) wanted_bytes: u64,
     /// Always within `wanted`.
     pub(crate) have: AtomicChunks,
+    /// `None` if the content has no parity.
+    pub(crate) shards: Option<Arc<Shards>>,
     /// Read-locked while a chunk is written, write-locked while `finish` moves
     /// the tree. Readers of chunks only clone it.
     pub(crate) place: RwLock<Arc<Place>>,
@@ -118,14 +124,62 @@ impl Content {
         self.place().placement.clone()
     }
 
-    /// Whether `chunk` was verified and written. One atomic load.
+    /// Whether the chunk or parity shard was verified and written. One atomic load.
     pub fn has(&self, chunk: u32) -> bool {
-        self.have.contains(chunk)
+        match self.shards_with(chunk) {
+            Some(shards) => shards.has(chunk),
+            None => self.have.contains(chunk),
+        }
     }
 
-    /// The chunks that were verified and written: what may be announced.
+    /// The chunks that were verified and written.
     pub fn have(&self) -> ChunkSet {
         self.have.snapshot()
+    }
+
+    /// The chunks and parity shards that were verified and written: what may be
+    /// announced.
+    pub fn held(&self) -> ChunkSet {
+        self.with_shards(&self.have(), |shards| shards.numbers().collect())
+    }
+
+    /// How many parity shards are here.
+    pub fn shards_held(&self) -> u32 {
+        self.shards.as_ref().map_or(0, |shards| shards.count())
+    }
+
+    /// Whether every parity shard is here, if there are any.
+    pub fn has_all_shards(&self) -> bool {
+        let shards = self.shards.as_ref();
+        shards.is_none_or(|shards| shards.count() == shards.stripes().shards())
+    }
+
+    /// The chunks and parity shards that were kept of a content that is not kept as
+    /// a whole.
+    pub fn share(&self) -> Option<&ChunkSet> {
+        self.share.as_ref()
+    }
+
+    /// The shards, if `chunk` is the number of one.
+    pub(crate) fn shards_with(&self, chunk: u32) -> Option<&Shards> {
+        let shards = self.shards.as_deref()?;
+        let stripes = shards.stripes();
+        (stripes.is_shard(chunk) && chunk < stripes.all()).then_some(shards)
+    }
+
+    fn with_shards(
+        &self,
+        chunks: &ChunkSet,
+        numbers: impl FnOnce(&Shards) -> Vec<u32>,
+    ) -> ChunkSet {
+        let Some(shards) = &self.shards else {
+            return chunks.clone();
+        };
+        let mut all = ChunkSet::new(shards.stripes().all());
+        for number in chunks.iter().chain(numbers(shards)) {
+            all.insert(number);
+        }
+        all
     }
 
     /// How many chunks `have` has. One atomic load.
@@ -133,9 +187,11 @@ impl Content {
         self.have.count()
     }
 
-    /// The chunks that are on disk for good: what counts as a replica.
+    /// The chunks and parity shards that are on disk for good: what counts as a
+    /// replica.
     pub fn synced(&self) -> ChunkSet {
-        self.synced.lock().expect("no panic inside").set.clone()
+        let chunks = self.synced.lock().expect("no panic inside").set.clone();
+        self.with_shards(&chunks, Shards::synced)
     }
 
     /// The chunks that the selection needs; all, unless only a part was selected.
@@ -148,9 +204,23 @@ impl Content {
         self.have.count() == self.manifest.chunk_count()
     }
 
-    /// Whether every wanted chunk is here.
+    /// The chunks and parity shards that the node should have: the wanted chunks, and
+    /// of the shards those of its share.
+    pub fn targets(&self) -> ChunkSet {
+        self.with_shards(&self.wanted, |shards| {
+            let share = self.share.iter().flat_map(ChunkSet::iter);
+            share.filter(|n| shards.stripes().is_shard(*n)).collect()
+        })
+    }
+
+    /// Whether every wanted chunk is here, and every parity shard of the share.
     pub fn has_wanted(&self) -> bool {
         self.have.count() == self.wanted.count()
+            && self
+                .share
+                .iter()
+                .flat_map(ChunkSet::iter)
+                .all(|number| self.has(number))
     }
 
     /// Whether nothing of an entry is missing: no chunk of a file, and of what has
@@ -294,6 +364,7 @@ impl Content {
             finished: place.state == State::Finished,
             placement: place.placement.clone(),
             chosen: self.chosen.clone(),
+            share: self.share.clone(),
             added_ms: self.added_ms,
         }
     }
@@ -321,6 +392,13 @@ impl Content {
         *self.reserve.lock().expect("no panic inside") = None;
         *self.donor.lock().expect("no panic inside") = None;
         self.shared.files.close_all(self.uid);
+    }
+
+    /// Ends the use of its parity shards, in whatever place its files are.
+    pub(crate) fn retire_shards(&self) {
+        if let Some(shards) = &self.shards {
+            shards.retire();
+        }
     }
 }
 

@@ -142,6 +142,11 @@ pub enum StoreError {
     /// The store does not have it.
     #[error("the store does not have the content {0}")]
     UnknownContent(ContentId),
+    /// Only a part of what lies whole in the store can be given up.
+    #[error(
+        "the content {0} does not lie whole in the store, or has no parity: no share of it can be kept"
+    )]
+    NotSealed(ContentId),
     /// Data could not be made durable.
     #[error(transparent)]
     Sync(#[from] SyncError),

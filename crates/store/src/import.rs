@@ -1,5 +1,6 @@
 use std::{
     fs::File,
+    os::unix::fs::FileExt,
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex,
@@ -8,14 +9,18 @@ use std::{
 };
 
 use samara_content::{
-    ChunkParams, ChunkSet, Cutter, Entry, Layout, Manifest, ManifestBuilder, chunk_hash,
-    portability,
+    ChunkParams, ChunkSet, Coder, Cutter, Entry, Layout, Manifest, ManifestBuilder, Stripes,
+    chunk_hash, limits::MAX_STRIPE_BYTES, portability,
 };
 use samara_wire::ChunkHash;
 
 use crate::{
-    Content, ImportOptions, ImportProgress, Placement, Store, StoreError, files, install::Parts,
-    limits::IMPORT_BUFFER_BYTES, parallel, scan::Tree, stamp::settle,
+    Content, ImportOptions, ImportProgress, Placement, Store, StoreError, files,
+    install::{Parts, free},
+    limits::IMPORT_BUFFER_BYTES,
+    parallel,
+    scan::Tree,
+    stamp::settle,
 };
 
 /// Progress is told about this often, per thread.
@@ -58,9 +63,12 @@ impl Store {
             return Err(StoreError::Unportable { path, issue });
         }
         let total = tree.entries.iter().map(Entry::size).sum();
-        let params = options
-            .params
-            .unwrap_or_else(|| ChunkParams::for_size(total));
+        let params = match options.parity {
+            Some(parity) => ChunkParams::with_parity(total, parity),
+            None => options
+                .params
+                .unwrap_or_else(|| ChunkParams::for_size(total)),
+        };
         if let Some(content) = self.imported(&path, &name, params, &tree) {
             return Ok(content);
         }
@@ -80,7 +88,12 @@ impl Store {
             cancel,
         };
         let chunks = job.run(self.shared.config.threads)?;
-        for (hash, len) in chunks {
+        let made = match builder.stripes() {
+            Some(stripes) => Some(job.parity(self, *stripes)?),
+            None => None,
+        };
+        let shards = made.iter().flat_map(|made| made.hashes.iter().copied());
+        for (hash, len) in chunks.into_iter().chain(shards) {
             builder.push_chunk(hash, len)?;
         }
         // Whatever changed since the first look changed while it was read, or
@@ -95,7 +108,7 @@ impl Store {
             return Err(StoreError::ChangedDuringImport { path });
         }
         let manifest = Manifest::from_encoded(&builder.finish()?)?;
-        self.place_import(path, manifest, tree)
+        self.place_import(path, manifest, tree, made)
     }
 
     /// The content that this path became before, if nothing there has changed.
@@ -111,6 +124,7 @@ impl Store {
             let root = content.manifest().root();
             content.placement() == here
                 && content.is_complete()
+                && content.has_all_shards()
                 && root.name == name
                 && root.params == params
                 && root.folder_mode == tree.folder_mode
@@ -124,10 +138,15 @@ impl Store {
         path: PathBuf,
         manifest: Manifest,
         tree: Tree,
+        made: Option<Made>,
     ) -> Result<Arc<Content>, StoreError> {
         // Of two imports of one path at once the second finds what the first made.
         let _turn = self.shared.placing.lock().expect("no panic inside");
-        if let Some(old) = self.content(manifest.id())
+        let parts = Parts::new(self, manifest, None)?;
+        if let (Some(shards), Some(made)) = (&parts.shards, &made) {
+            shards.take(&made.path)?;
+        }
+        if let Some(old) = self.content(parts.manifest.id())
             && old.is_complete()
             && match old.placement() {
                 Placement::Sealed => true,
@@ -137,8 +156,7 @@ impl Store {
         {
             return Ok(old);
         }
-        let have = ChunkSet::full(manifest.chunk_count());
-        let parts = Parts::new(self, manifest, None)?;
+        let have = ChunkSet::full(parts.manifest.chunk_count());
         self.supersede(parts.manifest.id())?;
         let content = parts.finished(self, Placement::InPlace(path), have, tree.stamps)?;
         self.register(&content)?;
@@ -229,6 +247,70 @@ impl Job<'_> {
         Ok(chunks)
     }
 
+    /// Makes the parity shards of what was cut. The whole tree is read a second time,
+    /// stripe by stripe, from everywhere in it: S chunks lie between one chunk of a
+    /// stripe and the next.
+    fn parity(&self, store: &Store, stripes: Stripes) -> Result<Made, StoreError> {
+        let shared = &store.shared;
+        let bytes = stripes.shard_bytes();
+        let used = store.used();
+        if let Some(quota) = shared
+            .config
+            .quota_bytes
+            .filter(|quota| used + bytes > *quota)
+        {
+            let need = bytes;
+            return Err(StoreError::OverQuota { quota, used, need });
+        }
+        let mut made = Made::new(shared.making(), shared.next_uid(), stripes)?;
+        let hashes: Vec<Mutex<Vec<ChunkHash>>> =
+            (0..stripes.count()).map(|_| Mutex::default()).collect();
+        let coder = Coder::new(stripes);
+        // As many stripes at once as there is room for in memory.
+        let stripe = u64::from(self.params.max()) * u64::from(stripes.parity().width());
+        let threads = (MAX_STRIPE_BYTES / stripe).clamp(1, shared.config.threads as u64);
+        parallel::for_each(threads as usize, hashes.len(), 1, |i, _| {
+            if self.cancel.load(Ordering::Relaxed) {
+                return Err(StoreError::Cancelled);
+            }
+            let chunks = stripes
+                .chunks_of(i as u32)
+                .map(|chunk| self.chunk(&stripes, chunk));
+            let shards = coder.encode(i as u32, chunks.collect::<Result<_, _>>()?)?;
+            for (number, shard) in stripes.shards_of(i as u32).zip(&shards) {
+                made.write(number, shard)?;
+            }
+            let hashed = shards.iter().map(|shard| chunk_hash(shard)).collect();
+            *hashes[i].lock().expect("no panic inside") = hashed;
+            Ok(())
+        })?;
+        let hashes: Vec<_> = hashes
+            .into_iter()
+            .map(|hashes| hashes.into_inner().expect("no panic inside"))
+            .collect();
+        let number = |number: u32| {
+            let row = stripes.position(number) - stripes.parity().chunks();
+            let hash = hashes[stripes.stripe_of(number) as usize][row as usize];
+            (hash, stripes.len(number))
+        };
+        made.hashes = (stripes.chunks()..stripes.all()).map(number).collect();
+        Ok(made)
+    }
+
+    /// The bytes of one chunk.
+    fn chunk(&self, stripes: &Stripes, chunk: u32) -> Result<Vec<u8>, StoreError> {
+        let start = u64::from(chunk) * u64::from(self.params.max());
+        let mut bytes = vec![0; stripes.len(chunk) as usize];
+        let mut source = Source {
+            job: self,
+            extents: self.layout.extents(start..start + bytes.len() as u64),
+            file: None,
+            left: bytes.len() as u64,
+        };
+        source.fill(&mut bytes)?;
+        Ok(bytes)
+    }
+
     fn tell(&self, bytes: u64) {
         let done = self.done.fetch_add(bytes, Ordering::Relaxed) + bytes;
         (self.progress)(ImportProgress {
@@ -244,6 +326,49 @@ impl Job<'_> {
         } else {
             self.root.join(&self.entries[entry as usize].path)
         }
+    }
+}
+
+/// Parity shards in a file that belongs to no content yet; removed with this, unless
+/// it was taken.
+struct Made {
+    path: PathBuf,
+    file: File,
+    stripes: Stripes,
+    /// By number, from that of the first shard.
+    hashes: Chunks,
+}
+
+impl Made {
+    fn new(folder: PathBuf, name: u64, stripes: Stripes) -> Result<Self, StoreError> {
+        let path = folder.join(name.to_string());
+        let made = std::fs::create_dir_all(&folder).and_then(|()| files::open_write(&path));
+        let file = made.map_err(|e| StoreError::io("make", &path, e))?;
+        Ok(Self {
+            path,
+            file,
+            stripes,
+            hashes: Vec::new(),
+        })
+    }
+
+    fn write(&self, number: u32, shard: &[u8]) -> Result<(), StoreError> {
+        let offset = self.stripes.shard_offset(number);
+        let written = self.file.write_all_at(shard, offset);
+        written.map_err(|e| match files::is_full(&e) {
+            true => StoreError::NoSpace {
+                path: self.path.clone(),
+                need: self.stripes.shard_bytes(),
+                free: free(&self.path),
+            },
+            false => StoreError::io("write", &self.path, e),
+        })
+    }
+}
+
+impl Drop for Made {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.path);
     }
 }
 

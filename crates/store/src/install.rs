@@ -14,6 +14,7 @@ use crate::{
     chunks::AtomicChunks,
     content::{Place, State},
     scan::Tree,
+    shards::{Shards, shards_of},
     stamp::{Stamp, wall_ns},
     state::{ContentDir, Row},
     sync::Synced,
@@ -23,9 +24,11 @@ use crate::{
 pub(crate) struct Parts {
     pub(crate) manifest: Manifest,
     pub(crate) chosen: Option<ChunkSet>,
+    pub(crate) share: Option<ChunkSet>,
     pub(crate) wanted: ChunkSet,
     pub(crate) wanted_bytes: u64,
     pub(crate) dir: ContentDir,
+    pub(crate) shards: Option<Arc<Shards>>,
     pub(crate) donor: Option<Arc<Content>>,
     pub(crate) replace: bool,
     pub(crate) added_ms: u64,
@@ -67,10 +70,13 @@ impl Parts {
             };
             wanted_bytes += u64::from(chunk.len);
         }
+        let dir = store.content_dir(manifest.id());
         Ok(Self {
-            dir: store.content_dir(manifest.id()),
+            shards: shards_of(&store.shared.open_shards, dir.clone(), &manifest)?,
+            dir,
             manifest,
             chosen,
+            share: None,
             wanted,
             wanted_bytes,
             donor: None,
@@ -138,6 +144,8 @@ impl Parts {
             dir: self.dir,
             manifest: self.manifest,
             chosen: self.chosen,
+            share: self.share,
+            shards: self.shards,
             wanted: self.wanted,
             wanted_bytes: self.wanted_bytes,
             have: AtomicChunks::new(&have),
@@ -164,6 +172,9 @@ impl Parts {
         let manifest = store.content_dir(id).load_manifest(id);
         let manifest = manifest.ok_or(StoreError::UnknownContent(*id))?;
         let mut parts = Self::new(store, manifest, row.chosen.clone())?;
+        if let Some(share) = &row.share {
+            parts = parts.narrowed(share.clone());
+        }
         parts.added_ms = row.added_ms;
         let sealed = row.placement == Placement::Sealed;
         let entries = parts.manifest.entries().map_or(0, <[_]>::len);
@@ -196,6 +207,7 @@ impl Parts {
         if sealed {
             if state == State::Finished {
                 content.examine(crate::content::DATA, &place);
+                content.give_back_rest();
             } else {
                 content.verify()?;
             }

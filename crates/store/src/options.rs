@@ -1,6 +1,6 @@
 use std::path::PathBuf;
 
-use samara_content::{ChunkParams, Entry};
+use samara_content::{ChunkParams, Entry, Parity};
 use samara_wire::ContentId;
 
 /// How a store is run.
@@ -32,6 +32,9 @@ pub struct ImportOptions {
     /// How to cut; default by the content's size ([`ChunkParams::for_size`]).
     /// Versions share chunks only if cut alike.
     pub params: Option<ChunkParams>,
+    /// Make parity shards; chunks then have one fixed size, and `params` is not looked
+    /// at. Default: none.
+    pub parity: Option<Parity>,
     /// Refuse what other systems' file systems could not hold. Default: no.
     pub portable: bool,
     /// The content's name; default: the last component of the path.

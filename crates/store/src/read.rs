@@ -20,12 +20,15 @@ pub(crate) enum Torn {
 }
 
 impl Content {
-    /// Reads a chunk into `into`, which is resized to it. What `into` held is
+    /// Reads a chunk, or a parity shard by its number, into `into`, which is resized to it. What `into` held is
     /// overwritten: a buffer that comes back as it was costs no clearing.
     ///
     /// A file that is not the store's alone is checked (inode, size, mtime,
     /// ctime) before and after.
     pub fn read_chunk(&self, chunk: u32, into: &mut Vec<u8>) -> Result<(), ReadError> {
+        if let Some(shards) = self.shards_with(chunk) {
+            return shards.read(chunk, into);
+        }
         for _ in 0..=MAX_RECHECKS {
             let place = self.place();
             if !self.has(chunk) || place.state == State::Retired {

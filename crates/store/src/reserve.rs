@@ -24,7 +24,7 @@ impl Content {
         check_room(&path, self.wanted_bytes.saturating_sub(allocated))?;
         file.set_len(total).map_err(failed)?;
         // Of a part, the holes between what is wanted stay holes.
-        if self.chosen.is_some() || allocated >= total {
+        if self.chosen.is_some() || self.share.is_some() || allocated >= total {
             return Ok(());
         }
         if in_memory(&path) {

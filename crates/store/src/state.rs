@@ -12,6 +12,8 @@ use samara_wire::{ContentId, Reader, WireError, Writer};
 use crate::{Placement, files, stamp::Stamp};
 
 const ROW_VERSION: u8 = 1;
+/// A row with a share. Others are written as they always were.
+const ROW_WITH_SHARE: u8 = 2;
 const MAX_PATH: usize = 1 << 16;
 const CHECKSUM: usize = 32;
 
@@ -24,6 +26,7 @@ const CHECKSUM: usize = 32;
 ///   have       the bitfield of a finished or sealed content
 ///   data       a sealed content's stream
 ///   spill      parts of packed chunks that belong to files nobody selected
+///   parity, parity-have   see `Shards`
 /// ```
 #[derive(Debug, Clone)]
 pub(crate) struct ContentDir(PathBuf);
@@ -43,6 +46,14 @@ impl ContentDir {
 
     pub(crate) fn data(&self) -> PathBuf {
         self.0.join("data")
+    }
+
+    pub(crate) fn parity(&self) -> PathBuf {
+        self.0.join("parity")
+    }
+
+    pub(crate) fn parity_have(&self) -> PathBuf {
+        self.0.join("parity-have")
     }
 
     pub(crate) fn spill(&self) -> PathBuf {
@@ -126,6 +137,8 @@ pub(crate) struct Row {
     pub(crate) finished: bool,
     /// The entries that were selected, by number; `None` is all.
     pub(crate) chosen: Option<ChunkSet>,
+    /// The chunks and parity shards that are kept, where that is not all.
+    pub(crate) share: Option<ChunkSet>,
     /// Bytes of disk space that a sealed content takes.
     pub(crate) bytes: u64,
     /// When it came, in milliseconds since 1970.
@@ -135,7 +148,10 @@ pub(crate) struct Row {
 impl Row {
     pub(crate) fn encode(&self) -> Vec<u8> {
         let mut w = Writer::new();
-        w.u8(ROW_VERSION);
+        w.u8(match self.share {
+            None => ROW_VERSION,
+            Some(_) => ROW_WITH_SHARE,
+        });
         match &self.placement {
             Placement::InPlace(path) => {
                 w.u8(0);
@@ -163,12 +179,17 @@ impl Row {
         }
         w.u64(self.bytes);
         w.u64(self.added_ms);
+        if let Some(share) = &self.share {
+            w.u32(share.len());
+            w.bytes(&share.encode());
+        }
         w.finish()
     }
 
     pub(crate) fn decode(bytes: &[u8]) -> Result<Self, WireError> {
         let mut r = Reader::new(bytes);
-        if r.u8("row version")? != ROW_VERSION {
+        let version = r.u8("row version")?;
+        if version != ROW_VERSION && version != ROW_WITH_SHARE {
             return Err(WireError::Invalid {
                 field: "row version",
             });
@@ -193,13 +214,21 @@ impl Row {
         } else {
             None
         };
-        let row = Self {
+        let mut row = Self {
             placement,
             finished,
             chosen,
+            share: None,
             bytes: r.u64("bytes")?,
             added_ms: r.u64("added")?,
         };
+        if version == ROW_WITH_SHARE {
+            let len = r.u32("chunks")?;
+            if len > content_limits::MAX_CHUNKS {
+                return Err(WireError::Invalid { field: "chunks" });
+            }
+            row.share = Some(ChunkSet::decode(r.bytes("share", bytes.len())?, len)?);
+        }
         r.finish()?;
         Ok(row)
     }
@@ -235,6 +264,7 @@ mod tests {
                 placement,
                 finished: i % 2 == 0,
                 chosen: (i > 1).then(|| chosen.clone()),
+                share: (i == 3).then(|| chosen.clone()),
                 bytes: 1 << 40,
                 added_ms: 77,
             };

@@ -5,7 +5,7 @@ use std::{
     os::unix::fs::{DirBuilderExt, FileExt, MetadataExt},
     path::{Path, PathBuf},
     sync::{
-        Arc, Mutex, RwLock,
+        Arc, Mutex, RwLock, Weak,
         atomic::{AtomicU64, Ordering},
     },
 };
@@ -20,6 +20,7 @@ use crate::{
     index::{Index, Settings},
     install::Parts,
     limits::{FORMAT, MAX_THREADS},
+    shards::OpenShards,
     state::{ContentDir, Row},
 };
 
@@ -44,6 +45,10 @@ pub(crate) struct Shared {
     pub(crate) files: FileCache,
     pub(crate) index: Index,
     next_uid: AtomicU64,
+    /// The parity shards that contents have open.
+    pub(crate) open_shards: OpenShards,
+    /// Held while a stripe is coded: only one is in memory.
+    pub(crate) coding: Mutex<()>,
     /// One imported content at a time is put in its place.
     pub(crate) placing: Mutex<()>,
     /// Says whether a folder tells names apart that differ in case.
@@ -53,6 +58,11 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
+    /// Where parity is made before it is known of what content.
+    pub(crate) fn making(&self) -> PathBuf {
+        self.dir.join("making")
+    }
+
     pub(crate) fn next_uid(&self) -> u64 {
         self.next_uid.fetch_add(1, Ordering::Relaxed)
     }
@@ -136,12 +146,17 @@ impl Store {
                 config,
                 files: FileCache::default(),
                 next_uid: AtomicU64::new(0),
+                open_shards: Mutex::default(),
+                coding: Mutex::new(()),
                 placing: Mutex::new(()),
                 folds_case,
                 _lock: lock,
             }),
             table: Arc::default(),
         };
+        // What an import that was killed left.
+        let making = store.shared.making();
+        files::remove_tree(&making).map_err(|e| StoreError::io("remove", &making, e))?;
         store.load()?;
         Ok(store)
     }
@@ -229,6 +244,7 @@ impl Store {
             return Err(StoreError::UnknownContent(*id));
         }
         if let Some(content) = content {
+            content.retire_shards();
             content.retire();
         }
         // First the index: a crash in between leaves folders that `gc` finds.
@@ -307,16 +323,15 @@ impl Store {
         Ok(ids)
     }
 
-    /// Bytes that sealed contents take, reserved ones included: what the quota
-    /// limits.
+    /// Bytes that sealed contents take, reserved ones included, and parity shards:
+    /// what the quota limits.
     pub fn used(&self) -> u64 {
-        self.table
-            .rows
-            .lock()
-            .expect("no panic inside")
-            .values()
-            .map(|row| row.bytes)
-            .sum()
+        let open = self.shared.open_shards.lock().expect("no panic inside");
+        let shards: Vec<_> = open.values().filter_map(Weak::upgrade).collect();
+        drop(open);
+        let rows = self.table.rows.lock().expect("no panic inside");
+        let sealed: u64 = rows.values().map(|row| row.bytes).sum();
+        sealed + shards.iter().map(|shards| shards.bytes()).sum::<u64>()
     }
 
     /// Makes the changes of `batch` durable, and returns when they are.

@@ -34,6 +34,9 @@ impl Content {
     /// call took if that is more: with many small files it syncs the whole file
     /// system, and a busy disk needs seconds for that.
     pub fn sync(&self) -> Result<(), SyncError> {
+        if let Some(shards) = &self.shards {
+            shards.sync()?;
+        }
         let mut synced = self.synced.lock().expect("no panic inside");
         let have = self.have();
         if have == synced.set || synced.bitfield.is_none() {

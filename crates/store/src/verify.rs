@@ -17,14 +17,20 @@ impl Content {
         let place = self.place();
         let claimed: Vec<u32> = self.have().iter().collect();
         self.shared.files.close_all(self.uid);
-        let lost = self.damaged(&place, &claimed);
+        let mut lost = self.damaged(&place, &claimed);
         self.lose(&place, &lost);
+        if let Some(shards) = &self.shards {
+            lost.extend(shards.verify(shards.numbers()));
+        }
         Ok(lost)
     }
 
     /// Hashes one chunk again, as a peer's complaint asks for. `Ok(false)`: it
     /// was damaged and is not in `have` any more.
     pub fn recheck(&self, chunk: u32) -> Result<bool, StoreError> {
+        if let Some(shards) = self.shards_with(chunk) {
+            return Ok(shards.has(chunk) && shards.verify([chunk]).is_empty());
+        }
         let _examining = self.examining.lock().expect("no panic inside");
         let place = self.place();
         if !self.has(chunk) {

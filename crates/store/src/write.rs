@@ -10,9 +10,12 @@ use crate::{
 };
 
 impl Content {
-    /// Hashes `bytes` and writes them if they are chunk number `chunk`; `have`
-    /// has it when this returns `Ok`. A chunk that is there already is `Ok` too.
+    /// Hashes `bytes` and writes them if they are chunk number `chunk`, or
+    /// that parity shard; [`held`](Self::held) has it when this returns `Ok`. A chunk that is there already is `Ok` too.
     pub fn verify_and_write(&self, chunk: u32, bytes: &[u8]) -> Result<(), WriteError> {
+        if let Some(shards) = self.shards_with(chunk) {
+            return shards.write(chunk, bytes);
+        }
         if self.has(chunk) {
             return Ok(());
         }

@@ -71,6 +71,15 @@ pub enum Action {
         /// Which chunk.
         chunk: u32,
     },
+    /// Enough of a stripe is stored: bring back its chunks that are missing, and report
+    /// [`ChunkStored`](crate::Event::ChunkStored) for each, or
+    /// [`DecodeFailed`](crate::Event::DecodeFailed).
+    Decode {
+        /// The content.
+        key: ContentKey,
+        /// Which stripe.
+        stripe: u32,
+    },
     /// Every wanted chunk is stored. Comes again after
     /// [`WantMore`](crate::Event::WantMore) or a lost chunk; comes at once for a
     /// content that was whole when it was added.

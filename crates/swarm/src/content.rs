@@ -4,12 +4,12 @@ use std::{
     time::Duration,
 };
 
-use samara_content::ChunkSet;
+use samara_content::{ChunkSet, Stripes};
 use samara_wire::PeerId;
 
 use crate::{
     Action, ContentKey, Message, Policy, RequestId, Role, SiteId, Tier, link::Link, pace::Mark,
-    rarity::Rarity, site::Share, spread::Spread,
+    rarity::Rarity, site::Share, spread::Spread, stripes::Striped,
 };
 
 /// A request of ours that has not ended.
@@ -47,7 +47,9 @@ pub(crate) struct Content {
     /// after that, all that is here.
     pub(crate) rarity: Rarity,
     /// Nothing is missing: copies are counted as a seeder does.
-    seeding: bool,
+    pub(crate) seeding: bool,
+    /// `None` without parity.
+    pub(crate) striped: Option<Striped>,
     pub(crate) links: BTreeMap<PeerId, Link>,
     pub(crate) requests: BTreeMap<RequestId, Asked>,
     /// Which requests a chunk is expected from.
@@ -92,6 +94,7 @@ impl Content {
             missing_bytes: 0,
             rarity: Rarity::new(0),
             seeding: false,
+            striped: None,
             links: BTreeMap::new(),
             requests: BTreeMap::new(),
             flights: BTreeMap::new(),
@@ -109,6 +112,14 @@ impl Content {
         };
         content.recount();
         content
+    }
+
+    /// It has parity; what is wanted was given with it in mind.
+    pub(crate) fn stripe(&mut self, stripes: Stripes) {
+        if stripes.all() == self.have.len() {
+            self.striped = Some(Striped::new(stripes));
+            self.recount();
+        }
     }
 
     /// Bytes of one chunk.
@@ -150,6 +161,9 @@ impl Content {
         let missing = self.wanted.iter_difference(&self.have);
         self.missing_bytes = missing.map(|c| self.size(c)).sum();
         self.missing = self.wanted.difference_count(&self.have);
+        if let Some(striped) = &mut self.striped {
+            striped.whole = striped.chunks().all(|c| self.wanted.contains(c));
+        }
         for link in self.links.values_mut() {
             link.offers = link
                 .theirs
@@ -178,13 +192,14 @@ impl Content {
         self.rarity = rarity;
     }
 
-    fn is_member(&self, chunk: u32) -> bool {
+    pub(crate) fn is_member(&self, chunk: u32) -> bool {
         if self.seeding {
             self.have.contains(chunk)
         } else {
             self.is_missing(chunk)
                 && !self.flights.contains_key(&chunk)
                 && !self.arrived.contains(&chunk)
+                && !self.is_settled(chunk)
         }
     }
 
@@ -212,6 +227,7 @@ impl Content {
             self.rarity.insert(chunk);
         } else {
             self.rarity.remove(chunk);
+            self.settle(chunk);
         }
         self.news.insert(chunk);
         true
@@ -223,6 +239,7 @@ impl Content {
             return false;
         }
         self.news.remove(&chunk);
+        self.undecode(chunk);
         let missing = self.is_missing(chunk);
         for link in self.links.values_mut() {
             if link.theirs.contains(chunk) {
@@ -291,9 +308,16 @@ impl Content {
 
     /// A chunk that is no longer on its way is to be asked for again.
     pub(crate) fn requeue(&mut self, chunk: u32) {
-        if !self.seeding && self.is_member(chunk) {
+        if self.seeding {
+            return;
+        }
+        if self.is_member(chunk) {
             self.rarity.insert(chunk);
             self.again.push(chunk);
+        }
+        for other in self.reopened(chunk) {
+            self.rarity.insert(other);
+            self.again.push(other);
         }
     }
 
@@ -489,7 +513,11 @@ impl Content {
             self.rarity.remove(*chunk);
             self.flights.entry(*chunk).or_default().push(id);
         }
+        let chunks = asked.chunks.clone();
         self.requests.insert(id, asked);
+        if self.striped.is_some() {
+            chunks.into_iter().for_each(|chunk| self.settle(chunk));
+        }
     }
 
     /// The request of `peer` that `chunk` is the answer to.
@@ -550,6 +578,7 @@ impl Content {
         }
         self.arrived.insert(chunk);
         self.rarity.remove(chunk);
+        self.settle(chunk);
         let ids = self.flights.remove(&chunk).unwrap_or_default();
         ids.into_iter()
             .filter(|id| {
@@ -570,6 +599,12 @@ mod tests {
 
     fn peer(n: u8) -> PeerId {
         PeerId([n; 32])
+    }
+
+    /// Two stripes of two chunks and a shard.
+    fn stripes() -> Stripes {
+        let params = samara_content::ChunkParams::fixed(4096, "1/2".parse().unwrap()).unwrap();
+        Stripes::of(params, 4 * 4096).unwrap().unwrap()
     }
 
     /// Counts everything anew and compares.
@@ -608,7 +643,8 @@ mod tests {
             .links
             .get(&from)
             .is_some_and(|l| l.theirs.contains(chunk));
-        if offered && content.rarity.contains(chunk) && !content.seeding {
+        let open = content.rarity.contains(chunk) || content.takes_shard(chunk);
+        if offered && open && !content.seeding {
             let asked = Asked {
                 peer: from,
                 chunks: vec![chunk],
@@ -626,6 +662,7 @@ mod tests {
         fn the_counts_are_what_the_sets_say(
             have in 0u32..64,
             wanted in 0u32..64,
+            parity in any::<bool>(),
             steps in proptest::collection::vec((0u8..15, 1u8..4, 0..CHUNKS), 0..80),
         ) {
             let bits = |bits: u32| {
@@ -637,6 +674,9 @@ mod tests {
             };
             let sizes = (1..=CHUNKS).collect::<Vec<_>>().into();
             let mut content = Content::new(sizes, bits(have), Some(bits(wanted)), Role::Member, 0, Policy::LastPeer);
+            if parity {
+                content.stripe(stripes());
+            }
             for (id, (step, who, chunk)) in (0..).zip(steps) {
                 let who = peer(who);
                 match step {

@@ -80,6 +80,7 @@ impl Swarm {
         let piece = (credit.max(0) as u64 / 4).min(REQUEST_BYTES);
         let mut left = credit;
         let mut suggested = suggested.iter().copied();
+        let mut put_off = None;
         while left > 0 {
             let content = self.contents.get_mut(&key).expect("looked up by hear");
             let (mut chunks, mut bytes) = (Vec::new(), 0);
@@ -99,14 +100,23 @@ impl Swarm {
                             .is_none_or(|n| !n.has(c) && (seeds || n.elects_us(c)))
                 };
                 let ours = |c: u32| open(c) && near.as_ref().is_none_or(|n| n.leaves_us(c));
-                let next = match content.policy {
+                let takes = |c: u32| open(c) || content.takes_shard(c);
+                let next = put_off.take().filter(|c| takes(*c));
+                let next = next.or_else(|| match content.policy {
                     Policy::Stream => earliest(content, ours),
                     _ => suggested
                         .by_ref()
-                        .find(|c| free(*c))
+                        .find(|c| free(*c) || seeds && content.takes_shard(*c))
                         .or_else(|| rarest(content, &peer, &mut self.rng, ours)),
-                };
+                });
+                let leaves_us = |c: u32| near.as_ref().is_none_or(|n| n.leaves_us(c));
+                let next = next.or_else(|| content.substitute(&peer, leaves_us));
                 let Some(chunk) = next else { break };
+                if content.has_of_stripe(&chunks, chunk) {
+                    // Whether the stripe needs it is known when those are asked for.
+                    put_off = Some(chunk);
+                    break;
+                }
                 bytes += content.size(chunk);
                 content.rarity.remove(chunk);
                 chunks.push(chunk);
@@ -377,6 +387,7 @@ impl Swarm {
         }
         if content.store(chunk) {
             self.announce_soon(key);
+            self.check_stripe(key, chunk, out);
             self.check_complete(key, out);
         }
     }
@@ -497,6 +508,7 @@ impl Swarm {
                 continue;
             }
             let again = std::mem::take(&mut content.again);
+            content.ask_for_shards(*key, self.now, out);
             for (peer, link) in &mut content.links {
                 if link.released
                     && link.shunned.is_over(self.now)
@@ -522,11 +534,13 @@ impl Swarm {
             let Some(content) = contents.get_mut(key) else {
                 return false;
             };
+            let helps = |link: &Link| content.is_helped_by(peer, link);
+            let helps = content.links.get(peer).is_some_and(helps);
             let Some(link) = content.links.get_mut(peer) else {
                 return false;
             };
             let fetches = content.role.fetches();
-            if fetches && link.released && link.offers > 0 && link.shunned.is_over(now) {
+            if fetches && link.released && helps && link.shunned.is_over(now) {
                 link.released = false;
                 let (peer, key) = (*peer, *key);
                 let msg = Message::Want(content.missing_bytes);

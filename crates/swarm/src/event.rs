@@ -1,6 +1,6 @@
 use std::{sync::Arc, time::Duration};
 
-use samara_content::ChunkSet;
+use samara_content::{ChunkSet, Stripes};
 use samara_wire::PeerId;
 
 use crate::Message;
@@ -81,12 +81,16 @@ pub enum Event {
     ContentAdded {
         /// New key.
         key: ContentKey,
-        /// Bytes of every chunk, in stream order. For a chunk whose manifest page
+        /// How parity shards belong to the chunks, if there are any: they are numbered
+        /// after the chunks. Shards are not wanted for themselves unless `wanted` says
+        /// so; while every chunk is wanted they are taken in place of missing ones.
+        stripes: Option<Stripes>,
+        /// Bytes of every chunk, in stream order, and then of every shard. For a chunk whose manifest page
         /// is not known (and which is not wanted), the largest size it may have.
         chunk_sizes: Arc<[u32]>,
         /// Chunks that are verified and written here.
         have: ChunkSet,
-        /// Chunks to fetch; `None`: all.
+        /// Chunks to fetch; `None`: all, but no shards.
         wanted: Option<ChunkSet>,
         /// What this node does for the others.
         role: Role,
@@ -215,6 +219,16 @@ pub enum Event {
         key: ContentKey,
         /// Which chunk.
         chunk: u32,
+    },
+    /// A stripe could not be brought back. Those of its chunks and shards that turned
+    /// out damaged are reported as [`ChunkLost`](Self::ChunkLost) before.
+    DecodeFailed {
+        /// The content.
+        key: ContentKey,
+        /// Which stripe.
+        stripe: u32,
+        /// Its shards were not made from its chunks: they are of no use.
+        broken: bool,
     },
     /// A request of ours ended (refused, reset, cut short) before all its chunks
     /// arrived; those that did not are wanted again. A request whose chunks all

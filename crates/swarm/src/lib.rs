@@ -23,6 +23,7 @@ mod pace;
 mod rarity;
 mod site;
 mod spread;
+mod stripes;
 mod swarm;
 mod terms;
 mod upload;

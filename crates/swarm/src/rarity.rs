@@ -3,7 +3,7 @@ use rand_chacha::ChaCha8Rng;
 
 /// Chunks looked at for one choice; beyond it, any that will do is taken. A choice
 /// costs more than one look only where a peer lacks the rarest chunks.
-const SCAN: usize = 2048;
+pub(crate) const SCAN: usize = 2048;
 
 const ABSENT: u32 = u32::MAX;
 
@@ -113,6 +113,11 @@ impl Rarity {
             self.swap(chunk, edge);
             self.ends[bucket - 1] += 1;
         }
+    }
+
+    /// The members that nobody has.
+    pub(crate) fn without_copies(&self) -> &[u32] {
+        &self.order[..self.ends[0] as usize]
     }
 
     /// The member with the fewest copies for which `fits`, any of several.

@@ -5,7 +5,7 @@ use std::{
 
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
-use samara_content::ChunkSet;
+use samara_content::{ChunkSet, Stripes};
 use samara_wire::PeerId;
 
 use crate::{
@@ -145,6 +145,7 @@ impl Swarm {
         match event {
             Event::ContentAdded {
                 key,
+                stripes,
                 chunk_sizes,
                 have,
                 wanted,
@@ -152,9 +153,19 @@ impl Swarm {
                 priority,
                 policy,
             } => {
-                let content = Content::new(chunk_sizes, have, wanted, role, priority, policy);
+                let chunks = |stripes: &Stripes| {
+                    let mut set = ChunkSet::new(have.len());
+                    set.insert_range(0..stripes.chunks());
+                    set
+                };
+                let wanted = wanted.or_else(|| stripes.as_ref().map(chunks));
+                let mut content = Content::new(chunk_sizes, have, wanted, role, priority, policy);
+                if let Some(stripes) = stripes {
+                    content.stripe(stripes);
+                }
                 self.contents.insert(key, content);
                 self.fetching.insert(key);
+                self.check_stripes(key, out);
                 self.check_complete(key, out);
             }
             Event::WantMore { key, wanted } => self.want_more(key, &wanted, out),
@@ -197,6 +208,11 @@ impl Swarm {
             Event::ChunkStored { key, chunk } => self.chunk_stored(key, chunk, out),
             Event::ChunkDropped { key, chunk } => self.chunk_dropped(key, chunk),
             Event::ChunkLost { key, chunk } => self.chunk_lost(key, chunk, out),
+            Event::DecodeFailed {
+                key,
+                stripe,
+                broken,
+            } => self.decode_failed(key, stripe, broken, out),
             Event::RequestFailed { key, peer, request } => {
                 self.request_failed(key, peer, request);
             }
@@ -244,7 +260,11 @@ impl Swarm {
             have_chunks: content.have.count(),
             in_flight_bytes: content.asked,
             peers: content.links.len(),
-            sources: content.links.values().filter(|l| l.offers > 0).count(),
+            sources: content
+                .links
+                .iter()
+                .filter(|(peer, link)| content.is_helped_by(peer, link))
+                .count(),
         })
     }
 
@@ -346,6 +366,7 @@ impl Swarm {
                 key,
                 request: *request,
             }));
+            content.ask_for_shards(key, self.now, out);
             self.check_source(key, out);
         }
     }
@@ -440,7 +461,10 @@ impl Swarm {
                 if content.released(&peer) {
                     let near = Near::of(content, &self.our_id, &peer, self.now);
                     let ours = |c: u32| near.as_ref().is_none_or(|n| n.leaves_us(c));
-                    if chunks.iter().any(|c| content.is_open(*c) && ours(*c)) {
+                    let shards = chunks.iter().any(|c| content.is_shard(*c));
+                    if chunks.iter().any(|c| content.is_open(*c) && ours(*c))
+                        || shards && content.substitute(&peer, ours).is_some()
+                    {
                         content.ask_credit(&peer, key, self.now, out);
                     }
                 }
@@ -451,6 +475,7 @@ impl Swarm {
                     content.unsend(&peer, chunk);
                     content.peer_lacks(&peer, chunk);
                 }
+                content.ask_for_shards(key, self.now, out);
                 self.check_source(key, out);
             }
             Message::Want(bytes) => {
@@ -528,7 +553,11 @@ impl Swarm {
         let Some(content) = self.contents.get_mut(&key) else {
             return;
         };
-        let helped = content.links.values().any(|link| link.offers > 0);
+        let helped = content.links.values().any(|link| link.offers > 0)
+            || content
+                .links
+                .iter()
+                .any(|(p, l)| content.is_helped_by(p, l));
         if helped || content.is_complete() {
             content.told_no_source = false;
         } else if !content.told_no_source && content.arrived.is_empty() {

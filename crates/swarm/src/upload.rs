@@ -323,11 +323,17 @@ impl Swarm {
             .filter(|(_, other)| other.wants > 0)
             .fold((0, 0), |(kept, n), (_, other)| (kept + other.kept, n + 1));
         let hoards = spread::hoards(link.kept, kept, peers);
+        let shards_wait = content.has_fresh_chunks();
         let (mut suggested, mut bytes) = (Vec::new(), 0);
         let mut young: Option<Duration> = None;
         while bytes < room && suggested.len() < MAX_SUGGESTED {
             let link = &content.links[peer];
             let fits = |chunk: u32| {
+                if content.is_shard(chunk)
+                    && (shards_wait || !content.is_worth_handing_out(chunk, link))
+                {
+                    return false;
+                }
                 let copies = content.rarity.copies(chunk);
                 let got = |link: &Link| link.theirs.contains(chunk) || link.counts(chunk, true);
                 let rival = |mate: &PeerId| {

@@ -166,6 +166,9 @@ pub enum Request {
         /// What it is fetched before and after.
         #[serde(default)]
         priority: Priority,
+        /// Parity, as `M/K`, or `none`; default: that of the release before.
+        #[serde(default)]
+        parity: Option<String>,
     },
     /// Retracts a release.
     Unpublish {
@@ -203,6 +206,9 @@ pub enum Request {
         /// Keep and serve everything that the channel has.
         #[serde(default)]
         mirror: bool,
+        /// As a mirror and keeper, keep only a share of old releases with parity.
+        #[serde(default)]
+        keep_share: bool,
     },
     /// Stops following a channel. What was installed stays.
     Unsubscribe {

@@ -67,6 +67,13 @@ pub(crate) struct ChannelMeta {
     pub(crate) redemption: Option<String>,
     /// Average chunk size that the first release was cut with, in bytes.
     pub(crate) chunk_avg: Option<u32>,
+    /// Parity of the last release that this node published, as `M/K`: the default of
+    /// the next.
+    #[serde(default)]
+    pub(crate) parity: Option<String>,
+    /// As a mirror: of old releases with parity only a share is kept.
+    #[serde(default)]
+    pub(crate) keep_share: bool,
 }
 
 impl ChannelMeta {
@@ -77,6 +84,8 @@ impl ChannelMeta {
             link: None,
             redemption: None,
             chunk_avg: None,
+            parity: None,
+            keep_share: false,
         }
     }
 }

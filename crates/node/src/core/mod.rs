@@ -4,6 +4,7 @@
 
 mod channel;
 mod channels;
+mod decode;
 mod dial;
 mod exchange;
 mod forks;
@@ -142,6 +143,12 @@ pub(crate) enum Input {
         key: TransferKey,
         took: Duration,
         result: Result<(), samara_store::SyncError>,
+    },
+    /// A stripe was decoded, or could not be.
+    Decoded {
+        key: TransferKey,
+        stripe: u32,
+        result: Result<Vec<u32>, samara_store::CodingError>,
     },
     /// A finished transfer is in place, or is not.
     Finished {
@@ -472,6 +479,11 @@ impl Core {
                 result,
             } => self.on_record_stored(channel, record, result),
             Input::Synced { key, took, result } => self.on_synced(key, took, result),
+            Input::Decoded {
+                key,
+                stripe,
+                result,
+            } => self.on_decoded(key, stripe, result),
             Input::Finished { key, result } => self.on_finished(key, result),
             Input::Discovered(found) => self.on_discovered(found),
             Input::StrangerTried {

@@ -44,7 +44,7 @@ pub(crate) struct Transfer {
     /// Chunk bytes that were of no use: wrong, or here already.
     pub(crate) wasted: u64,
     /// Chunks that were here, or are counted in one of the above.
-    counted: ChunkSet,
+    pub(super) counted: ChunkSet,
     /// Those of them that the origin sent.
     by_origin: ChunkSet,
     /// Chunks whose hash was wrong.
@@ -68,7 +68,7 @@ pub(crate) struct Transfer {
     pub(crate) unwritten: Stopwatch,
     pub(super) watched: Watched,
     finishing: bool,
-    dirty: bool,
+    pub(super) dirty: bool,
     syncing: bool,
     next_sync: Instant,
 }
@@ -175,10 +175,10 @@ impl Core {
         let now = Instant::now();
         let manifest = content.manifest();
         let largest = manifest.root().params.max();
-        let sizes: Arc<[u32]> = (0..manifest.chunk_count())
+        let sizes: Arc<[u32]> = (0..manifest.shard_count())
             .map(|i| manifest.chunk(i).map_or(largest, |c| c.len))
             .collect();
-        let have = content.have();
+        let have = content.held();
         let terms = Terms {
             role: self.role_in(content.id(), [&channel]),
             priority: priority.level(),
@@ -189,9 +189,10 @@ impl Core {
         };
         let event = Event::ContentAdded {
             key,
+            stripes: manifest.stripes().copied(),
             chunk_sizes: sizes,
             have: have.clone(),
-            wanted: Some(content.wanted().clone()),
+            wanted: Some(content.targets()),
             role: terms.role,
             priority: terms.priority,
             policy: terms.policy,
@@ -358,6 +359,7 @@ impl Core {
                 self.ban_later.push((peer, offence.to_string()));
             }
             Action::Recheck { key, chunk } => self.recheck(key, chunk),
+            Action::Decode { key, stripe } => self.decode(key, stripe),
             Action::Complete { key } => self.complete(key),
             Action::NoSource { .. } => self.notify(),
         }
@@ -443,21 +445,12 @@ impl Core {
             self.swarm_event(Event::ChunkDropped { key, chunk });
             return;
         }
-        let kind = match error {
-            WriteError::NoSpace { .. } => ErrorKind::NoSpace,
-            _ => ErrorKind::Disk,
-        };
-        self.fail(
-            key,
-            EngineError::new(
-                kind,
-                format!("{error}; what is there is kept, run it again to resume"),
-            ),
-        );
+        let full = matches!(error, WriteError::NoSpace { .. });
+        self.fail(key, disk_error(full, error));
     }
 
     /// Ends a transfer for good; whoever waits for it reports why.
-    fn fail(&mut self, key: TransferKey, error: EngineError) {
+    pub(super) fn fail(&mut self, key: TransferKey, error: EngineError) {
         if let Some(transfer) = self.transfers.get_mut(&key)
             && transfer.failure.is_none()
         {
@@ -514,7 +507,7 @@ impl Core {
 
     /// Chunks that turned out damaged: withdrawn, and fetched again where that is
     /// possible.
-    fn withdraw(&mut self, key: TransferKey, lost: Vec<u32>) {
+    pub(super) fn withdraw(&mut self, key: TransferKey, lost: Vec<u32>) {
         for chunk in lost {
             self.metrics.chunks_withdrawn.inc();
             self.swarm_event(Event::ChunkLost { key, chunk });
@@ -583,8 +576,8 @@ impl Core {
                 } else {
                     // Somebody cut a staging file: what it held is fetched again.
                     self.warn(format!("{error}; it is fetched again"));
-                    let have = content.have();
-                    let lost = content.wanted().iter_difference(&have).collect();
+                    let held = content.held();
+                    let lost = content.targets().iter_difference(&held).collect();
                     self.withdraw(key, lost);
                 }
             }
@@ -707,4 +700,16 @@ impl Core {
             .get(peer)
             .map_or(0, |link| link.sent.load(Ordering::Relaxed))
     }
+}
+
+/// What those hear who wait for a transfer that the disk ended.
+pub(super) fn disk_error(full: bool, error: &dyn std::fmt::Display) -> EngineError {
+    let kind = match full {
+        true => ErrorKind::NoSpace,
+        false => ErrorKind::Disk,
+    };
+    EngineError::new(
+        kind,
+        format!("{error}; what is there is kept, run it again to resume"),
+    )
 }

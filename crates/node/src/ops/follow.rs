@@ -18,9 +18,9 @@ use tokio::{
 };
 
 use super::{
-    Context,
+    Context, archive,
     get::{folder, synchronized},
-    manifest::Filter,
+    manifest::{Filter, manifest},
     obtain::{Place, Want, WhenPaused, obtain},
     parse_link,
     publish::newest_version,
@@ -48,6 +48,7 @@ pub(super) struct Order {
     pub(super) once: bool,
     pub(super) wait: bool,
     pub(super) mirror: bool,
+    pub(super) keep_share: bool,
 }
 
 pub(super) async fn subscribe(context: &Context, order: Order) -> Result<(), EngineError> {
@@ -89,6 +90,7 @@ pub(super) async fn store(
         Role::Subscriber
     };
     let online = context.engine.mode != crate::Mode::Offline;
+    let keep_share = order.keep_share;
     let (text, into) = (order.link.trim().to_owned(), order.into.clone());
     let peers = link.peers().to_vec();
     let (name, into) = context
@@ -102,6 +104,7 @@ pub(super) async fn store(
                     ));
                 }
                 channel.meta.role = role;
+                channel.meta.keep_share = keep_share;
                 channel.meta.link = Some(text);
                 channel.veiled = false;
                 channel.meta.into = into.or(channel.meta.into.take());
@@ -118,6 +121,7 @@ pub(super) async fn store(
                 let mut meta = ChannelMeta::new(role);
                 meta.link = Some(text);
                 meta.into = into;
+                meta.keep_share = keep_share;
                 let channel = core::join(&link, core.me, meta)?;
                 core.add_channel(id, channel, online);
             }
@@ -261,9 +265,16 @@ struct Due {
 
 #[derive(Debug, Clone)]
 enum DuePlace {
-    Release { into: PathBuf, version: String },
-    Issue { slug: String },
+    Release {
+        into: PathBuf,
+        version: String,
+    },
+    Issue {
+        slug: String,
+    },
     Sealed,
+    /// What falls to this node of an old release.
+    Share,
 }
 
 /// Fetches everything that is current and not here yet, or `only` that of one priority;
@@ -281,6 +292,7 @@ async fn fetch_current(
     let looks_after = only.unwrap_or_default() == Priority::Normal;
     if looks_after {
         retain::make_room(context).await?;
+        archive::keep_shares(context, id).await?;
     }
     let dues = context
         .core()
@@ -312,6 +324,7 @@ async fn fetch_current(
                 }
             }
             DuePlace::Sealed => sealed(context, id, &due, patience).await,
+            DuePlace::Share => share(context, id, &due, patience).await,
         };
         match result {
             Ok(()) => {}
@@ -335,6 +348,9 @@ async fn fetch_current(
     }
     // What was current until now may be old.
     retain::make_room(context).await?;
+    if let Some(not_a_keeper) = archive::keep_shares(context, id).await? {
+        not_a_keeper.tell(context, id).await;
+    }
     failure.map_or(Ok(()), Err)
 }
 
@@ -352,7 +368,7 @@ fn dues_of(channel: &core::Channel, keep: Option<NonZeroU32>) -> (Vec<Due>, Opti
     let mirror = channel.meta.role == Role::Mirror;
     let releases = channel.newest(Kind::RELEASE);
     let mut current = None;
-    let kept = keep.map_or(usize::MAX, |keep| keep.get() as usize);
+    let (whole, kept) = archive::kept(channel, keep);
     for (i, item) in releases.iter().enumerate().take(kept) {
         let What::Release(release) = &item.what else {
             continue;
@@ -379,7 +395,10 @@ fn dues_of(channel: &core::Channel, keep: Option<NonZeroU32>) -> (Vec<Due>, Opti
             continue;
         }
         if mirror {
-            dues.push(due(DuePlace::Sealed));
+            dues.push(due(match i < whole {
+                true => DuePlace::Sealed,
+                false => DuePlace::Share,
+            }));
         }
     }
     for item in channel.newest(Kind::ISSUE) {
@@ -617,6 +636,37 @@ async fn sealed(
     Ok(())
 }
 
+/// Fetches what falls to this node of an old release; all of it, if that cannot be had:
+/// what is missing is made of the rest then.
+async fn share(
+    context: &Context,
+    id: ChannelId,
+    due: &Due,
+    patience: Option<Duration>,
+) -> Result<(), EngineError> {
+    if archive::is_kept(context, id, due.content).await? {
+        return Ok(());
+    }
+    let members = archive::keepers(context, id).await?;
+    let me = context.core().call(|core| core.me).await?;
+    let all = Filter::default();
+    let found = manifest(context, id, due.content, &all, false, patience).await?;
+    if found.stripes().is_none() && context.config().keep_releases.is_some() {
+        // Without parity old releases go.
+        return Ok(());
+    }
+    if !members.contains(&me) {
+        return fetch(context, id, due, Place::Sealed, patience).await;
+    }
+    match fetch(context, id, due, Place::Share { members }, patience).await {
+        Err(error) if error.kind == ErrorKind::NoPeer => {
+            tracing::debug!(%error, "a share cannot be had; fetching all of it");
+            fetch(context, id, due, Place::Sealed, patience).await
+        }
+        fetched => fetched,
+    }
+}
+
 async fn fetch(
     context: &Context,
     id: ChannelId,
@@ -648,7 +698,7 @@ async fn fetch(
     let name = manifest.root().name.clone();
     let path = match place {
         Place::Under { parent, .. } => parent.join(&name),
-        Place::Sealed => context.data_dir().to_owned(),
+        Place::Sealed | Place::Share { .. } => context.data_dir().to_owned(),
     };
     context
         .emit(Event::Complete {

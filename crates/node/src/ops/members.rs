@@ -92,6 +92,7 @@ pub(super) async fn join(
         once: false,
         wait: false,
         mirror: false,
+        keep_share: false,
     };
     follow::store(context, &order).await?;
     let admitted = admitted(context, id).await;

@@ -1,6 +1,7 @@
 //! What a node does when it is asked: one function a request, over the core and
 //! the store.
 
+mod archive;
 mod channel;
 mod charter;
 mod consult;
@@ -227,6 +228,7 @@ pub(crate) async fn run(context: Context, request: Request) -> Result<(), Engine
             notes,
             portable,
             priority,
+            parity,
         } => {
             let draft = publish::ReleaseDraft {
                 path,
@@ -234,6 +236,7 @@ pub(crate) async fn run(context: Context, request: Request) -> Result<(), Engine
                 notes,
                 portable,
                 priority,
+                parity,
             };
             publish::publish(&context, &channel, draft).await
         }
@@ -252,6 +255,7 @@ pub(crate) async fn run(context: Context, request: Request) -> Result<(), Engine
             once,
             wait,
             mirror,
+            keep_share,
         } => {
             let order = follow::Order {
                 link,
@@ -259,6 +263,7 @@ pub(crate) async fn run(context: Context, request: Request) -> Result<(), Engine
                 once,
                 wait,
                 mirror,
+                keep_share,
             };
             follow::subscribe(&context, order).await
         }

@@ -1,11 +1,13 @@
 //! Making a content of a channel whole on this disk.
 
 use std::{
+    collections::BTreeSet,
     path::PathBuf,
     sync::Arc,
     time::{Duration, Instant},
 };
 
+use samara_content::share_of;
 use samara_store::{Content, Destination, Selection};
 use samara_wire::{ChannelId, ContentId, PeerId};
 
@@ -60,6 +62,9 @@ pub(crate) enum Place {
     Under { parent: PathBuf, force: bool },
     /// Into the store.
     Sealed,
+    /// Into the store, as much as falls to this node if these members keep it together;
+    /// all of it if there is no parity.
+    Share { members: BTreeSet<PeerId> },
 }
 
 /// A content that is whole and in its place.
@@ -106,7 +111,14 @@ pub(crate) async fn obtain(context: &Context, want: Want) -> Result<Obtained, En
             name: name.clone(),
             force: *force,
         },
-        Place::Sealed => Destination::Sealed,
+        Place::Sealed | Place::Share { .. } => Destination::Sealed,
+    };
+    let share = match (&want.place, found.stripes()) {
+        (Place::Share { members }, Some(stripes)) => {
+            let me = context.core().call(|core| core.me).await?;
+            Some(share_of(stripes, &want.content, members, &me))
+        }
+        _ => None,
     };
     let filter = want.filter.clone();
     let (content, tally) = context
@@ -117,7 +129,10 @@ pub(crate) async fn obtain(context: &Context, want: Want) -> Result<Obtained, En
             } else {
                 Selection::Only(&wants)
             };
-            let content = store.begin(found, &destination, selection)?;
+            let content = match &share {
+                Some(share) => store.begin_share(found, share)?,
+                None => store.begin(found, &destination, selection)?,
+            };
             if !content.has_wanted() {
                 content.reuse(&|_| {})?;
             }

@@ -2,7 +2,7 @@
 
 use std::{collections::HashSet, path::PathBuf};
 
-use samara_content::ChunkParams;
+use samara_content::{ChunkParams, Parity};
 use samara_graph::{
     Kind,
     body::{ContentRef, Release, valid_version},
@@ -28,6 +28,8 @@ pub(super) struct ReleaseDraft {
     pub(super) notes: Option<String>,
     pub(super) portable: bool,
     pub(super) priority: Priority,
+    /// `M/K`, or `none`; by default that of the release before.
+    pub(super) parity: Option<String>,
 }
 
 pub(super) async fn publish(
@@ -61,6 +63,7 @@ pub(super) async fn publish(
             format!("version {version} was published before; a version is never used twice"),
         ));
     }
+    let parity = parity(context, id, draft.parity.as_deref()).await?;
     let (name, path) = share::found(&draft.path).await?;
     let params = avg
         .map(ChunkParams::new)
@@ -68,6 +71,7 @@ pub(super) async fn publish(
         .map_err(|e| EngineError::new(ErrorKind::Internal, e.to_string()))?;
     let options = ImportOptions {
         params,
+        parity,
         portable: draft.portable,
         name,
     };
@@ -89,7 +93,7 @@ pub(super) async fn publish(
         ));
     }
     let fresh = fresh_bytes(context, &content, previous).await?;
-    let chunk_avg = content.manifest().root().params.avg();
+    let params = content.manifest().root().params;
     let (about, priority) = (version.clone(), draft.priority);
     let (files, bytes) = (reference.files.into(), reference.bytes);
     let (channel, content, said) = (id.to_string(), reference.id.to_string(), version.clone());
@@ -112,10 +116,11 @@ pub(super) async fn publish(
             let mut draft = core::draft(Kind::RELEASE, about.as_bytes(), release.encode());
             (draft.attributes, draft.priority) = priority.said();
             let record = core.publish(id, draft, Some(receipt))?;
-            if let Some(channel) = core.channels.get_mut(&id)
-                && channel.meta.chunk_avg.is_none()
-            {
-                channel.meta.chunk_avg = Some(chunk_avg);
+            if let Some(channel) = core.channels.get_mut(&id) {
+                if params.parity().is_none() {
+                    channel.meta.chunk_avg.get_or_insert(params.avg());
+                }
+                channel.meta.parity = params.parity().map(|parity| parity.to_string());
                 let meta = channel.meta.clone();
                 core.remember_meta(id, &meta);
             }
@@ -189,6 +194,34 @@ async fn owned(context: &Context, channel: &str) -> Result<Owned, EngineError> {
             Ok((id, channel.meta.chunk_avg, previous, live))
         })
         .await?
+}
+
+/// What parity the next release gets: what was asked for, else what the one before
+/// got.
+async fn parity(
+    context: &Context,
+    id: ChannelId,
+    asked: Option<&str>,
+) -> Result<Option<Parity>, EngineError> {
+    let text = match asked {
+        Some(text) => Some(text.to_owned()),
+        None => {
+            let before = context.core().call(move |core| {
+                let channel = core.channels.get(&id)?;
+                channel.meta.parity.clone()
+            });
+            before.await?
+        }
+    };
+    match text.as_deref() {
+        None | Some("none") => Ok(None),
+        Some(text) => {
+            let parity = text.parse();
+            parity.map(Some).map_err(|e: samara_content::ContentError| {
+                EngineError::new(ErrorKind::Usage, e.to_string())
+            })
+        }
+    }
 }
 
 async fn used_versions(

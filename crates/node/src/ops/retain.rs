@@ -106,7 +106,9 @@ fn beyond(
             .and_then(|c| core.store.content(&c.id));
         content.is_some_and(|content| content.is_complete() && content.is_finished())
     };
-    let newest = channel.newest(Kind::RELEASE);
+    let mut newest = channel.newest(Kind::RELEASE);
+    // Of these a share is kept.
+    newest.retain(|item| !super::archive::is_archived(core, channel, item));
     let current = newest
         .iter()
         .find(|item| whole(item))

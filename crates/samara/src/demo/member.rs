@@ -153,6 +153,7 @@ impl Member {
             once: false,
             wait: false,
             mirror: false,
+            keep_share: false,
         };
         self.call(request).await.map(drop)
     }
@@ -166,6 +167,7 @@ impl Member {
             notes: None,
             portable: false,
             priority: Default::default(),
+            parity: None,
         };
         let events = self.call(request).await?;
         let content = events.into_iter().find_map(|event| match event {

@@ -3,8 +3,9 @@
 use std::{path::PathBuf, process::ExitCode, time::Duration};
 
 use super::plot;
-use rand::{RngExt, SeedableRng};
+use rand::{RngExt, SeedableRng, seq::SliceRandom};
 use rand_chacha::ChaCha8Rng;
+use samara_content::Parity;
 use samara_sim::swarm::{Behaviour, Fault, Scenario, Sharing, SitePipes, When};
 
 /// A seeder and receivers; node 0 is the seeder.
@@ -61,9 +62,15 @@ pub(crate) struct Args {
     /// Receivers leave as soon as they are done.
     #[arg(long)]
     selfish: bool,
-    /// The seeder leaves when it has sent so many copies.
+    /// The seeder leaves when it has sent so many copies, parity shards included.
     #[arg(long)]
     seeder_leaves: Option<f64>,
+    /// Per cent of the receivers that disappear together with the seeder.
+    #[arg(long, default_value_t = 0.0)]
+    leave_with_it: f64,
+    /// Parity: M shards for every K chunks.
+    #[arg(long, value_name = "M/K")]
+    parity: Option<Parity>,
     /// One chunk at a time on every pipe, for crowds, instead of fluid shares.
     #[arg(long)]
     queue: bool,
@@ -124,6 +131,7 @@ fn scenario(args: &Args) -> Scenario {
         site_rtt: millis(args.site_rtt_ms),
         meet: millis(args.meet_ms),
         neighbours: args.neighbours,
+        parity: args.parity,
         seed: args.seed,
         sharing: match args.queue {
             true => Sharing::Queue,
@@ -181,8 +189,15 @@ fn scenario(args: &Args) -> Scenario {
         }
     }
     if let Some(copies) = args.seeder_leaves {
-        let when = When::Sent((copies * f64::from(args.chunks)) as u64);
+        let all = scenario.stripes().map_or(args.chunks, |s| s.all());
+        let when = When::Sent((copies * f64::from(all)) as u64);
         scenario.faults.push(Fault { node: 0, when });
+        let mut receivers: Vec<usize> = (1..=args.peers).collect();
+        let gone = (args.leave_with_it / 100.0 * args.peers as f64).round() as usize;
+        let (with_it, _) = receivers.partial_shuffle(&mut rng, gone);
+        let when = When::Gone(0);
+        let faults = with_it.iter().map(|node| Fault { node: *node, when });
+        scenario.faults.extend(faults);
     }
     scenario
 }

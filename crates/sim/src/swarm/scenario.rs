@@ -1,5 +1,6 @@
 use std::time::Duration;
 
+use samara_content::{ChunkParams, Parity, Stripes};
 use samara_swarm::{Config, Policy, Role};
 
 use super::{Outcome, SitePipes, world::World};
@@ -49,6 +50,8 @@ pub enum When {
     Stored(u32),
     /// When the node has all that it wants.
     Complete,
+    /// When this other node is gone.
+    Gone(usize),
 }
 
 /// How transfers share the pipes.
@@ -74,8 +77,10 @@ pub struct Fault {
 /// A content and the nodes that hold or want it.
 #[derive(Debug, Clone)]
 pub struct Scenario {
-    /// Chunks of the content.
+    /// Chunks of the content, parity not counted.
     pub chunks: u32,
+    /// Parity shards that seeders have as well.
+    pub parity: Option<Parity>,
     /// Bytes of every chunk.
     pub chunk_bytes: u32,
     /// Round trip between two nodes that are not in one site.
@@ -120,6 +125,7 @@ impl Scenario {
         };
         Self {
             chunks,
+            parity: None,
             chunk_bytes,
             rtt: Duration::from_millis(2),
             site_rtt: Duration::from_micros(300),
@@ -139,6 +145,17 @@ impl Scenario {
     /// Bytes of the content.
     pub fn bytes(&self) -> f64 {
         f64::from(self.chunks) * f64::from(self.chunk_bytes)
+    }
+
+    /// How the parity shards belong to the chunks.
+    ///
+    /// # Panics
+    /// If chunks of that size cannot have that parity.
+    pub fn stripes(&self) -> Option<Stripes> {
+        let params = ChunkParams::fixed(self.chunk_bytes, self.parity?);
+        let bytes = u64::from(self.chunks) * u64::from(self.chunk_bytes);
+        let stripes = params.and_then(|params| Stripes::of(params, bytes));
+        stripes.expect("a stripe within its limits")
     }
 
     /// T*: the least time in which fluid could reach every receiver, counted from

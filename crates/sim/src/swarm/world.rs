@@ -10,12 +10,12 @@ use std::{
 
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use samara_content::ChunkSet;
+use samara_content::{ChunkSet, Stripes};
 use samara_swarm::{Action, ContentKey, Event, Message, SiteId, Swarm, Tier};
 use samara_wire::PeerId;
 
 use super::{
-    Behaviour, Outcome, Scenario, Sharing, When,
+    Behaviour, Fault, Outcome, Scenario, Sharing, When,
     fluid::{End, Fluid},
     neighbours,
     pipes::{Pair, Pipes},
@@ -131,6 +131,7 @@ pub(crate) struct World<'a> {
     agenda: Agenda,
     nodes: Vec<Node>,
     neighbours: Vec<BTreeSet<u32>>,
+    stripes: Option<Stripes>,
     sizes: Arc<[u32]>,
     pipes: Pipes,
     links: Links,
@@ -167,6 +168,7 @@ impl<'a> World<'a> {
             })
             .collect();
         let rates = scenario.nodes.iter().map(|s| (s.up, s.down, s.site));
+        let stripes = scenario.stripes();
         let pipes = Pipes::new(rates, &scenario.sites);
         let links = match scenario.sharing {
             Sharing::Fluid => Links::Fluid(Fluid::new(&pipes)),
@@ -177,7 +179,11 @@ impl<'a> World<'a> {
             now: Duration::ZERO,
             agenda: Agenda::default(),
             neighbours: neighbours::choose(&scenario.nodes, scenario.neighbours, &mut rng),
-            sizes: vec![scenario.chunk_bytes; scenario.chunks as usize].into(),
+            sizes: {
+                let all = stripes.map_or(scenario.chunks, |s| s.all());
+                vec![scenario.chunk_bytes; all as usize].into()
+            },
+            stripes,
             pipes,
             links,
             streams: Streams::default(),
@@ -233,9 +239,10 @@ impl<'a> World<'a> {
         }
         self.nodes[node].started = true;
         let spec = &self.scenario.nodes[node];
-        let chunks = self.scenario.chunks;
+        let chunks = self.sizes.len() as u32;
         let event = Event::ContentAdded {
             key: KEY,
+            stripes: self.stripes,
             chunk_sizes: self.sizes.clone(),
             have: match spec.seeder {
                 true => ChunkSet::full(chunks),
@@ -461,7 +468,23 @@ impl<'a> World<'a> {
                     self.check_faults(node, |when| matches!(when, When::Complete));
                 }
             }
+            Action::Decode { stripe, .. } => self.decode(node, stripe),
             Action::Recheck { .. } | Action::NoSource { .. } => {}
+        }
+    }
+
+    /// What was missing of a stripe is there as soon as a chunk would be.
+    fn decode(&mut self, node: usize, stripe: u32) {
+        let delay = self.scenario.store_delay;
+        let have = self.nodes[node].swarm.have(KEY);
+        let stripes = self.stripes.iter();
+        let missing: Vec<u32> = stripes
+            .flat_map(|stripes| stripes.chunks_of(stripe))
+            .filter(|chunk| have.is_some_and(|have| !have.contains(*chunk)))
+            .collect();
+        for chunk in missing {
+            let event = Event::ChunkStored { key: KEY, chunk };
+            self.after(delay, Next::Tell { node, event });
         }
     }
 
@@ -668,6 +691,11 @@ impl<'a> World<'a> {
         }
         for other in self.neighbours[node].clone() {
             self.disconnect(node, other as usize);
+        }
+        let with_it = |fault: &&Fault| matches!(fault.when, When::Gone(n) if n == node);
+        let faults = &self.scenario.faults;
+        for fault in faults.iter().filter(with_it) {
+            self.vanish(fault.node);
         }
     }
 

@@ -5,6 +5,7 @@ mod directory;
 mod download;
 mod import;
 mod modes;
+mod parity;
 mod selection;
 mod space;
 mod world;

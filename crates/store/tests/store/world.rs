@@ -108,8 +108,16 @@ pub(crate) fn heed_modes() {
 }
 
 pub(crate) fn import(store: &Store, path: &Path) -> Result<Arc<Content>, StoreError> {
+    import_with(store, path, &ImportOptions::default())
+}
+
+pub(crate) fn import_with(
+    store: &Store,
+    path: &Path,
+    options: &ImportOptions,
+) -> Result<Arc<Content>, StoreError> {
     let never = AtomicBool::new(false);
-    store.import(path, &ImportOptions::default(), &|_| {}, &never)
+    store.import(path, options, &|_| {}, &never)
 }
 
 pub(crate) fn begin(store: &Store, manifest: &Manifest, to: &Destination) -> Arc<Content> {

@@ -4,6 +4,7 @@ mod download;
 mod node;
 mod site;
 mod spread;
+mod stripes;
 mod swarm;
 mod terms;
 mod upload;

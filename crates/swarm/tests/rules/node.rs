@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use samara_content::ChunkSet;
+use samara_content::{ChunkSet, Stripes};
 use samara_swarm::{
     Action, Config, ContentKey, Event, Message, Policy, RequestId, Role, ServeId, Swarm, Tier,
 };
@@ -29,6 +29,7 @@ pub(crate) struct Given {
     pub(crate) sizes: Vec<u32>,
     pub(crate) have: ChunkSet,
     pub(crate) wanted: Option<ChunkSet>,
+    pub(crate) stripes: Option<Stripes>,
     pub(crate) role: Role,
     pub(crate) priority: u8,
 }
@@ -41,6 +42,7 @@ impl Given {
             sizes: vec![CHUNK; chunks as usize],
             have,
             wanted: None,
+            stripes: None,
             role: Role::Member,
             priority: 0,
         }
@@ -73,6 +75,7 @@ impl Node {
     pub(crate) fn add(&mut self, given: Given) -> Vec<Action> {
         self.tell(Event::ContentAdded {
             key: given.key,
+            stripes: given.stripes,
             chunk_sizes: Arc::from(given.sizes),
             have: given.have,
             wanted: given.wanted,

@@ -127,6 +127,7 @@ fn a_seeder_suggests_each_chunk_to_one_member_of_a_site() {
 
 fn add(node: &mut Node, key: ContentKey, priority: u8, policy: Policy) {
     node.tell(Event::ContentAdded {
+        stripes: None,
         key,
         chunk_sizes: Arc::from(vec![CHUNK; CHUNKS as usize]),
         have: ChunkSet::new(CHUNKS),
@@ -197,6 +198,7 @@ fn a_thousand_contents_at_rest_want_no_time() {
     let mut node = Node::seeder(4);
     for key in 100..1100 {
         node.tell(Event::ContentAdded {
+            stripes: None,
             key: ContentKey(key),
             chunk_sizes: Arc::from([CHUNK; 4]),
             have: ChunkSet::full(4),

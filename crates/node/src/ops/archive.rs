@@ -1,0 +1,219 @@
+//! Old releases of a channel that its keepers hold together, each a share.
+
+use std::{collections::BTreeSet, num::NonZeroU32};
+
+use samara_content::{ChunkSet, share_of};
+use samara_graph::{Kind, Role as Rank, WallMs};
+use samara_store::{Content, Placement};
+use samara_wire::{ChannelId, ContentId, PeerId};
+
+use super::{Context, interrupted};
+use crate::{
+    EngineError, Priority,
+    api::Event,
+    core::{self, Channel, Core, Item, Role},
+};
+
+/// How many of a channel's newest releases are kept whole, and how many at all.
+pub(super) fn kept(channel: &Channel, keep: Option<NonZeroU32>) -> (usize, usize) {
+    let keep = keep.map(|keep| keep.get() as usize);
+    match keeps_shares(channel) {
+        true => (keep.unwrap_or(1), usize::MAX),
+        false => (keep.unwrap_or(usize::MAX), keep.unwrap_or(usize::MAX)),
+    }
+}
+
+fn keeps_shares(channel: &Channel) -> bool {
+    channel.meta.keep_share && channel.meta.role == Role::Mirror
+}
+
+/// Whether a release's content is held in shares once it is old, and so is not removed.
+pub(super) fn is_archived(core: &Core, channel: &Channel, item: &Item) -> bool {
+    let content = item.contents().next();
+    let held = content.and_then(|content| core.store.content(&content.id));
+    let parity = |content: &Content| content.manifest().stripes().is_some();
+    keeps_shares(channel) && held.is_some_and(|content| parity(&content))
+}
+
+/// Who holds a channel's old releases together: those that have the role of a keeper
+/// now. Every keeper that holds the same records finds the same.
+pub(super) async fn keepers(
+    context: &Context,
+    id: ChannelId,
+) -> Result<BTreeSet<PeerId>, EngineError> {
+    let asked = context.core().call(move |core| {
+        let channel = core.channels.get(&id).ok_or_else(interrupted)?;
+        Ok(keepers_of(channel))
+    });
+    asked.await?
+}
+
+fn keepers_of(channel: &Channel) -> BTreeSet<PeerId> {
+    let members = channel.graph.members(WallMs(core::wall_ms()));
+    let keeper = |m: &samara_graph::MemberView| m.role == Some(Rank::Keeper);
+    members
+        .iter()
+        .filter(|m| keeper(m))
+        .map(|m| m.peer)
+        .collect()
+}
+
+/// Whether all that falls to this node of a content is here, or more.
+pub(super) async fn is_kept(
+    context: &Context,
+    id: ChannelId,
+    content: ContentId,
+) -> Result<bool, EngineError> {
+    let members = keepers(context, id).await?;
+    let me = context.core().call(|core| core.me).await?;
+    context
+        .blocking(move |store| {
+            let held = store.content(&content).filter(|c| c.is_finished());
+            Ok(held.is_some_and(|c| c.is_complete() || has_share(&c, &members, &me)))
+        })
+        .await
+}
+
+fn has_share(content: &Content, members: &BTreeSet<PeerId>, me: &PeerId) -> bool {
+    let Some(assigned) = assigned(content, members, me) else {
+        return false;
+    };
+    let share = content.share();
+    content.has_wanted() && share.is_some_and(|s| assigned.difference_count(s) == 0)
+}
+
+fn assigned(content: &Content, members: &BTreeSet<PeerId>, me: &PeerId) -> Option<ChunkSet> {
+    let stripes = content.manifest().stripes()?;
+    Some(share_of(stripes, content.id(), members, me))
+}
+
+/// An old release that is here as a whole, and that only a share of is to be kept.
+struct Old {
+    content: ContentId,
+    author: PeerId,
+}
+
+/// Gives up all but this node's share of a mirrored channel's old releases, where they
+/// have parity and this node is a keeper of the channel.
+///
+/// The share is that of the keepers there are now. It stays when others come or go: a
+/// shard is not given up because another keeper should have it, who may not yet.
+///
+/// `Some`: nothing was given up, since this node is no keeper.
+pub(super) async fn keep_shares(
+    context: &Context,
+    id: ChannelId,
+) -> Result<Option<NotAKeeper>, EngineError> {
+    let keep = context.config().keep_releases;
+    let asked = context.clone();
+    let (me, members, old) = context
+        .core()
+        .call(move |core| {
+            let Some(channel) = core.channels.get(&id).filter(|c| keeps_shares(c)) else {
+                return (core.me, BTreeSet::new(), Vec::new());
+            };
+            let old = old(core, channel, keep)
+                .into_iter()
+                .filter(|old| !asked.engine.obtaining.is_held(&old.content));
+            (core.me, keepers_of(channel), old.collect())
+        })
+        .await?;
+    if old.is_empty() {
+        return Ok(None);
+    }
+    if !members.contains(&me) {
+        return Ok(Some(NotAKeeper(me)));
+    }
+    for old in old {
+        narrow(context, id, old, members.clone(), me).await?;
+    }
+    Ok(None)
+}
+
+/// A node that was to keep shares, and keeps whole releases.
+pub(super) struct NotAKeeper(PeerId);
+
+impl NotAKeeper {
+    /// Tells the user.
+    pub(super) async fn tell(self, context: &Context, id: ChannelId) {
+        let (id, me) = (id.short(), self.0);
+        let message = format!(
+            "channel {id}: old releases are kept whole, since this node is not one of its keepers; its owner makes it one with `samara role {id} {me} keeper`"
+        );
+        context.emit(Event::Warning { message }).await;
+    }
+}
+
+/// Releases beyond those that are kept whole, and that lie whole in the store.
+fn old(core: &Core, channel: &Channel, keep: Option<NonZeroU32>) -> Vec<Old> {
+    let (whole, _) = kept(channel, keep);
+    let releases = channel.newest(Kind::RELEASE);
+    let recent: Vec<ContentId> = releases
+        .iter()
+        .take(whole)
+        .flat_map(|item| item.contents())
+        .map(|content| content.id)
+        .collect();
+    let mut found = Vec::new();
+    for item in releases.iter().skip(whole) {
+        for reference in item.contents() {
+            let Some(content) = core.store.content(&reference.id) else {
+                continue;
+            };
+            let lies_whole = content.placement() == Placement::Sealed
+                && content.is_finished()
+                && content.is_complete()
+                && content.manifest().stripes().is_some();
+            if lies_whole && !recent.contains(&reference.id) {
+                found.push(Old {
+                    content: reference.id,
+                    author: item.header.author,
+                });
+            }
+        }
+    }
+    found
+}
+
+async fn narrow(
+    context: &Context,
+    id: ChannelId,
+    old: Old,
+    members: BTreeSet<PeerId>,
+    me: PeerId,
+) -> Result<(), EngineError> {
+    let content = old.content;
+    let served = context
+        .core()
+        .call(move |core| {
+            let key = core.transfer_of(&content).map(|(key, _)| key);
+            key.inspect(|key| core.remove_transfer(*key)).is_some()
+        })
+        .await?;
+    let held = context
+        .blocking(move |store| {
+            let Some(held) = store.content(&content) else {
+                return Ok(None);
+            };
+            let Some(share) = assigned(&held, &members, &me) else {
+                return Ok(None);
+            };
+            held.make_shards(&share)?;
+            let freed = store.narrow(&content, &share)?;
+            tracing::info!(
+                content = %content.short(),
+                kept = share.count(),
+                bytes = freed,
+                "only a share is kept"
+            );
+            Ok(store.content(&content))
+        })
+        .await?;
+    if let (true, Some(held)) = (served, held) {
+        let add = move |core: &mut Core| {
+            core.add_transfer(held, id, old.author, (Priority::default(), false))
+        };
+        context.core().call(add).await?;
+    }
+    Ok(())
+}

@@ -1,0 +1,61 @@
+//! `samara-sim archive`.
+
+use std::process::ExitCode;
+
+use samara_content::Parity;
+use samara_sim::archive::Archive;
+
+/// What is left of archived contents that members keep in shares, over how many of
+/// the members are there and how the contents are divided.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Members that keep shares.
+    #[arg(long, default_value_t = 30)]
+    members: usize,
+    /// Archived contents.
+    #[arg(long, default_value_t = 50)]
+    contents: usize,
+    /// Divisions to compare, as M/K; 2/1 is three full copies.
+    #[arg(
+        long,
+        value_name = "M/K",
+        value_delimiter = ',',
+        default_value = "2/1,10/5,20/10,15/15,10/20,4/26"
+    )]
+    parity: Vec<Parity>,
+    /// Per cent of the members that are there.
+    #[arg(long, value_delimiter = ',', default_value = "90,80,70,60,50,40,30")]
+    there: Vec<f64>,
+    /// How often it is drawn who is there.
+    #[arg(long, default_value_t = 1000)]
+    rounds: usize,
+    /// The same seed gives the same table.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+}
+
+/// Prints a table in Markdown: contents recovered on average, and in the worst round.
+pub(crate) fn run(args: &Args) -> ExitCode {
+    print!("| parity | any | storage |");
+    for there in &args.there {
+        print!(" {there} % there |");
+    }
+    println!("\n|---|---|---|{}", "---|".repeat(args.there.len()));
+    for parity in &args.parity {
+        let archive = Archive {
+            members: args.members,
+            contents: args.contents,
+            parity: *parity,
+            rounds: args.rounds,
+            seed: args.seed,
+        };
+        let (any, of) = (parity.chunks(), parity.width());
+        print!("| {parity} | {any} of {of} | {:.2} |", archive.storage());
+        for there in &args.there {
+            let recovered = archive.run(there / 100.0);
+            print!(" {:.1} ({}) |", recovered.mean, recovered.worst);
+        }
+        println!();
+    }
+    ExitCode::SUCCESS
+}
