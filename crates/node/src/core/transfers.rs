@@ -258,7 +258,7 @@ impl Core {
     /// it came is counted again when it comes again.
     pub(crate) fn recount(&mut self, key: TransferKey) -> Option<Sources> {
         let transfer = self.transfers.get_mut(&key)?;
-        let have = transfer.content.have();
+        let have = transfer.content.held();
         transfer.counted.intersect_with(&have);
         self.sources(key)
     }
