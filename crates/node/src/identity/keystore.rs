@@ -22,7 +22,7 @@ use samara_wire::PeerId;
 use super::{open, peer_id, random, seal, write_secret};
 use crate::{EngineError, api::ErrorKind};
 
-/// The name of the identity in [`KEY_FILE`].
+/// The name of the identity that a data directory has from the beginning, in `identity.key`.
 pub const MAIN: &str = "main";
 /// Most identities in one keystore: names are listed and keys tried one by one.
 pub const MAX_IDENTITIES: usize = 256;
