@@ -397,6 +397,15 @@ pub enum Event {
         #[serde(flatten)]
         change: Change,
     },
+    /// A member took what it was told.
+    Told {
+        /// Channel id.
+        channel: String,
+        /// Who.
+        peer_id: String,
+        /// How much.
+        bytes: u64,
+    },
     /// What the node has and does.
     Status(Box<Status>),
     /// One connected peer.

@@ -64,5 +64,10 @@ pub const SILENT_TAKER: Duration = Duration::from_secs(3);
 pub const TAKE_TIMEOUT: Duration = Duration::from_secs(60);
 /// Bytes a second that the slowest peer takes: a modem's 16 KiB.
 pub const SLOWEST_TAKER: u64 = 16 << 10;
+/// Bytes that one member tells another at once; with what is around them they are a
+/// request.
+pub const MAX_WORDS: usize = MAX_REQUEST - 96;
+/// How often a second one peer may.
+pub const MAX_WORDS_PER_SECOND: u32 = 64;
 /// Bytes of a site's label.
 pub const MAX_SITE_LABEL: usize = 64;

@@ -25,6 +25,7 @@ mod kind {
 mod ask {
     pub(super) const PAGES: u64 = 1;
     pub(super) const CHUNKS: u64 = 2;
+    pub(super) const WORDS: u64 = 3;
 }
 
 /// A name, chosen by whoever says it, for (channel, content) on one connection.
@@ -206,6 +207,9 @@ pub(crate) enum Ask {
         content: ContentId,
         chunks: Vec<u32>,
     },
+    /// Something for whoever listens in the channel there, answered by whether it was
+    /// taken.
+    Words { channel: ChannelId, body: Bytes },
 }
 
 /// The page number that stands for the manifest's root.
@@ -225,6 +229,11 @@ impl Ask {
                 content,
                 chunks,
             } => (ask::CHUNKS, channel, content, chunks),
+            Self::Words { channel, body } => {
+                channel.write(&mut w);
+                w.raw(body);
+                return encode_frame(ask::WORDS, &w.finish());
+            }
         };
         channel.write(&mut w);
         content.write(&mut w);
@@ -238,6 +247,13 @@ impl Ask {
     pub(crate) fn decode(frame: &Frame) -> Result<Self, WireError> {
         let mut r = Reader::new(&frame.body);
         let channel = ChannelId::read(&mut r)?;
+        if frame.kind == ask::WORDS {
+            let body = frame.body.slice(frame.body.len() - r.remaining()..);
+            return match body.len() {
+                1..=limits::MAX_WORDS => Ok(Self::Words { channel, body }),
+                _ => Err(WireError::Invalid { field: "words" }),
+            };
+        }
         let content = ContentId::read(&mut r)?;
         let max = match frame.kind {
             ask::PAGES => limits::MAX_REQUEST_PAGES,

@@ -381,6 +381,19 @@ pub(crate) enum Command {
         #[arg(long, value_name = "CURSOR")]
         since: Option<u64>,
     },
+    /// Tell one member of a channel something, and nobody else.
+    ///
+    /// It goes over the connection of the two and is kept nowhere. It is heard by whoever watches the
+    /// channel there (`samara watch --json`, as `words`); if nobody does, this says so.
+    #[command(after_help = "Example:\n  echo ping | samara tell jobs 4fzk -")]
+    Tell {
+        /// Name, id, or the beginning of an id
+        channel: String,
+        /// Who: the id, or the beginning of a member's
+        peer: String,
+        /// File with what to tell, at most 4,000 bytes; `-` for standard input
+        file: PathBuf,
+    },
     /// Write a channel into one signed file: charters, records and, if wanted, contents.
     ///
     /// For where no network goes. Whoever has the file can read all that is in it, also of a private

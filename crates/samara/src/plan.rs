@@ -231,6 +231,15 @@ impl Plan {
                 file: absolute(&file)?,
             }),
             Command::Watch { channel, since } => of(Request::Watch { channel, since }),
+            Command::Tell {
+                channel,
+                peer,
+                file,
+            } => of(Request::Tell {
+                channel,
+                peer,
+                body: BASE64.encode(&read_body(&file)?),
+            }),
             Command::Status => of(Request::Status),
             Command::Peers => of(Request::Peers),
             Command::Explain { what } => of(Request::Explain { what }),

@@ -154,6 +154,15 @@ pub enum Change {
         /// Public key, base32.
         peer: String,
     },
+    /// A member told this node something, and nobody else. Told only while one watches.
+    Words {
+        /// Who; the connection proves it.
+        peer: String,
+        /// What, base64.
+        body: String,
+    },
+    /// Some of those were missed, since the watcher was slow.
+    WordsMissed,
     /// Changes of neighbours were missed, since the watcher was slow; nothing else.
     NeighboursMissed,
 }

@@ -303,6 +303,16 @@ pub enum Request {
         #[serde(default)]
         since: Option<u64>,
     },
+    /// Tells one member of a channel something, and nobody else: it is kept nowhere, and
+    /// heard by who watches the channel there.
+    Tell {
+        /// Name, id or id prefix.
+        channel: String,
+        /// PeerId, or the beginning of a member's.
+        peer: String,
+        /// Base64 of 1 to 4,000 bytes.
+        body: String,
+    },
     /// What this node has and follows.
     Status,
     /// With whom this node is connected.
@@ -361,6 +371,7 @@ impl Request {
             | Self::Get { .. }
             | Self::Join { .. }
             | Self::Resolve { .. }
+            | Self::Tell { .. }
             | Self::Watch { .. } => true,
             Self::Subscribe { once, wait, .. } => *once || *wait,
             _ => false,

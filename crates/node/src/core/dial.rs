@@ -218,6 +218,7 @@ impl Core {
                 share: PoolShare::default(),
                 meter: Default::default(),
                 asked: false,
+                talk: Default::default(),
                 received: 0,
                 sent: Default::default(),
             },

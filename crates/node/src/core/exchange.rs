@@ -216,6 +216,7 @@ impl Core {
                 .is_some_and(|link| link.channels.contains(channel))
         };
         match ask {
+            Ask::Words { channel, body } => self.on_words(peer, channel, body, stream),
             Ask::Pages {
                 channel,
                 content,

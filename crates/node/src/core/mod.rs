@@ -6,6 +6,7 @@ mod channel;
 mod channels;
 mod decode;
 mod dial;
+mod direct;
 mod exchange;
 mod forks;
 mod gate;
@@ -41,6 +42,7 @@ pub(crate) use channel::{
     CHANNEL_SETTINGS, Channel, ChannelMeta, Item, Role, What, draft, graph_config, join, load,
     put_meta,
 };
+pub(crate) use direct::Heard;
 pub(crate) use known::Known;
 pub(crate) use news::{Live, News, reason_name};
 pub(crate) use transfers::{Sources, Terms, Transfer};
@@ -256,6 +258,7 @@ pub(crate) struct Core {
     next_sample: Instant,
     pub(crate) warnings: broadcast::Sender<String>,
     pub(crate) news: News,
+    direct: direct::Direct,
     subnets: Vec<addrs::Subnet>,
     next_dial: Instant,
     receive_pool: BufferPool,
@@ -289,6 +292,7 @@ pub(crate) struct Link {
     ours: std::collections::HashSet<TransferKey>,
     /// Requests of ours under way, to break them off.
     requests: HashMap<RequestId, CancellationToken>,
+    talk: direct::Talk,
     /// What the peer may have of the send pool.
     share: PoolShare,
     /// What passed between us, and what of it was paid for.
@@ -354,6 +358,7 @@ impl Core {
             next_sample: Instant::now(),
             warnings: broadcast::channel(64).0,
             news: News::new(),
+            direct: direct::Direct::default(),
             subnets: addrs::subnets(),
             next_dial: Instant::now(),
             receive_pool: BufferPool::new(limits::MAX_UNWRITTEN),

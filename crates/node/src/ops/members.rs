@@ -311,7 +311,7 @@ pub(super) async fn leave(context: &Context, name: &str) -> Result<(), EngineErr
 }
 
 /// Who is meant: a whole PeerId, or the beginning of a member's.
-fn member(core: &Core, id: ChannelId, text: &str) -> Result<PeerId, EngineError> {
+pub(super) fn member(core: &Core, id: ChannelId, text: &str) -> Result<PeerId, EngineError> {
     if let Ok(peer) = text.parse::<PeerId>() {
         return Ok(peer);
     }

@@ -24,6 +24,7 @@ mod seek;
 mod share;
 mod standing;
 mod tally;
+mod tell;
 mod visited;
 mod watch;
 
@@ -312,6 +313,11 @@ pub(crate) async fn run(context: Context, request: Request) -> Result<(), Engine
         } => export::export(&context, &channel, file, with_content).await,
         Request::Import { file } => import::import(&context, file).await,
         Request::Watch { channel, since } => watch::watch(&context, &channel, since).await,
+        Request::Tell {
+            channel,
+            peer,
+            body,
+        } => tell::tell(&context, &channel, &peer, &body).await,
         Request::Status => report::status(&context).await,
         Request::Peers => report::peers(&context).await,
         Request::Explain { what } => explain::explain(&context, what).await,

@@ -93,6 +93,14 @@ async fn begin(context: &Context, text: &str) -> Result<Name, EngineError> {
         }
         Err(_) => understand(context, text).await?,
     };
+    let oneself = move |core: &mut Core| name.peer == Some(core.me);
+    if context.core().call(oneself).await? {
+        end_channel(context, name.channel).await;
+        return Err(EngineError::new(
+            ErrorKind::Usage,
+            "that is this node itself",
+        ));
+    }
     let looking = context
         .core()
         .call(move |core| {

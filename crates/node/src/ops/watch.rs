@@ -1,5 +1,6 @@
 //! What happens in a channel, as it happens, and from where one left off.
 
+use data_encoding::BASE64;
 use samara_store::{About, LogEntry, Logged};
 use samara_wire::ChannelId;
 use tokio::sync::broadcast::error::RecvError;
@@ -8,7 +9,7 @@ use super::{Context, resolve};
 use crate::{
     EngineError,
     api::{Change, ErrorKind, Event, RecordAbout},
-    core::{Live, reason_name},
+    core::{Core, Heard, Live, reason_name},
     rfc3339,
 };
 
@@ -29,12 +30,22 @@ pub(super) async fn watch(
             Ok::<_, EngineError>(id)
         })
         .await??;
-    let result = follow(context, id, since).await;
-    let _ = context.core().call(move |core| core.leave(id)).await;
+    let heard = context.core().call(move |core| core.listen(id)).await?;
+    let result = follow(context, id, since, heard).await;
+    let leave = move |core: &mut Core| {
+        core.unlisten(id);
+        core.leave(id);
+    };
+    let _ = context.core().call(leave).await;
     result
 }
 
-async fn follow(context: &Context, id: ChannelId, since: Option<u64>) -> Result<(), EngineError> {
+async fn follow(
+    context: &Context,
+    id: ChannelId,
+    since: Option<u64>,
+    mut heard: Heard,
+) -> Result<(), EngineError> {
     let watcher = Watcher { context, id };
     // Before the first look, so that nothing falls between.
     let (mut logged, mut live) = context
@@ -54,6 +65,15 @@ async fn follow(context: &Context, id: ChannelId, since: Option<u64>) -> Result<
             changed = logged.changed() => match changed {
                 Ok(()) => continue,
                 Err(_) => return Err(super::interrupted()),
+            },
+            words = heard.recv() => match words {
+                Ok((channel, _)) if channel != id => continue,
+                Ok((_, words)) => Change::Words {
+                    peer: words.peer.to_string(),
+                    body: BASE64.encode(&words.body),
+                },
+                Err(RecvError::Lagged(_)) => Change::WordsMissed,
+                Err(RecvError::Closed) => return Err(super::interrupted()),
             },
             news = live.recv() => match news {
                 Ok((channel, _)) if channel != id => continue,

@@ -36,6 +36,7 @@ For programs of your own:
   records       List a channel's records, and search them
   record        Publish a record of an application, or read one
   watch         Tell what happens in a channel, also since one was away
+  tell          Tell one member something, and nobody else
 
 Carry a channel on a disk:
   export        Write a channel into one signed file

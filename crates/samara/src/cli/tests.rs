@@ -60,6 +60,7 @@ fn the_issue_table_parses() {
         "samara read",
         "samara read c 1",
         "samara node",
+        "samara tell c p -",
         "samara status",
         "samara peers",
         "samara explain x",

@@ -436,6 +436,9 @@ impl Report for Human {
                 line(addr),
                 scope.name()
             ))?,
+            Event::Told { peer_id, bytes, .. } => {
+                self.result(&format!("Told {}: {}", line(peer_id), size(*bytes)))?;
+            }
             Event::Id { peer_id } => self.result(&line(peer_id))?,
             Event::Listening {
                 addr,

@@ -80,6 +80,14 @@ pub(super) fn change(cursor: u64, at: Option<&str>, change: &Change) -> String {
         Change::Synchronized { peer } => format!("synchronized with {}", short(peer)),
         Change::Present { peer } => format!("present: {}", short(peer)),
         Change::Absent { peer } => format!("absent: {}", short(peer)),
+        Change::Words { peer, body } => {
+            let bytes = BASE64.decode(body.as_bytes()).unwrap_or_default();
+            match String::from_utf8(bytes) {
+                Ok(text) => format!("{} says: {}", short(peer), text.trim_end()),
+                Err(_) => format!("{} says (base64): {body}", short(peer)),
+            }
+        }
+        Change::WordsMissed => "words were missed".to_owned(),
         Change::NeighboursMissed => "changes of neighbours were missed".to_owned(),
         other => format!("{other:?}"),
     };

@@ -1,0 +1,107 @@
+//! Telling one member something, without anybody else.
+
+use std::time::Duration;
+
+use data_encoding::BASE64;
+use samara_wire::{ChannelId, PeerId};
+use tokio::time::timeout;
+
+use super::{Context, get::leave, manifest::no_peer, members::member, resolve};
+use crate::{
+    EngineError,
+    api::{ErrorKind, Event},
+    fetch::HERE,
+    limits::MAX_WORDS,
+    message::Ask,
+    session::open_request,
+};
+
+/// An answer is one byte; who does not send it in this time is gone.
+const ANSWER: Duration = Duration::from_secs(10);
+
+pub(super) async fn tell(
+    context: &Context,
+    channel: &str,
+    peer: &str,
+    body: &str,
+) -> Result<(), EngineError> {
+    let usage = |message: String| EngineError::new(ErrorKind::Usage, message);
+    let body = BASE64
+        .decode(body.as_bytes())
+        .map_err(|e| usage(format!("the body is not base64: {e}")))?;
+    if body.is_empty() || body.len() > MAX_WORDS {
+        return Err(usage(format!(
+            "1 to {MAX_WORDS} bytes can be told; what is larger is a record, or content"
+        )));
+    }
+    let (channel, peer) = (channel.to_owned(), peer.to_owned());
+    let (id, peer) = context
+        .core()
+        .call(move |core| {
+            let id = resolve(core, &channel)?;
+            let peer = member(core, id, &peer)?;
+            if peer == core.me {
+                return Err(EngineError::new(
+                    ErrorKind::Usage,
+                    "that is this node itself",
+                ));
+            }
+            if !core.seek(peer) {
+                return Err(EngineError::new(
+                    ErrorKind::Usage,
+                    "too many peers are being looked for; try again",
+                ));
+            }
+            core.visit(id);
+            Ok((id, peer))
+        })
+        .await??;
+    let bytes = body.len() as u64;
+    let told = context.unless_cancelled(say(context, id, peer, body)).await;
+    let _ = context.core().call(move |core| core.unseek(peer)).await;
+    leave(context, id).await;
+    told?;
+    context
+        .emit(Event::Told {
+            channel: id.to_string(),
+            peer_id: peer.to_string(),
+            bytes,
+        })
+        .await;
+    Ok(())
+}
+
+async fn say(
+    context: &Context,
+    id: ChannelId,
+    peer: PeerId,
+    body: Vec<u8>,
+) -> Result<(), EngineError> {
+    let connected = context
+        .core()
+        .wait_for(move |core| core.connection_in(id, peer));
+    let Ok(connection) = timeout(context.config().timeout, connected).await else {
+        return Err(no_peer(context, id, 0).await);
+    };
+    let ask = Ask::Words {
+        channel: id,
+        body: body.into(),
+    };
+    let answer = async {
+        let (_, mut stream) = open_request(&connection?, &ask).await.ok()?;
+        let mut answer = [0];
+        stream.read_exact(&mut answer).await.ok()?;
+        Some(answer[0])
+    };
+    let lost = || EngineError::new(ErrorKind::NoPeer, format!("{peer} did not answer"));
+    match timeout(ANSWER, answer).await.ok().flatten() {
+        Some(HERE) => Ok(()),
+        Some(_) => Err(EngineError::new(
+            ErrorKind::Denied,
+            format!(
+                "{peer} takes nothing: nobody watches the channel there, or it has enough for now"
+            ),
+        )),
+        None => Err(lost()),
+    }
+}

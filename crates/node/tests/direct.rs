@@ -1,0 +1,117 @@
+//! Words between two members that the others do not hear.
+
+mod world;
+
+use data_encoding::BASE64;
+use samara_node::{
+    Mode,
+    api::{Change, ErrorKind, Event, Request},
+    limits::MAX_WORDS,
+};
+use tokio::sync::mpsc;
+use world::{Node, link_of};
+
+const CHANNEL: &str = "product";
+
+async fn done(node: &Node, request: Request) -> Vec<Event> {
+    let events = node.ask(request).await;
+    assert_eq!(events.last(), Some(&Event::Done), "{events:?}");
+    events
+}
+
+async fn failure(node: &Node, request: Request) -> ErrorKind {
+    match node.ask(request).await.last() {
+        Some(Event::Error { kind, .. }) => *kind,
+        other => panic!("no error but {other:?}"),
+    }
+}
+
+async fn id(node: &Node) -> String {
+    match node.ask(Request::Id).await.first() {
+        Some(Event::Id { peer_id }) => peer_id.clone(),
+        other => panic!("{other:?}"),
+    }
+}
+
+async fn owner(private: bool) -> Node {
+    let node = Node::start(Mode::Node).await;
+    let name = CHANNEL.into();
+    done(&node, Request::ChannelCreate { name, private }).await;
+    node
+}
+
+async fn follower(of: &Node) -> Node {
+    let node = Node::start(Mode::Node).await;
+    let request = Request::Subscribe {
+        link: link_of(of, CHANNEL).await,
+        into: None,
+        once: true,
+        wait: false,
+        mirror: false,
+    };
+    done(&node, request).await;
+    node
+}
+
+fn tell(peer: &str, body: &[u8]) -> Request {
+    Request::Tell {
+        channel: CHANNEL.into(),
+        peer: peer.into(),
+        body: BASE64.encode(body),
+    }
+}
+
+async fn watch(node: &Node) -> (mpsc::Receiver<Event>, tokio_util::sync::CancellationToken) {
+    let request = Request::Watch {
+        channel: CHANNEL.into(),
+        since: None,
+    };
+    let watching =
+        |e: &Event| matches!(e, Event::Change { change, .. } if *change == Change::Watching);
+    let (_, events, cancel) = node.begin(request, watching).await;
+    (events, cancel)
+}
+
+/// The next words that a watcher hears: from whom, and what.
+async fn heard(events: &mut mpsc::Receiver<Event>) -> (String, Vec<u8>) {
+    loop {
+        let event = events.recv().await.expect("the watch goes on");
+        if let Event::Change {
+            change: Change::Words { peer, body },
+            ..
+        } = event
+        {
+            return (peer, BASE64.decode(body.as_bytes()).unwrap());
+        }
+    }
+}
+
+#[tokio::test]
+async fn one_is_told_and_the_others_hear_nothing() {
+    let a = owner(false).await;
+    let (b, c) = (follower(&a).await, follower(&a).await);
+    let (a_id, b_id, c_id) = (id(&a).await, id(&b).await, id(&c).await);
+    // Nobody listens yet.
+    assert_eq!(failure(&a, tell(&b_id, b"hello")).await, ErrorKind::Denied);
+    let (mut at_b, _b) = watch(&b).await;
+    let (mut at_c, _c) = watch(&c).await;
+    let events = done(&a, tell(&b_id, b"hello")).await;
+    assert!(
+        matches!(&events[0], Event::Told { bytes: 5, .. }),
+        "{events:?}"
+    );
+    assert_eq!(heard(&mut at_b).await, (a_id.clone(), b"hello".to_vec()));
+    // What comes to the other is the first that it hears.
+    let most = vec![7; MAX_WORDS];
+    done(&a, tell(&c_id, &most)).await;
+    assert_eq!(heard(&mut at_c).await, (a_id.clone(), most));
+    // Followers talk to each other as well, once they know of each other.
+    done(&b, tell(&c_id, b"you too")).await;
+    assert_eq!(heard(&mut at_c).await, (b_id.clone(), b"you too".to_vec()));
+
+    let too_long = vec![7; MAX_WORDS + 1];
+    for body in [&too_long[..], b""] {
+        assert_eq!(failure(&a, tell(&b_id, body)).await, ErrorKind::Usage);
+    }
+    assert_eq!(failure(&a, tell(&a_id, b"me")).await, ErrorKind::Usage);
+}
