@@ -13,7 +13,6 @@ use crate::{
     fetch::HERE,
     limits::MAX_WORDS,
     message::Ask,
-    session::open_request,
 };
 
 /// An answer is one byte; who does not send it in this time is gone.
@@ -83,12 +82,16 @@ async fn say(
     let Ok(connection) = timeout(context.config().timeout, connected).await else {
         return Err(no_peer(context, id, 0).await);
     };
+    let connection = connection?;
     let ask = Ask::Words {
         channel: id,
         body: body.into(),
     };
     let answer = async {
-        let (_, mut stream) = open_request(&connection?, &ask).await.ok()?;
+        // One byte fits whatever room the connection has for answers.
+        let (mut send, mut stream) = connection.open_bi().await.ok()?;
+        send.write_all(&ask.encode()).await.ok()?;
+        let _ = send.finish();
         let mut answer = [0];
         stream.read_exact(&mut answer).await.ok()?;
         Some(answer[0])
