@@ -48,6 +48,7 @@ async fn follower(of: &Node) -> Node {
         once: true,
         wait: false,
         mirror: false,
+        keep_share: false,
     };
     done(&node, request).await;
     node

@@ -28,21 +28,32 @@ pub(crate) struct Words {
     pub(crate) body: Bytes,
 }
 
-pub(crate) type Heard = broadcast::Receiver<(ChannelId, Arc<Words>)>;
+pub(crate) type Heard = broadcast::Receiver<Arc<Words>>;
 
-/// Who listens in which channel.
-#[derive(Debug)]
+/// Who listens in which channel: a line for each, so that a flood in one makes nobody
+/// miss anything in another.
+#[derive(Debug, Default)]
 pub(super) struct Direct {
-    said: broadcast::Sender<(ChannelId, Arc<Words>)>,
-    listeners: HashMap<ChannelId, usize>,
+    listened: HashMap<ChannelId, broadcast::Sender<Arc<Words>>>,
 }
 
-impl Default for Direct {
-    fn default() -> Self {
-        Self {
-            said: broadcast::channel(MAX_WAITING).0,
-            listeners: HashMap::new(),
-        }
+impl Direct {
+    fn listen(&mut self, id: ChannelId) -> Heard {
+        self.listened.retain(|_, said| said.receiver_count() > 0);
+        let said = self.listened.entry(id);
+        said.or_insert_with(|| broadcast::channel(MAX_WAITING).0)
+            .subscribe()
+    }
+
+    fn is_heard(&self, id: &ChannelId) -> bool {
+        let said = self.listened.get(id);
+        said.is_some_and(|said| said.receiver_count() > 0)
+    }
+
+    /// Whether somebody listened.
+    fn say(&self, id: &ChannelId, words: Words) -> bool {
+        let said = self.listened.get(id);
+        said.is_some_and(|said| said.send(Arc::new(words)).is_ok())
     }
 }
 
@@ -68,20 +79,9 @@ impl Talk {
 }
 
 impl Core {
-    /// A request listens in a channel from now on.
+    /// A request listens in a channel, until it drops what this gives.
     pub(crate) fn listen(&mut self, id: ChannelId) -> Heard {
-        *self.direct.listeners.entry(id).or_default() += 1;
-        self.direct.said.subscribe()
-    }
-
-    /// It does no more.
-    pub(crate) fn unlisten(&mut self, id: ChannelId) {
-        if let Some(count) = self.direct.listeners.get_mut(&id) {
-            *count -= 1;
-            if *count == 0 {
-                self.direct.listeners.remove(&id);
-            }
-        }
+        self.direct.listen(id)
     }
 
     /// A peer says something in a channel. Without listeners, and in a channel that it
@@ -93,14 +93,10 @@ impl Core {
         body: Bytes,
         mut stream: SendStream,
     ) {
-        let heard = self.direct.listeners.contains_key(&channel);
+        let heard = self.direct.is_heard(&channel);
         let taken = self.sessions.get_mut(&peer).is_some_and(|link| {
             link.channels.contains(&channel) && heard && link.talk.may(Instant::now())
-        });
-        if taken {
-            let words = Arc::new(Words { peer, body });
-            let _ = self.direct.said.send((channel, words));
-        }
+        }) && self.direct.say(&channel, Words { peer, body });
         tokio::spawn(async move {
             let answer = if taken { HERE } else { NOT_HERE };
             if stream.write_all(&[answer]).await.is_ok() {
@@ -127,6 +123,20 @@ impl Core {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{
+        core::{CoreHandle, dial::tests::core_with_queue},
+        message::Ask,
+    };
+
+    const PROVED: ChannelId = ChannelId([1; 32]);
+    const OTHER: ChannelId = ChannelId([2; 32]);
+
+    fn words(n: usize) -> Words {
+        Words {
+            peer: PeerId([9; 32]),
+            body: n.to_string().into(),
+        }
+    }
 
     #[test]
     fn a_peer_says_so_much_a_second_and_again_in_the_next() {
@@ -135,5 +145,66 @@ mod tests {
         assert_eq!(said.count() as u32, limits::MAX_WORDS_PER_SECOND);
         assert!(!talk.may(start + Duration::from_millis(999)));
         assert!(talk.may(start + Duration::from_secs(1)));
+    }
+
+    #[test]
+    fn a_flood_in_one_channel_displaces_nothing_in_another() {
+        let mut direct = Direct::default();
+        assert!(!direct.say(&PROVED, words(0)));
+        let (mut flooded, mut other) = (direct.listen(PROVED), direct.listen(OTHER));
+        assert!(direct.say(&OTHER, words(0)));
+        for n in 0..=MAX_WAITING {
+            assert!(direct.say(&PROVED, words(n)));
+        }
+        assert!(matches!(
+            flooded.try_recv(),
+            Err(broadcast::error::TryRecvError::Lagged(1))
+        ));
+        assert_eq!(flooded.try_recv().unwrap().body, "1");
+        assert_eq!(other.try_recv().unwrap().body, "0");
+        // Who stops listening leaves nothing behind.
+        drop(flooded);
+        assert!(!direct.is_heard(&PROVED));
+        let _again = direct.listen(OTHER);
+        assert_eq!(direct.listened.len(), 1);
+    }
+
+    /// What the node answers; `None` if it ends the connection instead.
+    async fn tell(theirs: &Connection, channel: ChannelId) -> Option<u8> {
+        let ask = Ask::Words {
+            channel,
+            body: Bytes::from_static(b"hello"),
+        };
+        let (mut send, mut answers) = theirs.open_bi().await.ok()?;
+        send.write_all(&ask.encode()).await.ok()?;
+        let mut answer = [0];
+        answers.read_exact(&mut answer).await.ok()?;
+        Some(answer[0])
+    }
+
+    #[tokio::test]
+    async fn only_who_proved_the_channel_is_heard_and_not_after_it_was_expelled() {
+        let dir = tempfile::tempdir().unwrap();
+        let (core, node, queue): (_, CoreHandle, _) = core_with_queue(dir.path());
+        tokio::spawn(core.run(queue));
+        let (ours, theirs) = crate::transport::tests::pair().await;
+        let peer = crate::tls::remote_peer(&ours).unwrap();
+        let connect = move |core: &mut Core| {
+            core.on_connected(peer, ours, false);
+            let link = core.sessions.get_mut(&peer).unwrap();
+            link.channels.insert(PROVED);
+        };
+        node.call(connect).await.unwrap();
+        assert_eq!(tell(&theirs, PROVED).await, Some(NOT_HERE), "nobody listens");
+        let listen = |core: &mut Core| (core.listen(PROVED), core.listen(OTHER));
+        let (mut proved, mut other) = node.call(listen).await.unwrap();
+        assert_eq!(tell(&theirs, PROVED).await, Some(HERE));
+        assert_eq!(proved.recv().await.unwrap().peer, peer);
+        assert_eq!(tell(&theirs, OTHER).await, Some(NOT_HERE));
+        node.call(move |core| core.expel(PROVED, peer))
+            .await
+            .unwrap();
+        assert_eq!(tell(&theirs, PROVED).await, None);
+        assert!(proved.try_recv().is_err() && other.try_recv().is_err());
     }
 }

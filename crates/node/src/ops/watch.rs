@@ -9,7 +9,7 @@ use super::{Context, resolve};
 use crate::{
     EngineError,
     api::{Change, ErrorKind, Event, RecordAbout},
-    core::{Core, Heard, Live, reason_name},
+    core::{Heard, Live, reason_name},
     rfc3339,
 };
 
@@ -22,21 +22,16 @@ pub(super) async fn watch(
     since: Option<u64>,
 ) -> Result<(), EngineError> {
     let text = channel.to_owned();
-    let id = context
+    let (id, heard) = context
         .core()
         .call(move |core| {
             let id = resolve(core, &text)?;
             core.visit(id);
-            Ok::<_, EngineError>(id)
+            Ok::<_, EngineError>((id, core.listen(id)))
         })
         .await??;
-    let heard = context.core().call(move |core| core.listen(id)).await?;
     let result = follow(context, id, since, heard).await;
-    let leave = move |core: &mut Core| {
-        core.unlisten(id);
-        core.leave(id);
-    };
-    let _ = context.core().call(leave).await;
+    let _ = context.core().call(move |core| core.leave(id)).await;
     result
 }
 
@@ -67,8 +62,7 @@ async fn follow(
                 Err(_) => return Err(super::interrupted()),
             },
             words = heard.recv() => match words {
-                Ok((channel, _)) if channel != id => continue,
-                Ok((_, words)) => Change::Words {
+                Ok(words) => Change::Words {
                     peer: words.peer.to_string(),
                     body: BASE64.encode(&words.body),
                 },
