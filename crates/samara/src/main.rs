@@ -4,6 +4,7 @@
 mod cli;
 mod daemon;
 mod demo;
+mod fresh;
 mod identity;
 mod limits;
 mod plan;

@@ -12,6 +12,7 @@ use tokio::{sync::mpsc, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    fresh,
     plan::Plan,
     report::{self, Report, Told},
     servers::Servers,
@@ -41,7 +42,12 @@ pub(crate) async fn request(
     plan: Plan,
     interrupt: CancellationToken,
 ) -> Result<(), EngineError> {
+    let fresh = fresh::look(settings, &plan.request)?;
     let mut report = Told::new(report::for_request(settings, &plan));
+    if let Some(message) = fresh {
+        let told = report.event(&Event::Warning { message });
+        told.or_else(ignore_closed)?;
+    }
     // Broken off as well when nobody reads the results any more.
     let cancel = interrupt.child_token();
     let asked = Asked::new(plan.request.clone())?;

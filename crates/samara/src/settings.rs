@@ -70,6 +70,8 @@ impl FromStr for Keep {
 #[derive(Debug, Clone)]
 pub(crate) struct Settings {
     pub(crate) node: NodeConfig,
+    /// Whether somebody said which data directory, instead of taking the usual one.
+    pub(crate) data_dir_named: bool,
     /// Pages of `samara node`.
     pub(crate) http: Endpoint,
     /// Whether `http` is only the default, so that a taken port may be replaced.
@@ -325,6 +327,7 @@ impl Settings {
         daemon: bool,
     ) -> Result<Self, EngineError> {
         let http = globals.http.or(file.http);
+        let data_dir_named = globals.data_dir.is_some() || file.data_dir.is_some();
         let mut limits = file.limits.config().map_err(usage)?;
         // Somebody waits for every other command: only the daemon is polite.
         if daemon {
@@ -362,6 +365,7 @@ impl Settings {
                 },
                 ..NodeConfig::new(data_dir)
             },
+            data_dir_named,
             http: http.unwrap_or(Endpoint::At(
                 (Ipv4Addr::LOCALHOST, DEFAULT_HTTP_PORT).into(),
             )),
