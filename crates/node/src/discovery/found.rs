@@ -4,6 +4,7 @@
 use std::{
     collections::{BTreeSet, HashMap},
     net::SocketAddr,
+    time::Instant,
 };
 
 use samara_wire::{ChannelId, PeerId};
@@ -56,36 +57,72 @@ pub(crate) enum Heard {
     Dropped,
 }
 
+/// One announcement, and how often it counted.
+#[derive(Debug)]
+struct Instance {
+    said: Announcement,
+    /// In which order announcements came or changed.
+    turn: u64,
+    /// When it was last passed on; `None` while what it says was not.
+    told: Option<Instant>,
+}
+
+impl Instance {
+    fn is_due(&self, now: Instant, sought: &Sought) -> bool {
+        let rested = |at: Instant| now.saturating_duration_since(at) >= limits::LAN_RETELL;
+        self.told.is_none_or(rested) && sought.matches(&self.said).is_some()
+    }
+}
+
 /// Announcements by the instance name that they came under: one instance cannot
 /// change what another one said.
 #[derive(Debug, Default)]
 pub(crate) struct Found {
-    instances: HashMap<String, Announcement>,
+    instances: HashMap<String, Instance>,
+    turns: u64,
 }
 
 impl Found {
-    /// Takes an announcement in. A full table lets one go that nobody looks for,
-    /// and only for one that somebody does.
+    /// Takes an announcement in. A full table lets one go that nobody looks for, else
+    /// one that was passed on, and only for one that somebody looks for.
     pub(crate) fn hear(&mut self, instance: &str, said: Announcement, sought: &Sought) -> Heard {
-        if self.instances.get(instance) == Some(&said) {
+        let known = self.instances.get_mut(instance);
+        if known.as_ref().is_some_and(|known| known.said == said) {
             return Heard::Known;
         }
         let why = sought.matches(&said);
-        if self.instances.len() >= limits::MAX_LAN_INSTANCES
-            && !self.instances.contains_key(instance)
-        {
-            let idle = self
-                .instances
-                .iter()
-                .find(|(_, other)| sought.matches(other).is_none())
-                .map(|(name, _)| name.clone());
-            match (idle, &why) {
-                (Some(idle), Some(_)) => self.instances.remove(&idle),
-                _ => return Heard::Dropped,
+        let fresh = known.is_none();
+        if fresh && self.instances.len() >= limits::MAX_LAN_INSTANCES {
+            let Some(place) = why.as_ref().and_then(|_| self.place(sought)) else {
+                return Heard::Dropped;
             };
+            self.instances.remove(&place);
         }
-        self.instances.insert(instance.to_owned(), said);
+        let turn = self.next_turn();
+        match self.instances.get_mut(instance) {
+            // Who changes what it says over and over does not lose its turn by it, and
+            // gains none.
+            Some(known) if known.told.is_none() => known.said = said,
+            _ => {
+                let told = None;
+                let new = Instance { said, turn, told };
+                self.instances.insert(instance.to_owned(), new);
+            }
+        }
         why.map_or(Heard::Kept, Heard::Sought)
+    }
+
+    fn next_turn(&mut self) -> u64 {
+        self.turns += 1;
+        self.turns
+    }
+
+    /// Whose place in a full table can be taken.
+    fn place(&self, sought: &Sought) -> Option<String> {
+        let idle = |known: &Instance| sought.matches(&known.said).is_none();
+        let free = self.instances.iter().filter(|(_, known)| idle(known) || known.told.is_some());
+        let first = free.min_by_key(|(_, known)| (!idle(known), known.told, known.turn));
+        first.map(|(name, _)| name.clone())
     }
 
     /// An instance said good-bye, or its records ran out.
@@ -93,19 +130,38 @@ impl Found {
         self.instances.remove(instance);
     }
 
-    /// What concerns anything that is looked for.
-    pub(crate) fn sought<'a>(
-        &'a self,
-        sought: &'a Sought,
-    ) -> impl Iterator<Item = (&'a Announcement, BTreeSet<ChannelId>)> {
-        self.instances
-            .values()
-            .filter_map(|said| Some((said, sought.matches(said)?)))
+    /// Something else is looked for: all that concerns it is to be passed on again.
+    pub(crate) fn begin_anew(&mut self) {
+        self.instances.values_mut().for_each(|known| known.told = None);
+    }
+
+    /// Whether there is anything to pass on.
+    pub(crate) fn is_due(&self, now: Instant, sought: &Sought) -> bool {
+        self.instances.values().any(|known| known.is_due(now, sought))
+    }
+
+    /// The next announcement to pass on, which then counts as passed on: the first that
+    /// was not yet, else the one that was the longest ago and at least
+    /// [`limits::LAN_RETELL`].
+    pub(crate) fn next_due(
+        &mut self,
+        now: Instant,
+        sought: &Sought,
+    ) -> Option<(Announcement, BTreeSet<ChannelId>)> {
+        let waiting = self
+            .instances
+            .values_mut()
+            .filter(|known| known.is_due(now, sought));
+        let next = waiting.min_by_key(|known| (known.told, known.turn))?;
+        next.told = Some(now);
+        Some((next.said.clone(), sought.matches(&next.said)?))
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     const OURS: LanName = LanName([1; 16]);
@@ -140,7 +196,37 @@ mod tests {
         let peer = found.hear("c", said(200, OTHER), &sought);
         assert_eq!(peer, Heard::Sought(BTreeSet::new()));
         found.forget("a");
-        assert_eq!(found.sought(&sought).count(), 1);
+        assert_eq!(told(&mut found, Instant::now()), [200]);
+    }
+
+    /// Who is passed on at a moment, in order.
+    fn told(found: &mut Found, now: Instant) -> Vec<u8> {
+        let sought = sought();
+        std::iter::from_fn(|| found.next_due(now, &sought))
+            .map(|(said, _)| said.peer.0[0])
+            .collect()
+    }
+
+    #[test]
+    fn each_has_its_turn_and_is_told_again_when_it_has_rested() {
+        let (mut found, sought, now) = (Found::default(), sought(), Instant::now());
+        for peer in 1..=3 {
+            found.hear(&peer.to_string(), said(peer, OURS), &sought);
+        }
+        // One that keeps changing keeps its place among the others.
+        let mut other = said(1, OURS);
+        other.addrs.push(([10, 0, 0, 99], 7421).into());
+        found.hear("1", other, &sought);
+        assert_eq!(told(&mut found, now), [1, 2, 3]);
+        assert_eq!(told(&mut found, now), [0; 0]);
+        let soon = now + limits::LAN_RETELL - Duration::from_millis(1);
+        found.hear("2", said(2, OURS), &sought);
+        assert_eq!(told(&mut found, soon), [0; 0]);
+        found.hear("2", said(22, OURS), &sought);
+        assert_eq!(told(&mut found, soon), [22]);
+        assert_eq!(told(&mut found, now + limits::LAN_RETELL), [1, 3]);
+        found.begin_anew();
+        assert_eq!(told(&mut found, now + limits::LAN_RETELL).len(), 3);
     }
 
     #[test]
@@ -150,8 +236,8 @@ mod tests {
         let mut forged = said(1, OURS);
         forged.addrs = vec![([10, 6, 6, 6], 1).into()];
         found.hear("liar", forged, &sought);
-        let honest = said(1, OURS);
-        assert!(found.sought(&sought).any(|(other, _)| *other == honest));
+        let first = found.next_due(Instant::now(), &sought);
+        assert_eq!(first.unwrap().0, said(1, OURS));
     }
 
     #[test]
@@ -168,6 +254,14 @@ mod tests {
             assert!(matches!(heard, Heard::Sought(_)));
         }
         assert_eq!(found.hear("y", said(4, OURS), &sought), Heard::Dropped);
+        assert_eq!(found.instances.len(), limits::MAX_LAN_INSTANCES);
+        // Or one was passed on: it gives its place to one that was not.
+        found.next_due(Instant::now(), &sought).unwrap();
+        assert!(matches!(
+            found.hear("y", said(4, OURS), &sought),
+            Heard::Sought(_)
+        ));
+        assert_eq!(found.hear("z", said(5, OURS), &sought), Heard::Dropped);
         assert_eq!(found.instances.len(), limits::MAX_LAN_INSTANCES);
     }
 }

@@ -76,6 +76,12 @@ impl Lan {
         })
     }
 
+    /// Hears once more of everybody who is known to the library.
+    pub(super) fn repeat(&mut self) -> mdns_sd::Result<()> {
+        self.events = self.daemon.browse(SERVICE)?;
+        Ok(())
+    }
+
     /// Announces these names, in this order as far as there is room, and nothing else.
     pub(super) fn announce(&mut self, names: &[LanName]) -> mdns_sd::Result<()> {
         let mut wanted: BTreeMap<usize, Vec<LanName>> = names

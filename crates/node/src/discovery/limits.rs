@@ -22,6 +22,9 @@ pub(crate) const LAN_PAUSE: Duration = Duration::from_secs(60);
 pub(crate) const HINT_BURST: u32 = 64;
 /// See [`HINT_BURST`].
 pub(crate) const HINTS_PER_SECOND: u32 = 4;
+/// A neighbour that goes on saying that it is there is passed on again after this: when
+/// it was first, there may have been no room for it.
+pub(crate) const LAN_RETELL: Duration = Duration::from_secs(60);
 /// Unproved addresses that are kept for one peer.
 pub(crate) const MAX_HINTS: usize = 4;
 /// Peers of one channel that are known by hearsay alone: they take no room from

@@ -1,7 +1,7 @@
 //! The search itself: one task over the local network, the DHT and the gateway.
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::HashMap,
     net::SocketAddr,
     num::{NonZeroU16, NonZeroU32},
     time::{Duration, Instant},
@@ -20,7 +20,7 @@ use tokio::{
 use super::{
     Discovered, Setup, Source, Wanted, WantedChannel,
     dht::Dht,
-    found::{Announcement, Found, Heard, Sought},
+    found::{Found, Heard, Sought},
     gateway::Gateway,
     lan::{Lan, LanNews},
     limits,
@@ -51,6 +51,8 @@ struct Search {
     lan: Option<Lan>,
     lan_not_before: Instant,
     lan_checked: Instant,
+    /// Since when something is missing for which there was no room.
+    lan_missed: Option<Instant>,
     dht: Option<Dht>,
     dht_not_before: Instant,
     /// What is at work in the DHT.
@@ -74,28 +76,7 @@ enum Done {
 
 /// Searches until nobody wants anything any more.
 pub(super) async fn run(setup: Setup, wanted: watch::Receiver<Wanted>) {
-    let now = Instant::now();
-    let per_second = NonZeroU32::new(limits::HINTS_PER_SECOND).expect("not zero");
-    let burst = NonZeroU32::new(limits::HINT_BURST).expect("not zero");
-    let mut search = Search {
-        setup,
-        wanted,
-        found: Found::default(),
-        sought: Sought::default(),
-        hints: RateLimiter::direct(Quota::per_second(per_second).allow_burst(burst)),
-        lan: None,
-        lan_not_before: now,
-        lan_checked: now,
-        dht: None,
-        dht_not_before: now,
-        work: JoinSet::new(),
-        asked: HashMap::new(),
-        asked_peers: HashMap::new(),
-        announced: HashMap::new(),
-        published: None,
-        gateway: None,
-        gateway_asked: now,
-    };
+    let mut search = Search::new(setup, wanted);
     let mut rounds = time::interval(ROUND);
     rounds.set_missed_tick_behavior(time::MissedTickBehavior::Delay);
     loop {
@@ -153,6 +134,32 @@ async fn gateway_news(gateway: Option<&mut Gateway>) -> Option<SocketAddr> {
 }
 
 impl Search {
+    fn new(setup: Setup, wanted: watch::Receiver<Wanted>) -> Self {
+        let now = Instant::now();
+        let per_second = NonZeroU32::new(limits::HINTS_PER_SECOND).expect("not zero");
+        let burst = NonZeroU32::new(limits::HINT_BURST).expect("not zero");
+        Self {
+            setup,
+            wanted,
+            found: Found::default(),
+            sought: Sought::default(),
+            hints: RateLimiter::direct(Quota::per_second(per_second).allow_burst(burst)),
+            lan: None,
+            lan_not_before: now,
+            lan_checked: now,
+            lan_missed: None,
+            dht: None,
+            dht_not_before: now,
+            work: JoinSet::new(),
+            asked: HashMap::new(),
+            asked_peers: HashMap::new(),
+            announced: HashMap::new(),
+            published: None,
+            gateway: None,
+            gateway_asked: now,
+        }
+    }
+
     async fn tell(&self, found: Discovered) {
         let _ = self.setup.inputs.send(Input::Discovered(found)).await;
     }
@@ -174,20 +181,16 @@ impl Search {
         let sought = sought(wanted, now);
         if sought != self.sought {
             self.sought = sought;
-            let matching: Vec<_> = self
-                .found
-                .sought(&self.sought)
-                .map(|(said, channels)| (said.clone(), channels))
-                .collect();
-            for (said, channels) in matching {
-                self.hint(said, channels).await;
-            }
+            self.found.begin_anew();
         }
+        while self.found.is_due(Instant::now(), &self.sought) && self.pass_on().await {}
         if let Some(lan) = &mut self.lan
             && self.lan_checked.elapsed() >= limits::LAN_CHECK
         {
             self.lan_checked = Instant::now();
-            if !lan.check().await {
+            let rested = |at: Instant| at.elapsed() >= limits::LAN_RETELL;
+            let again = self.lan_missed.take_if(|at| rested(*at)).is_some();
+            if !lan.check().await || (again && lan.repeat().is_err()) {
                 self.end_lan().await;
             }
         }
@@ -225,9 +228,12 @@ impl Search {
     async fn on_lan(&mut self, news: LanNews) {
         match news {
             LanNews::Said(instance, said) => {
-                match self.found.hear(&instance, said.clone(), &self.sought) {
-                    Heard::Sought(channels) => self.hint(said, channels).await,
-                    Heard::Dropped => self.setup.metrics.hint_dropped(Source::Mdns),
+                match self.found.hear(&instance, said, &self.sought) {
+                    Heard::Sought(_) => drop(self.pass_on().await),
+                    Heard::Dropped => {
+                        self.setup.metrics.hint_dropped(Source::Mdns);
+                        self.lan_missed.get_or_insert_with(Instant::now);
+                    }
                     Heard::Kept | Heard::Known => {}
                 }
             }
@@ -236,12 +242,15 @@ impl Search {
         }
     }
 
-    /// Passes a hint of the local network on, unless there were too many.
-    async fn hint(&self, said: Announcement, channels: BTreeSet<ChannelId>) {
+    /// Passes on one thing that the local network says, unless there were too many;
+    /// then it waits.
+    async fn pass_on(&mut self) -> bool {
         if self.hints.check().is_err() {
-            self.setup.metrics.hint_dropped(Source::Mdns);
-            return;
+            return false;
         }
+        let Some((said, channels)) = self.found.next_due(Instant::now(), &self.sought) else {
+            return false;
+        };
         self.tell(Discovered::Peer {
             peer: said.peer,
             addrs: said.addrs,
@@ -249,6 +258,7 @@ impl Search {
             source: Source::Mdns,
         })
         .await;
+        true
     }
 
     fn round_dht(&mut self, wanted: &Wanted, now: u64) {
@@ -464,6 +474,7 @@ fn announced_port(wanted: &Wanted) -> Option<u16> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::discovery::found::Announcement;
 
     const DAY: u64 = 24 * 3600 * 1000;
     const ID: ChannelId = ChannelId([5; 32]);
@@ -500,6 +511,59 @@ mod tests {
         }
         let later = sought(&wanted, midnight + DAY / 2);
         assert_eq!(later.names.get(&before[0]), None);
+    }
+
+    fn said(i: u32) -> LanNews {
+        let mut peer = [0; 32];
+        peer[..4].copy_from_slice(&i.to_be_bytes());
+        let said = Announcement {
+            peer: PeerId(peer),
+            addrs: vec!["10.0.0.9:7421".parse().unwrap()],
+            names: vec![open_lan_name(&ID)],
+        };
+        LanNews::Said(i.to_string(), said)
+    }
+
+    #[tokio::test]
+    async fn a_flood_on_the_local_network_passes_slowly_and_hides_nobody() {
+        let (inputs, mut told) = mpsc::channel(10_000);
+        let (_wanted, wants) = watch::channel(wanted(false, false));
+        let setup = Setup {
+            means: Default::default(),
+            bootstrap: Vec::new(),
+            key: samara_graph::SecretKey::from_bytes(&[1; 32]),
+            bound: "127.0.0.1:1".parse().unwrap(),
+            metrics: crate::metrics::Metrics::new().unwrap(),
+            inputs,
+        };
+        let mut search = Search::new(setup, wants);
+        search.sought = sought(&wanted(false, false), DAY);
+        let start = Instant::now();
+        // Foreign, replayed, and more than the table holds.
+        for i in 0..4 * limits::MAX_LAN_INSTANCES as u32 {
+            let news = said(i);
+            search.on_lan(news).await;
+            search.on_lan(said(i)).await;
+        }
+        let mut passed = 0;
+        while told.try_recv().is_ok() {
+            passed += 1;
+        }
+        let seconds = u32::try_from(start.elapsed().as_secs()).unwrap() + 1;
+        assert!(passed <= limits::HINT_BURST + limits::HINTS_PER_SECOND * seconds);
+        assert!(search.lan_missed.is_some());
+        // What was heard waits for its turn; it is not lost.
+        let mut waiting = std::collections::HashSet::new();
+        while let Some((next, _)) = search.found.next_due(start, &search.sought) {
+            assert!(waiting.insert(next.peer));
+        }
+        assert_eq!(waiting.len(), limits::MAX_LAN_INSTANCES);
+        // And there is room for another one again.
+        let LanNews::Said(instance, late) = said(u32::MAX) else {
+            unreachable!()
+        };
+        let heard = search.found.hear(&instance, late, &search.sought);
+        assert_eq!(heard, Heard::Sought([ID].into()));
     }
 
     #[test]
