@@ -88,6 +88,17 @@ pub enum Event {
         /// Whether a member said that there is nothing newer.
         confirmed: bool,
     },
+    /// The release that a link leads to, or that was installed.
+    Release {
+        /// Channel id.
+        channel: String,
+        /// Version.
+        version: String,
+        /// When it was signed, RFC 3339, UTC.
+        published: String,
+        /// Markdown; empty if its publisher wrote none.
+        notes: String,
+    },
     /// Waiting for something named in `what`.
     Waiting {
         /// For people: "looking for peers: 10.0.0.1:7421".

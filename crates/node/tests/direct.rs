@@ -13,19 +13,6 @@ use world::{Node, link_of};
 
 const CHANNEL: &str = "product";
 
-async fn done(node: &Node, request: Request) -> Vec<Event> {
-    let events = node.ask(request).await;
-    assert_eq!(events.last(), Some(&Event::Done), "{events:?}");
-    events
-}
-
-async fn failure(node: &Node, request: Request) -> ErrorKind {
-    match node.ask(request).await.last() {
-        Some(Event::Error { kind, .. }) => *kind,
-        other => panic!("no error but {other:?}"),
-    }
-}
-
 async fn id(node: &Node) -> String {
     match node.ask(Request::Id).await.first() {
         Some(Event::Id { peer_id }) => peer_id.clone(),
@@ -36,7 +23,7 @@ async fn id(node: &Node) -> String {
 async fn owner(private: bool) -> Node {
     let node = Node::start(Mode::Node).await;
     let name = CHANNEL.into();
-    done(&node, Request::ChannelCreate { name, private }).await;
+    node.done(Request::ChannelCreate { name, private }).await;
     node
 }
 
@@ -50,7 +37,7 @@ async fn follower(of: &Node) -> Node {
         mirror: false,
         keep_share: false,
     };
-    done(&node, request).await;
+    node.done(request).await;
     node
 }
 
@@ -93,10 +80,10 @@ async fn one_is_told_and_the_others_hear_nothing() {
     let (b, c) = (follower(&a).await, follower(&a).await);
     let (a_id, b_id, c_id) = (id(&a).await, id(&b).await, id(&c).await);
     // Nobody listens yet.
-    assert_eq!(failure(&a, tell(&b_id, b"hello")).await, ErrorKind::Denied);
+    assert_eq!(a.failure(tell(&b_id, b"hello")).await, ErrorKind::Denied);
     let (mut at_b, _b) = watch(&b).await;
     let (mut at_c, _c) = watch(&c).await;
-    let events = done(&a, tell(&b_id, b"hello")).await;
+    let events = a.done(tell(&b_id, b"hello")).await;
     assert!(
         matches!(&events[0], Event::Told { bytes: 5, .. }),
         "{events:?}"
@@ -104,15 +91,15 @@ async fn one_is_told_and_the_others_hear_nothing() {
     assert_eq!(heard(&mut at_b).await, (a_id.clone(), b"hello".to_vec()));
     // What comes to the other is the first that it hears.
     let most = vec![7; MAX_WORDS];
-    done(&a, tell(&c_id, &most)).await;
+    a.done(tell(&c_id, &most)).await;
     assert_eq!(heard(&mut at_c).await, (a_id.clone(), most));
     // Followers talk to each other as well, once they know of each other.
-    done(&b, tell(&c_id, b"you too")).await;
+    b.done(tell(&c_id, b"you too")).await;
     assert_eq!(heard(&mut at_c).await, (b_id.clone(), b"you too".to_vec()));
 
     let too_long = vec![7; MAX_WORDS + 1];
     for body in [&too_long[..], b""] {
-        assert_eq!(failure(&a, tell(&b_id, body)).await, ErrorKind::Usage);
+        assert_eq!(a.failure(tell(&b_id, body)).await, ErrorKind::Usage);
     }
-    assert_eq!(failure(&a, tell(&a_id, b"me")).await, ErrorKind::Usage);
+    assert_eq!(a.failure(tell(&a_id, b"me")).await, ErrorKind::Usage);
 }

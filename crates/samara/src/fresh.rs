@@ -57,7 +57,9 @@ pub(crate) fn look(settings: &Settings, request: &Request) -> Result<Option<Stri
                 "{dir} is no data directory; `share`, `get`, `subscribe`, `channel create` and `node` make one"
             ),
         }),
-        _ => Ok(Some(format!("{dir} was no data directory: a new one is made there, with a new identity"))),
+        _ => Ok(Some(format!(
+            "{dir} was no data directory: a new one is made there, with a new identity"
+        ))),
     }
 }
 

@@ -195,7 +195,11 @@ mod tests {
             link.channels.insert(PROVED);
         };
         node.call(connect).await.unwrap();
-        assert_eq!(tell(&theirs, PROVED).await, Some(NOT_HERE), "nobody listens");
+        assert_eq!(
+            tell(&theirs, PROVED).await,
+            Some(NOT_HERE),
+            "nobody listens"
+        );
         let listen = |core: &mut Core| (core.listen(PROVED), core.listen(OTHER));
         let (mut proved, mut other) = node.call(listen).await.unwrap();
         assert_eq!(tell(&theirs, PROVED).await, Some(HERE));

@@ -120,7 +120,10 @@ impl Found {
     /// Whose place in a full table can be taken.
     fn place(&self, sought: &Sought) -> Option<String> {
         let idle = |known: &Instance| sought.matches(&known.said).is_none();
-        let free = self.instances.iter().filter(|(_, known)| idle(known) || known.told.is_some());
+        let free = self
+            .instances
+            .iter()
+            .filter(|(_, known)| idle(known) || known.told.is_some());
         let first = free.min_by_key(|(_, known)| (!idle(known), known.told, known.turn));
         first.map(|(name, _)| name.clone())
     }
@@ -132,12 +135,16 @@ impl Found {
 
     /// Something else is looked for: all that concerns it is to be passed on again.
     pub(crate) fn begin_anew(&mut self) {
-        self.instances.values_mut().for_each(|known| known.told = None);
+        self.instances
+            .values_mut()
+            .for_each(|known| known.told = None);
     }
 
     /// Whether there is anything to pass on.
     pub(crate) fn is_due(&self, now: Instant, sought: &Sought) -> bool {
-        self.instances.values().any(|known| known.is_due(now, sought))
+        self.instances
+            .values()
+            .any(|known| known.is_due(now, sought))
     }
 
     /// The next announcement to pass on, which then counts as passed on: the first that

@@ -227,16 +227,14 @@ impl Search {
 
     async fn on_lan(&mut self, news: LanNews) {
         match news {
-            LanNews::Said(instance, said) => {
-                match self.found.hear(&instance, said, &self.sought) {
-                    Heard::Sought(_) => drop(self.pass_on().await),
-                    Heard::Dropped => {
-                        self.setup.metrics.hint_dropped(Source::Mdns);
-                        self.lan_missed.get_or_insert_with(Instant::now);
-                    }
-                    Heard::Kept | Heard::Known => {}
+            LanNews::Said(instance, said) => match self.found.hear(&instance, said, &self.sought) {
+                Heard::Sought(_) => drop(self.pass_on().await),
+                Heard::Dropped => {
+                    self.setup.metrics.hint_dropped(Source::Mdns);
+                    self.lan_missed.get_or_insert_with(Instant::now);
                 }
-            }
+                Heard::Kept | Heard::Known => {}
+            },
             LanNews::Gone(instance) => self.found.forget(&instance),
             LanNews::Ended => self.end_lan().await,
         }

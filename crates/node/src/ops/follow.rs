@@ -23,7 +23,7 @@ use super::{
     manifest::{Filter, manifest},
     obtain::{Place, Want, WhenPaused, obtain},
     parse_link,
-    publish::newest_version,
+    publish::{newest_version, tell_release},
     retain,
 };
 use crate::{
@@ -466,6 +466,7 @@ async fn release(
     let is_current = newest.is_none_or(|newest| newest == version);
     let switched = is_current && switch(context, &current).await?;
     if fresh || switched {
+        tell_release(context, id, due.content).await?;
         context
             .emit(Event::Installed {
                 channel: id.to_string(),

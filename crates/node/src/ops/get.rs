@@ -14,7 +14,9 @@ use super::{
     Context, consult, interrupted,
     manifest::{Filter, manifest, no_peer, tried},
     obtain::{Place, Want, WhenPaused, obtain},
-    parse_link, visited,
+    parse_link,
+    publish::tell_release,
+    visited,
 };
 use crate::{
     EngineError, Priority,
@@ -81,6 +83,7 @@ async fn fetch(
         content: newest,
         confirmed,
     } = newest(context, channel, is_here).await?;
+    tell_release(context, channel, newest.id).await?;
     let want = Want {
         channel,
         content: newest.id,
@@ -168,6 +171,7 @@ async fn list(context: &Context, link: &Link) -> Result<(), EngineError> {
     let held = context
         .blocking(move |store| Ok(store.content(&id)))
         .await?;
+    tell_release(context, channel, newest.id).await?;
     let layout = found.layout();
     let (mut files, mut total, mut here) = (0, 0, 0);
     for (i, entry) in found.entries().unwrap_or_default().iter().enumerate() {
@@ -277,10 +281,13 @@ async fn newest(
         // What one member says may be old news: what is here already counts only
         // when a member has confirmed it, or when nobody can be asked.
         if channel.synchronized.is_empty() {
-            return nobody.then_some(None);
+            return nobody.then_some(Told::Nobody);
         }
-        let (item, content) = channel.newest_content()?;
-        Some(Some((item.header.author, item.header.kind, content)))
+        match channel.newest_content() {
+            Some(newest) => Some(Told::newest(newest)),
+            // A record counts when it is on disk.
+            None => (channel.graph.status().pending == 0).then_some(Told::Nothing),
+        }
     });
     let waiting = context.core().call(move |core| {
         core.channels.get(&channel).map(|c| {
@@ -311,44 +318,78 @@ async fn newest(
                 channel.is_some_and(|c| !c.members.is_empty())
             });
             if !connected.await? {
-                return Ok(None);
+                return Ok(Told::Nobody);
             }
         }
         let found = tokio::time::timeout(patience, &mut found).await;
-        found.unwrap_or(Ok(None))
+        found.unwrap_or(Ok(Told::Nobody))
     };
-    let mut found = context.unless_cancelled(limited).await?;
-    if found.is_some_and(|(_, kind, _)| kind == Kind::RELEASE) {
+    let mut told = context.unless_cancelled(limited).await?;
+    if let Told::Nothing | Told::Newest(_, Kind::RELEASE, _) = told {
         consult::others(context, channel).await?;
         let newer = context.core().call(move |core| {
             let newest = core.channels.get(&channel)?.newest_content();
-            newest.map(|(item, content)| (item.header.author, item.header.kind, content))
+            newest.map(Told::newest)
         });
-        found = newer.await?.or(found);
+        told = newer.await?.unwrap_or(told);
     }
-    let found = found.map(|(author, _, content)| (author, content));
-    let (author, content) = match (found, known) {
-        (Some((author, content)), _) => {
+    let (author, content) = match (told, known) {
+        (Told::Newest(author, _, content), _) => {
             return Ok(Newest {
                 author,
                 content,
                 confirmed: true,
             });
         }
-        (None, Some(known)) => {
+        (Told::Nothing, None) => return Err(no_release()),
+        (Told::Nothing, Some(known)) => {
+            let message =
+                "the channel has no release and no share any more; this one is still here";
+            context
+                .emit(Event::Warning {
+                    message: message.to_owned(),
+                })
+                .await;
+            known
+        }
+        (Told::Nobody, Some(known)) => {
             let tried = tried(context, channel).await;
             let message =
                 format!("nobody could be asked whether there is something newer; tried {tried}");
             context.emit(Event::Warning { message }).await;
             known
         }
-        (None, None) => newest_offline(context, channel).await?,
+        (Told::Nobody, None) => newest_offline(context, channel).await?,
     };
     Ok(Newest {
         author,
         content,
         confirmed: false,
     })
+}
+
+/// What those who were asked for the newest content said.
+#[derive(Debug, Clone, Copy)]
+enum Told {
+    /// Nobody answered.
+    Nobody,
+    /// There is none.
+    Nothing,
+    /// That it is this one, of this kind of record.
+    Newest(PeerId, Kind, ContentRef),
+}
+
+impl Told {
+    fn newest((item, content): (&core::Item, ContentRef)) -> Self {
+        Self::Newest(item.header.author, item.header.kind, content)
+    }
+}
+
+fn no_release() -> EngineError {
+    EngineError::new(
+        ErrorKind::NotFound,
+        "the channel has no release and no share; `samara subscribe` follows it, `samara read` shows its issues",
+    )
 }
 
 /// The newest content that this disk knows of a channel, if it is here.
@@ -411,10 +452,7 @@ async fn newest_offline(
         .await?;
     match state {
         Some((Some(found), _)) => Ok(found),
-        Some((None, true)) => Err(EngineError::new(
-            ErrorKind::NotFound,
-            "the channel has no release and no share; `samara subscribe` follows it, `samara read` shows its issues",
-        )),
+        Some((None, true)) => Err(no_release()),
         Some((None, false)) => Err(no_peer(context, channel, 0).await),
         None => Err(interrupted()),
     }

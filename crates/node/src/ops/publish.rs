@@ -8,13 +8,14 @@ use samara_graph::{
     body::{ContentRef, Release, valid_version},
 };
 use samara_store::{Content, ImportOptions};
-use samara_wire::{ChannelId, RecordId};
+use samara_wire::{ChannelId, ContentId, RecordId};
 
 use super::{Context, share, writable};
 use crate::{
     EngineError, Priority,
     api::{ErrorKind, Event},
     core::{self, Channel, What},
+    rfc3339,
 };
 
 /// Versions that a channel has used, for ever.
@@ -317,6 +318,31 @@ pub(super) async fn delivered(
             channel.items.contains_key(&record).then_some(())
         })
         .await
+}
+
+/// Tells about the release that brought a content, if one did.
+pub(super) async fn tell_release(
+    context: &Context,
+    id: ChannelId,
+    content: ContentId,
+) -> Result<(), EngineError> {
+    let told = context.core().call(move |core| {
+        let releases = core.channels.get(&id)?.newest(Kind::RELEASE).into_iter();
+        let mut found = releases.filter_map(|item| match &item.what {
+            What::Release(release) if release.content.id == content => Some((item, release)),
+            _ => None,
+        });
+        found.next().map(|(item, release)| Event::Release {
+            channel: id.to_string(),
+            version: release.version.clone(),
+            published: rfc3339::format(item.header.created.0),
+            notes: release.notes.clone(),
+        })
+    });
+    if let Some(release) = told.await? {
+        context.emit(release).await;
+    }
+    Ok(())
 }
 
 /// The version of the newest release.

@@ -7,7 +7,7 @@ use std::{path::Path, time::Duration};
 
 use samara_node::{
     Engine, Mode, NodeConfig,
-    api::{Event, Request},
+    api::{ErrorKind, Event, Request},
 };
 use tempfile::TempDir;
 use tokio::sync::mpsc;
@@ -25,6 +25,10 @@ pub(crate) struct Stopped {
 }
 
 impl Stopped {
+    pub(crate) fn path(&self, name: &str) -> std::path::PathBuf {
+        self.dir.path().join(name)
+    }
+
     /// Starts it again; what it waits for in vain it gives up soon.
     pub(crate) async fn start(self, mode: Mode) -> Node {
         let engine = Node::open_for(self.dir.path(), mode, Duration::from_secs(2)).await;
@@ -76,6 +80,21 @@ impl Node {
             all.push(event);
         }
         all
+    }
+
+    /// All events of a request that must succeed.
+    pub(crate) async fn done(&self, request: Request) -> Vec<Event> {
+        let events = self.ask(request).await;
+        assert_eq!(events.last(), Some(&Event::Done), "{events:?}");
+        events
+    }
+
+    /// How a request fails.
+    pub(crate) async fn failure(&self, request: Request) -> ErrorKind {
+        match self.ask(request).await.last() {
+            Some(Event::Error { kind, .. }) => *kind,
+            other => panic!("no error but {other:?}"),
+        }
     }
 
     /// Starts a request that goes on, and waits for its first event of a kind.

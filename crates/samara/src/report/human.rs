@@ -262,6 +262,10 @@ impl Report for Human {
                     size(*have)
                 ))?;
             }
+            Event::Release { .. } => {
+                self.bars.settle();
+                self.result(&release_text(event, style))?;
+            }
             Event::Complete { .. } => self.result(&complete_text(event, style))?,
             Event::Channel {
                 id,
@@ -529,6 +533,32 @@ fn member_row(event: &Event) -> [String; 6] {
     ]
 }
 
+/// A release and what its publisher says of it.
+fn release_text(event: &Event, style: Style) -> String {
+    let Event::Release {
+        version,
+        published,
+        notes,
+        ..
+    } = event
+    else {
+        return String::new();
+    };
+    let minute = published.get(..16).unwrap_or(published).replace('T', " ");
+    let head = format!(
+        "Release {}, {}",
+        style.bold(line(version)),
+        style.dim(format!("{} UTC", line(&minute)))
+    );
+    match notes.trim() {
+        "" => head,
+        notes => {
+            let text = markdown::render(&body(notes), columns(), style);
+            format!("{head}\n\n{text}")
+        }
+    }
+}
+
 fn complete_text(event: &Event, style: Style) -> String {
     let Event::Complete {
         name,
@@ -699,6 +729,22 @@ mod tests {
             complete_text(&complete(0, 0, 3 * mib), Style::PLAIN),
             "Complete ab: 1 file, 3.0 MiB in 2.0 s\n  \
              nothing had to be fetched, 3.0 MiB were here\n  /d/ab"
+        );
+    }
+
+    #[test]
+    fn a_release_shows_its_notes_and_nothing_of_what_they_hide() {
+        let release = |notes: &str| Event::Release {
+            channel: String::new(),
+            version: "2.1\u{1b}[2J".into(),
+            published: "2026-11-21T10:20:30Z".into(),
+            notes: notes.into(),
+        };
+        let text = |notes| release_text(&release(notes), Style::PLAIN);
+        assert_eq!(text(" \n"), "Release 2.1, 2026-11-21 10:20 UTC");
+        assert_eq!(
+            text("Fixes *it*.\u{1b}]0;x\u{7}"),
+            "Release 2.1, 2026-11-21 10:20 UTC\n\nFixes it.\n"
         );
     }
 
