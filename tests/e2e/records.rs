@@ -199,6 +199,35 @@ fn a_watcher_hears_of_neighbours() {
     assert_eq!(down["peer"], id["peer_id"]);
 }
 
+#[test]
+fn one_member_is_told_what_the_others_never_hear() {
+    let world = World::new();
+    let (a, b) = (world.peer("a"), world.peer("b"));
+    a.run(&["channel", "create", "jobs"]).ok();
+    let (_a_node, _) = a.node();
+    let (_b_node, _) = b.node();
+    b.ask(&["subscribe", &a.link("jobs"), "--once"], "subscribed");
+    let (from, to) = (a.ask(&["id"], "id"), b.ask(&["id"], "id"));
+    let to = string(&to["peer_id"]);
+    let file = a.path("words");
+    fs::write(&file, "ping\n").unwrap();
+    let tell = ["tell", "jobs", &to, text(&file)];
+    // Nobody listens yet.
+    a.run(&tell).failed("denied", 16);
+    let mut watch = b.start(&["watch", "jobs"]);
+    change(&mut watch, "watching");
+    let told = a.ask(&tell, "told");
+    assert_eq!((&told["peer_id"], number(&told["bytes"])), (&to.into(), 5));
+    let words = change(&mut watch, "words");
+    assert_eq!(words["peer"], from["peer_id"]);
+    assert_eq!(words["body"], "cGluZwo=");
+    // It is no record.
+    assert!(a.run(&["records", "jobs"]).ok().events.is_empty());
+    watch.interrupt().ok();
+    fs::write(&file, vec![b'x'; 4_001]).unwrap();
+    a.run(&tell).failed("usage", 2);
+}
+
 /// Exports a channel of `a` with everything; the file.
 fn exported(world: &World, a: &Peer) -> PathBuf {
     let file = world.path("weekly.samara");

@@ -29,6 +29,7 @@ pub(crate) struct Metrics {
     pub(crate) records_rejected: IntCounterVec,
     pub(crate) charter_forks: IntCounter,
     pub(crate) gate_refusals: IntCounterVec,
+    pub(crate) words: IntCounterVec,
     pub(crate) chunk_fetch: Histogram,
     waited: CounterVec,
     computed: CounterVec,
@@ -81,6 +82,14 @@ impl Metrics {
         )?;
         for kind in ["protocol", "graph", "swarm", "opens"] {
             misbehaviour.with_label_values(&[kind]);
+        }
+        let words = counters(
+            "samara_words_total",
+            "What peers told this node alone, by whether it was taken.",
+            &["outcome"],
+        )?;
+        for outcome in ["taken", "refused"] {
+            words.with_label_values(&[outcome]);
         }
         let discovery_found = counters(
             "samara_discovery_found_total",
@@ -185,6 +194,7 @@ impl Metrics {
                 "samara_charter_forks_total",
                 "Conflicting charters seen: an owner's keys may be stolen.",
             )?,
+            words,
             gate_refusals: counters(
                 "samara_gate_refusals_total",
                 "Proofs of membership in private channels that were not taken, by reason.",

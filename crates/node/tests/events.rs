@@ -110,7 +110,7 @@ fn backdate(data: &Path, channel: ChannelId, records: &[(&'static str, u64)]) {
             body: Default::default(),
         };
         let record = new.sign(&key).unwrap();
-        let head = record.header().encode();
+        let head = record.header().unwrap().encode();
         let at = WallMs(now() - 60 * MINUTE);
         batch.put_record_logged(&channel, &record.id(), &head, record.bytes(), at);
     }

@@ -128,3 +128,30 @@ fn json_by_environment() {
     ];
     assert!(samara(&["status"], &env).stdout.is_empty());
 }
+
+#[test]
+fn who_looks_into_a_directory_that_is_none_makes_none() {
+    let dir = tempfile::tempdir().unwrap();
+    let mistyped = dir.path().join("dota");
+    let data = mistyped.to_str().unwrap();
+    for look in [
+        &["status"][..],
+        &["peers"],
+        &["channel", "list"],
+        &["explain", "club"],
+        &["members", "club"],
+    ] {
+        let args = [look, &["--data-dir", data]].concat();
+        let output = samara(&args, &[]);
+        assert_eq!(output.status.code(), Some(14), "{look:?}");
+        assert!(stderr(&output).contains(data), "{}", stderr(&output));
+        let by_environment = samara(look, &[("SAMARA_DATA_DIR", data)]);
+        assert_eq!(by_environment.status.code(), Some(14), "{look:?}");
+        assert!(!mistyped.exists(), "{look:?}");
+    }
+    // Who begins there is not held up, and then there is something to look at.
+    for args in [&["channel", "create", "club"][..], &["status"]] {
+        let output = samara(&[args, &["--data-dir", data]].concat(), &[]);
+        assert!(output.status.success(), "{}", stderr(&output));
+    }
+}

@@ -97,6 +97,8 @@ impl Core {
         let taken = self.sessions.get_mut(&peer).is_some_and(|link| {
             link.channels.contains(&channel) && heard && link.talk.may(Instant::now())
         }) && self.direct.say(&channel, Words { peer, body });
+        let outcome = if taken { "taken" } else { "refused" };
+        self.metrics.words.with_label_values(&[outcome]).inc();
         tokio::spawn(async move {
             let answer = if taken { HERE } else { NOT_HERE };
             if stream.write_all(&[answer]).await.is_ok() {
