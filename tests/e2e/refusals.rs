@@ -397,14 +397,14 @@ fn a_good_option_goes_before_a_bad_variable() {
     let world = World::new();
     let a = world.peer("a");
     for args in [
-        ["--listen", "127.0.0.1:0", "status"],
-        ["status", "--listen", "127.0.0.1:0"],
+        ["--listen", "127.0.0.1:0", "id"],
+        ["id", "--listen", "127.0.0.1:0"],
     ] {
         let mut command = a.command(args);
         command.env("SAMARA_LISTEN", "xx");
         Running::start(command).end().ok();
     }
-    let mut command = a.command(["status"]);
+    let mut command = a.command(["id"]);
     command.env("SAMARA_LISTEN", "xx");
     let message = Running::start(command).end().failed("usage", 2);
     assert!(message.contains("SAMARA_LISTEN"), "{message}");
