@@ -70,14 +70,35 @@ async fn a_release_is_told_with_its_notes() {
     publish(&a, Some("Faster.")).await;
     let link = link_of(&a, CHANNEL).await;
     let b = patient().await;
-    for request in [Request::Ls { link: link.clone() }, get(&b, &link)] {
+    let follow = Request::Subscribe {
+        link: link.clone(),
+        into: None,
+        once: true,
+        wait: false,
+        mirror: false,
+        keep_share: false,
+    };
+    let by_name = CHANNEL.to_owned();
+    for request in [
+        Request::Ls { link: link.clone() },
+        get(&b, &link),
+        follow,
+        Request::Ls { link: by_name },
+    ] {
+        let followed = matches!(request, Request::Subscribe { .. });
         let events = b.done(request).await;
+        if followed {
+            // It is installed nowhere.
+            continue;
+        }
         let told = events.iter().find_map(|event| match event {
             Event::Release { version, notes, .. } => Some((version.as_str(), notes.as_str())),
             _ => None,
         });
         assert_eq!(told, Some(("1", "Faster.")), "{events:?}");
     }
+    let link = "produce".to_owned();
+    assert_eq!(b.failure(Request::Ls { link }).await, ErrorKind::Link);
 }
 
 #[tokio::test]

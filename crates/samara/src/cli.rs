@@ -132,9 +132,11 @@ pub(crate) enum Command {
         limits: LimitFlags,
     },
     /// List what a link leads to: entries, sizes, and what of it is on this disk already.
-    #[command(after_help = "Example:\n  samara ls samara:abc...")]
+    ///
+    /// Of a release it shows the version and the notes too.
+    #[command(after_help = "Examples:\n  samara ls samara:abc...\n  samara ls product")]
     Ls {
-        /// The link, as `samara share` or `samara link` printed it
+        /// The link, as `samara share` or `samara link` printed it; or a channel that is on this node
         link: String,
     },
     /// Fetch the newest content of a link, verified, as DIR/NAME.
@@ -308,7 +310,7 @@ pub(crate) enum Command {
         /// dots, its last number one higher (after 1.0 comes 1.1, after 7 comes 8), or 1
         #[arg(long)]
         version: Option<String>,
-        /// Markdown file with the release notes
+        /// Markdown file with the release notes, which `ls`, `get` and `subscribe --once` show
         #[arg(long, value_name = "FILE")]
         notes: Option<PathBuf>,
         /// Refuse names that some platform cannot hold (case collisions, CON, trailing dots)

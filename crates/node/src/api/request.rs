@@ -23,7 +23,7 @@ pub enum Request {
     },
     /// Lists what a link leads to.
     Ls {
-        /// The link.
+        /// The link; or name, id or id prefix of a channel that is here.
         link: String,
     },
     /// Fetches the newest content of a link into `into`.

@@ -407,6 +407,40 @@ pub(super) mod tests {
         assert!(connected.recv().await.is_some());
     }
 
+    #[tokio::test]
+    async fn a_flood_of_hints_gets_few_dials_and_takes_none_from_a_link() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut core = core(dir.path());
+        let id = ChannelId([1; 32]);
+        let version = 1;
+        let hash = samara_graph::CharterHash(id.0);
+        let charter = samara_graph::CharterRef { version, hash };
+        let config = super::super::graph_config(core.me).unwrap();
+        let graph = samara_graph::Graph::join(id, charter, config);
+        let meta = super::super::ChannelMeta::new(super::super::Role::Guest);
+        let channel = super::super::Channel::new(graph, meta, Default::default());
+        core.add_channel(id, channel, true);
+        core.transport = Some(endpoint(1));
+        // Nobody answers there.
+        let closed = "127.0.0.1:1".parse().unwrap();
+        for i in 0..2 * discovery::limits::MAX_HINTED_PEERS {
+            let mut peer = [0; 32];
+            peer[..8].copy_from_slice(&(i as u64).to_be_bytes());
+            core.learn_peer(id, PeerId(peer), &[closed], Source::Mdns);
+        }
+        // The last in any order.
+        let linked = PeerId([0xff; 32]);
+        core.learn_peer(id, linked, &[closed], Source::Link);
+        let known = &mut core.channels.get_mut(&id).unwrap().known;
+        assert_eq!(known.len(), discovery::limits::MAX_HINTED_PEERS + 1);
+        known.values_mut().for_each(|k| k.try_by(Instant::now()));
+        for _ in 0..2 {
+            core.dial_round();
+            assert_eq!(core.hearsay_dials(), discovery::limits::MAX_HINT_DIALS);
+            assert!(core.dialling.contains_key(&linked));
+        }
+    }
+
     #[test]
     fn a_network_is_what_one_party_has() {
         let network = |ip: &str| network_of(ip.parse().unwrap());

@@ -16,7 +16,7 @@ use super::{
     obtain::{Place, Want, WhenPaused, obtain},
     parse_link,
     publish::tell_release,
-    visited,
+    resolve, visited,
 };
 use crate::{
     EngineError, Priority,
@@ -138,15 +138,37 @@ async fn fetch(
 }
 
 pub(super) async fn ls(context: &Context, text: &str) -> Result<(), EngineError> {
-    let link = parse_link(text)?;
-    visit(context, &link, text).await?;
-    let result = list(context, &link).await;
-    leave(context, link.channel()).await;
+    let channel = match parse_link(text) {
+        Ok(link) => {
+            visit(context, &link, text).await?;
+            link.channel()
+        }
+        Err(no_link) => visit_held(context, text, no_link).await?,
+    };
+    let result = list(context, channel).await;
+    leave(context, channel).await;
     result
 }
 
-async fn list(context: &Context, link: &Link) -> Result<(), EngineError> {
-    let channel = link.channel();
+/// Begins to work in a channel that is here, by whatever names it.
+async fn visit_held(
+    context: &Context,
+    text: &str,
+    no_link: EngineError,
+) -> Result<ChannelId, EngineError> {
+    let text = text.to_owned();
+    let visit = move |core: &mut core::Core| {
+        let id = resolve(core, &text).map_err(|error| match error.kind {
+            ErrorKind::NotFound => no_link,
+            _ => error,
+        })?;
+        core.visit(id);
+        Ok(id)
+    };
+    context.core().call(visit).await?
+}
+
+async fn list(context: &Context, channel: ChannelId) -> Result<(), EngineError> {
     // What is listed stands in the manifest.
     let is_here = |store: &Store, id: &ContentId| {
         let manifest = store.load_manifest(id);
