@@ -84,6 +84,123 @@ fn a_neighbour_is_found_on_the_local_network_alone() {
     assert!(addr == expected || addr.starts_with("[fe80:"), "{addr}");
 }
 
+/// Labels as DNS has them on the wire, without compression (RFC 1035 section 3.1).
+fn dns_name(name: &str) -> Vec<u8> {
+    let labels = name.split('.').map(|label| {
+        let length = u8::try_from(label.len()).expect("a short label");
+        [&[length], label.as_bytes()].concat()
+    });
+    [labels.collect::<Vec<_>>().concat(), vec![0]].concat()
+}
+
+/// An mDNS answer that announces `peer` as a member of `channel` (docs/protocol.md).
+fn announcement(instance: &str, peer: &[u8], channel: &[u8], ip: [u8; 4], port: u16) -> Vec<u8> {
+    const SERVICE: &str = "_samara._udp.local";
+    let (full, host) = (
+        dns_name(&format!("{instance}.{SERVICE}")),
+        dns_name(&format!("{instance}.local")),
+    );
+    let record = |name: &[u8], kind: u16, class: u16, data: &[u8]| {
+        let length = u16::try_from(data.len()).expect("a short record");
+        let head = [kind.to_be_bytes(), class.to_be_bytes()].concat();
+        let seconds = 120_u32.to_be_bytes();
+        [name, &head, &seconds, &length.to_be_bytes(), data].concat()
+    };
+    let string = |key: &str, value: &[u8]| {
+        let text = [key.as_bytes(), value].concat();
+        [
+            &[u8::try_from(text.len()).expect("a short string")],
+            &text[..],
+        ]
+        .concat()
+    };
+    let txt = [
+        string("v=", b"1"),
+        string("p=", peer),
+        string("c0=", channel),
+    ]
+    .concat();
+    let target = [&[0, 0, 0, 0], &port.to_be_bytes()[..], &host].concat();
+    // A response with authority, four answers.
+    let header = [0, 0, 0x84, 0, 0, 0, 0, 4, 0, 0, 0, 0];
+    [
+        header.to_vec(),
+        record(&dns_name(SERVICE), 12, 1, &full),
+        record(&full, 33, 0x8001, &target),
+        record(&full, 16, 0x8001, &txt),
+        record(&host, 1, 0x8001, &ip),
+    ]
+    .concat()
+}
+
+/// Says the same over and over to the local network until it is dropped.
+struct Loudmouth(std::process::Child);
+
+impl Loudmouth {
+    fn start(netns: &str, packets: &std::path::Path) -> Self {
+        let script =
+            "while sleep 0.2; do for p in *; do cat $p > /dev/udp/224.0.0.251/5353; done; done";
+        let mut command = Command::new("ip");
+        command.args(["netns", "exec", netns, "bash", "-c", script]);
+        Self(command.current_dir(packets).spawn().expect("bash"))
+    }
+}
+
+impl Drop for Loudmouth {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn noise_and_lies_on_the_local_network_hide_no_neighbour() {
+    let Some(cable) = Cable::lay() else { return };
+    let world = World::new();
+    let (a, b) = (world.peer("a"), world.peer("b"));
+    let created = a.ask(&["channel", "create", "product"], "channel");
+    let id: samara_wire::ChannelId = string(&created["id"]).parse().unwrap();
+    let peer = string(&a.ask(&["id"], "id")["peer_id"]);
+    let honest: samara_wire::PeerId = peer.parse().unwrap();
+    let name = blake3::derive_key("samara open channel name v1", &id.0);
+    let name = &name[..16];
+    let here = address(0).octets();
+
+    let packets = world.path("packets");
+    fs::create_dir_all(&packets).unwrap();
+    let mut lies = vec![noise(1, 1), noise(700, 2), noise(8_900, 3)];
+    let good = announcement("x", &honest.0, name, here, 1);
+    lies.push(good[..good.len() / 2].to_vec());
+    lies.push(announcement("short", &honest.0[1..], name, here, 1));
+    lies.push(announcement("ragged", &honest.0, &name[1..], here, 1));
+    lies.push(announcement(
+        "far",
+        &noise(32, 9),
+        name,
+        [192, 0, 2, 1],
+        7421,
+    ));
+    // The honest one's key where it is not, and keys of nobody's that are tried first.
+    lies.push(announcement("replay", &honest.0, name, here, 1));
+    for i in 0..24 {
+        let key = [&[0; 4], &noise(28, 100 + i)[..]].concat();
+        lies.push(announcement(&format!("liar{i}"), &key, name, here, 1));
+    }
+    for (i, lie) in lies.iter().enumerate() {
+        fs::write(packets.join(format!("{i:03}")), lie).unwrap();
+    }
+    let _loud = Loudmouth::start(cable.end(0), &packets);
+    let mut node = Running::start(inside(cable.end(0), &a, &["node"]));
+    node.event("listening");
+    let link = bare(&a.link("product"));
+    let follow = ["subscribe", &link, "--once", "--timeout", "60s"];
+    run_inside(cable.end(1), &b, &follow, "subscribed");
+    let id = string(&created["id"]);
+    let found = ["resolve", &id, "--timeout", "60s"];
+    let found = run_inside(cable.end(1), &b, &found, "resolved");
+    assert_eq!(found["peer_id"], peer);
+}
+
 #[test]
 fn a_member_is_found_through_a_dht() {
     let net = mainline::Testnet::new(5).expect("a DHT on loopback");

@@ -15,7 +15,7 @@ use tokio::{
     time,
 };
 
-use super::{Core, Input, Link, Live, race};
+use super::{Core, Input, Link, Live, known::Turn, race};
 use crate::{
     discovery::{self, Source},
     limits,
@@ -42,7 +42,7 @@ impl Core {
         let now = Instant::now();
         self.next_dial = now + DIAL_ROUND;
         self.close_strangers();
-        let mut due: BTreeMap<PeerId, (Source, Vec<SocketAddr>)> = BTreeMap::new();
+        let mut due: BTreeMap<PeerId, (Turn, Vec<SocketAddr>)> = BTreeMap::new();
         let mut greet = Vec::new();
         for (id, channel) in self.channels.iter().filter(|(_, c)| c.active) {
             let mut candidates = Vec::new();
@@ -55,25 +55,24 @@ impl Core {
                         greet.push((*id, *peer));
                     }
                 } else if !self.dialling.contains_key(peer) && known.is_due(now) {
-                    candidates.push((known.source, *peer, known));
+                    candidates.push((known.turn(), *peer, known));
                 }
             }
-            // The most trustworthy ways come first, not the loudest.
-            candidates.sort_by_key(|(source, peer, _)| (*source, *peer));
+            candidates.sort_by_key(|(turn, peer, _)| (*turn, *peer));
             let wanted =
                 limits::WANTED_NEIGHBOURS.saturating_sub(channel.members.len() + greet.len());
-            for (source, peer, known) in candidates.into_iter().take(wanted) {
+            for (turn, peer, known) in candidates.into_iter().take(wanted) {
                 let mut ways = known.ways();
                 ways.retain(|addr| self.may_reach(addr));
                 if !ways.is_empty() {
-                    due.entry(peer).or_insert((source, ways));
+                    due.entry(peer).or_insert((turn, ways));
                 }
             }
         }
         let sought: Vec<_> = self.sought_due(now).collect();
-        for (peer, (source, mut ways)) in sought {
+        for (peer, (turn, mut ways)) in sought {
             ways.retain(|addr| self.may_reach(addr));
-            due.insert(peer, (source, ways));
+            due.insert(peer, (turn, ways));
         }
         for (channel, peer) in greet {
             self.greet(channel, peer);
@@ -87,7 +86,9 @@ impl Core {
         };
         let mut hearsay = self.hearsay_dials();
         let most = self.max_connections();
-        for (peer, (source, addrs)) in due {
+        let mut due: Vec<_> = due.into_iter().collect();
+        due.sort_by_key(|(peer, (turn, _))| (*turn, *peer));
+        for (peer, ((source, ..), addrs)) in due {
             if self.sessions.len() + self.dialling.len() >= most {
                 break;
             }
@@ -439,6 +440,19 @@ pub(super) mod tests {
             assert_eq!(core.hearsay_dials(), discovery::limits::MAX_HINT_DIALS);
             assert!(core.dialling.contains_key(&linked));
         }
+        // Each has its turn, however often the others are due again meanwhile.
+        let mut had = std::collections::HashSet::new();
+        for _ in 0..discovery::limits::MAX_HINTED_PEERS / discovery::limits::MAX_HINT_DIALS {
+            let hearsay = core.dialling.iter().filter(|(_, d)| d.source.is_hearsay());
+            for peer in hearsay.map(|(peer, _)| *peer).collect::<Vec<_>>() {
+                had.insert(peer);
+                core.on_dial_failed(peer, "no answer");
+            }
+            let known = &mut core.channels.get_mut(&id).unwrap().known;
+            known.values_mut().for_each(|k| k.try_by(Instant::now()));
+            core.dial_round();
+        }
+        assert_eq!(had.len(), discovery::limits::MAX_HINTED_PEERS);
     }
 
     #[test]

@@ -22,6 +22,9 @@ const MAX_BACKOFF: Duration = Duration::from_secs(60);
 /// long for the other's dial.
 const POLITE_DELAY: Duration = Duration::from_millis(300);
 
+/// See [`Known::turn`].
+pub(super) type Turn = (Source, u32, Instant);
+
 /// What is known of a peer that may be dialled for a channel.
 #[derive(Debug, Clone)]
 pub(crate) struct Known {
@@ -32,6 +35,8 @@ pub(crate) struct Known {
     /// The most trustworthy of those who named it.
     pub(super) source: Source,
     failures: u32,
+    /// When it was first heard of.
+    since: Instant,
     not_before: Instant,
     /// How the last dial ended, for people.
     pub(crate) last_error: Option<String>,
@@ -44,6 +49,7 @@ impl Known {
             hints: Vec::new(),
             source,
             failures: 0,
+            since: Instant::now(),
             not_before,
             last_error: None,
         }
@@ -65,6 +71,13 @@ impl Known {
                 }
             }
         }
+    }
+
+    /// In which order peers are dialled, if not all can be at once: the most trustworthy
+    /// ways first; among the same, who failed less, and then who was known first. So
+    /// nobody can get ahead of a neighbour for ever by the choice of keys.
+    pub(super) fn turn(&self) -> Turn {
+        (self.source, self.failures, self.since)
     }
 
     /// Takes what `source` says in; hearsay replaces nothing but older hearsay.

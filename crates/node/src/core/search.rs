@@ -9,7 +9,7 @@ use std::{
 
 use samara_wire::{ChannelId, PeerId};
 
-use super::{Channel, Core, Known, Role, race};
+use super::{Channel, Core, Known, Role, known::Turn, race};
 use crate::{
     addrs,
     api::Scope,
@@ -446,7 +446,7 @@ impl Core {
     pub(super) fn sought_due(
         &self,
         now: Instant,
-    ) -> impl Iterator<Item = (PeerId, (Source, Vec<SocketAddr>))> {
+    ) -> impl Iterator<Item = (PeerId, (Turn, Vec<SocketAddr>))> {
         self.search
             .sought
             .iter()
@@ -456,7 +456,7 @@ impl Core {
                     && !self.dialling.contains_key(*peer)
                     && !self.banned.contains_key(*peer)
             })
-            .map(|(peer, sought)| (*peer, (sought.known.source, sought.known.ways())))
+            .map(|(peer, sought)| (*peer, (sought.known.turn(), sought.known.ways())))
     }
 }
 
@@ -596,8 +596,11 @@ mod tests {
             channels: vec![],
             source: Source::Dht,
         });
-        let due: Vec<_> = core.sought_due(now).collect();
-        assert_eq!(due, [(peer(0), (Source::Dht, vec![addr(1)]))]);
+        let due: Vec<_> = core
+            .sought_due(now)
+            .map(|(peer, ((source, ..), ways))| (peer, source, ways))
+            .collect();
+        assert_eq!(due, [(peer(0), Source::Dht, vec![addr(1)])]);
         core.unseek(peer(0));
         assert_eq!(core.sought_due(now).count(), 1);
         core.unseek(peer(0));
