@@ -50,6 +50,14 @@ fn few_chunks_for_many_cost_little() {
 }
 
 #[test]
+fn hardly_a_chunk_is_sent_for_nothing() {
+    let outcome = equal(16, 256).run();
+    let sent: f64 = outcome.sent.iter().sum();
+    let copies = sent / outcome.bytes / 16.0;
+    assert!(copies <= 1.01, "{copies} copies for each");
+}
+
+#[test]
 fn distance_costs_little() {
     let scenario = Scenario {
         rtt: Duration::from_millis(40),

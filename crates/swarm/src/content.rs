@@ -8,8 +8,13 @@ use samara_content::{ChunkSet, Stripes};
 use samara_wire::PeerId;
 
 use crate::{
-    Action, ContentKey, Message, Policy, RequestId, Role, SiteId, Tier, link::Link, pace::Mark,
-    rarity::Rarity, site::Share, spread::Spread, stripes::Striped,
+    Action, ContentKey, Message, Policy, RequestId, Role, SiteId, Tier,
+    link::Link,
+    pace::{AnswerTime, DeliveryRate, Mark},
+    rarity::Rarity,
+    site::Share,
+    spread::Spread,
+    stripes::Striped,
 };
 
 /// A request of ours that has not ended.
@@ -21,8 +26,12 @@ pub(crate) struct Asked {
     /// Bytes of `chunks`.
     pub(crate) bytes: u64,
     pub(crate) mark: Mark,
+    /// The same for all peers together.
+    pub(crate) all: Mark,
     /// When it should be over, as far as the peer's rate is known.
     pub(crate) due: Duration,
+    /// When it is late, by what others have taken.
+    pub(crate) late_at: Duration,
     pub(crate) progress_at: Duration,
 }
 
@@ -56,6 +65,10 @@ pub(crate) struct Content {
     pub(crate) flights: BTreeMap<u32, Vec<RequestId>>,
     /// Bytes of all requests.
     pub(crate) asked: u64,
+    /// What all peers together deliver.
+    pub(crate) rate: DeliveryRate,
+    /// What answers have taken.
+    pub(crate) answers: AnswerTime,
     /// Here, and not yet stored.
     pub(crate) arrived: BTreeSet<u32>,
     /// Stored, and not yet announced.
@@ -99,6 +112,8 @@ impl Content {
             requests: BTreeMap::new(),
             flights: BTreeMap::new(),
             asked: 0,
+            rate: DeliveryRate::default(),
+            answers: AnswerTime::default(),
             arrived: BTreeSet::new(),
             news: BTreeSet::new(),
             again: Vec::new(),
@@ -650,7 +665,9 @@ mod tests {
                 chunks: vec![chunk],
                 bytes: content.size(chunk),
                 mark: Default::default(),
+                all: Default::default(),
                 due: Duration::ZERO,
+                late_at: Duration::ZERO,
                 progress_at: Duration::ZERO,
             };
             content.ask(RequestId(id), asked);

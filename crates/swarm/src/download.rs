@@ -228,7 +228,7 @@ impl Swarm {
                 .filter_map(|(chunk, ids)| {
                     let asked = &content.requests[&ids[0]];
                     let here = self.expect(content, &peer, content.size(*chunk))?;
-                    let overdue = asked.due + LATE <= self.now;
+                    let overdue = asked.late_at <= self.now;
                     let worth = cost(&asked.peer, asked.due) > 2 * cost(&peer, self.now + here);
                     (asked.peer != peer && (overdue || worth)).then_some((asked.due, *chunk))
                 })
@@ -241,7 +241,8 @@ impl Swarm {
         left
     }
 
-    /// How long `bytes` more from the peer take, behind what it was asked for already.
+    /// How long `bytes` more from the peer take, behind what it was asked for already;
+    /// all that is on its way from others shares this node's link with it.
     fn expect(&self, content: &Content, peer: &PeerId, bytes: u64) -> Option<Duration> {
         let link = content.links.get(peer)?;
         let rtt = self
@@ -249,7 +250,9 @@ impl Swarm {
             .get(peer)
             .map_or(Duration::ZERO, |p| p.delay.get());
         let answer = link.rate.time_for(link.asked + bytes);
-        Some(rtt + answer.unwrap_or(UNKNOWN_ANSWER))
+        let all = content.rate.time_for(content.asked + bytes);
+        let answer = answer.unwrap_or(UNKNOWN_ANSWER);
+        Some(rtt + answer.max(all.unwrap_or_default()))
     }
 
     fn ask(
@@ -269,7 +272,9 @@ impl Swarm {
             chunks: chunks.clone(),
             bytes,
             mark: content.links[&peer].rate.mark(self.now),
+            all: content.rate.mark(self.now),
             due: self.now + expected,
+            late_at: self.now + expected.max(content.answers.usual()) + LATE,
             progress_at: self.now,
         };
         let content = self.contents.get_mut(&key).expect("indexed above");
@@ -298,7 +303,9 @@ impl Swarm {
         }
         let was_full = content.asked >= MAX_IN_FLIGHT;
         if let Some(id) = content.request_of(&peer, chunk) {
-            let mark = content.requests[&id].mark;
+            let Asked { mark, all, .. } = content.requests[&id];
+            content.rate.deliver(self.now, all, u64::from(bytes));
+            content.answers.sample(self.now.saturating_sub(all.at));
             if let Some(link) = content.links.get_mut(&peer) {
                 link.rate.deliver(self.now, mark, u64::from(bytes));
             }
@@ -483,7 +490,7 @@ impl Swarm {
                 let patience = self.config.request_timeout.max(GIVE_UP * expected);
                 if asked.progress_at + patience <= self.now {
                     dead.push((*key, *id));
-                } else if asked.due + LATE <= self.now && content.rarity.is_empty() {
+                } else if asked.late_at <= self.now && content.rarity.is_empty() {
                     content.again.extend(&asked.chunks);
                 }
             }

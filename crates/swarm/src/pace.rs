@@ -65,6 +65,30 @@ impl PathDelay {
     }
 }
 
+/// How long answers take, smoothed as TCP smooths round trips (RFC 6298).
+#[derive(Debug, Default)]
+pub(crate) struct AnswerTime {
+    mean: Duration,
+    deviation: Duration,
+}
+
+impl AnswerTime {
+    pub(crate) fn sample(&mut self, took: Duration) {
+        if self.mean.is_zero() {
+            (self.mean, self.deviation) = (took, took / 2);
+            return;
+        }
+        let off = self.mean.abs_diff(took);
+        self.deviation = (self.deviation * 3 + off) / 4;
+        self.mean = (self.mean * 7 + took) / 8;
+    }
+
+    /// Most take less; 0: not known.
+    pub(crate) fn usual(&self) -> Duration {
+        self.mean + 2 * self.deviation
+    }
+}
+
 /// What a sender delivers, in bytes a second: the most over the last ten seconds.
 ///
 /// A sample is what was delivered between the start and the end of one answer,
@@ -132,6 +156,18 @@ mod tests {
             200 * MS,
             "a longer path is believed after the window"
         );
+    }
+
+    #[test]
+    fn answers_are_usual_up_to_two_deviations_above_their_mean() {
+        let mut answers = AnswerTime::default();
+        assert_eq!(answers.usual(), Duration::ZERO);
+        answers.sample(200 * MS);
+        assert_eq!(answers.usual(), 400 * MS);
+        for _ in 0..100 {
+            answers.sample(100 * MS);
+        }
+        assert!((100 * MS..102 * MS).contains(&answers.usual()));
     }
 
     #[test]
