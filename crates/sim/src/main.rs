@@ -3,6 +3,7 @@
 mod cli;
 
 use std::{
+    path::PathBuf,
     process::ExitCode,
     time::{Duration, Instant},
 };
@@ -24,7 +25,7 @@ enum Command {
     /// What it costs to hold records and to compare them.
     GraphCost(cli::cost::Args),
     /// Who sends a content's chunks to whom: a seeder and many receivers.
-    Swarm(cli::swarm::Args),
+    Swarm(Box<cli::swarm::Args>),
     /// What is left of contents that members keep in shares, while some are away.
     Archive(cli::archive::Args),
 }
@@ -35,7 +36,18 @@ fn main() -> ExitCode {
         Command::GraphCost(args) => cli::cost::run(&args),
         Command::Archive(args) => cli::archive::run(&args),
         Command::Swarm(args) => {
-            let report = cli::swarm::run(&args);
+            let read = |file: &PathBuf| {
+                let text = std::fs::read_to_string(file);
+                text.map_err(|error| format!("{}: {error}", file.display()))
+            };
+            let text = args.scenario.as_ref().map(read).transpose();
+            let report = match text.and_then(|text| cli::swarm::run(&args, text.as_deref())) {
+                Ok(report) => report,
+                Err(why) => {
+                    eprintln!("{why}");
+                    return ExitCode::from(2);
+                }
+            };
             if let Some((file, svg)) = report.plot
                 && let Err(error) = std::fs::write(&file, svg)
             {
@@ -68,4 +80,12 @@ fn resident() -> Option<u64> {
     let pages = std::fs::read_to_string("/proc/self/statm").ok()?;
     let resident: u64 = pages.split(' ').nth(1)?.parse().ok()?;
     Some(resident * 4096)
+}
+
+/// Most memory that this process was ever resident with, in bytes, where Linux says it.
+fn peak() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;
+    let kib: u64 = line.split_whitespace().nth(1)?.parse().ok()?;
+    Some(kib * 1024)
 }

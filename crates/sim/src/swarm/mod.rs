@@ -1,5 +1,6 @@
 //! Swarms. A [`Scenario`] is data: nodes with their links and behaviour, and faults.
 
+mod file;
 mod fluid;
 mod neighbours;
 mod outcome;
@@ -9,6 +10,7 @@ mod scenario;
 mod streams;
 mod world;
 
+pub use file::{ContentPart, Group, LinkPart, ScenarioError, ScenarioFile, SeederPart, SitePart};
 pub use outcome::Outcome;
 pub use pipes::SitePipes;
 pub use scenario::{Behaviour, Fault, NodeSpec, Scenario, Sharing, When};

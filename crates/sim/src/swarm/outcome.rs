@@ -15,6 +15,10 @@ pub struct Outcome {
     pub sent: Vec<f64>,
     /// Bytes of chunks that came into each site from outside.
     pub crossed: Vec<f64>,
+    /// Bytes of chunks that all nodes sent in each tenth of the bound.
+    pub tenths: Vec<f64>,
+    /// Bytes a second that all nodes together can send.
+    pub uplinks: f64,
     /// Who banned whom, and what for.
     pub bans: Vec<(usize, usize, Offence)>,
     /// The fluid bound of the scenario.
@@ -60,6 +64,12 @@ impl Outcome {
     /// Copies of the content that node `node` sent.
     pub fn copies(&self, node: usize) -> f64 {
         self.sent[node] / self.bytes
+    }
+
+    /// What part of the uplinks was used in each tenth of the bound.
+    pub fn used(&self) -> Vec<f64> {
+        let most = self.uplinks * self.bound.as_secs_f64() / 10.0;
+        self.tenths.iter().map(|bytes| bytes / most).collect()
     }
 
     /// Completion times of the honest that started without everything, ascending.

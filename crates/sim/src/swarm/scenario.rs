@@ -2,6 +2,7 @@ use std::time::Duration;
 
 use samara_content::{ChunkParams, Parity, Stripes};
 use samara_swarm::{Config, Policy, Role};
+use serde::Deserialize;
 
 use super::{Outcome, SitePipes, world::World};
 
@@ -27,9 +28,11 @@ pub struct NodeSpec {
 }
 
 /// How a node behaves.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Behaviour {
     /// By the rules.
+    #[default]
     Honest,
     /// Every chunk that it sends is wrong.
     Garbage,
@@ -55,7 +58,8 @@ pub enum When {
 }
 
 /// How transfers share the pipes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Sharing {
     /// Max-min fairly at every moment. Exact, and costs as much as there are
     /// transfers at each change of one.
@@ -89,6 +93,9 @@ pub struct Scenario {
     pub site_rtt: Duration,
     /// The sites' ways out.
     pub sites: Vec<SitePipes>,
+    /// What headers, acknowledgements and messages take of every pipe, of 1. T* knows
+    /// nothing of it.
+    pub overhead: f64,
     /// How long receivers need to find each other. Seeders are known at once.
     pub meet: Duration,
     /// How transfers share the pipes.
@@ -130,6 +137,7 @@ impl Scenario {
             rtt: Duration::from_millis(2),
             site_rtt: Duration::from_micros(300),
             sites: Vec::new(),
+            overhead: 0.0,
             meet: Duration::ZERO,
             sharing: Sharing::Fluid,
             config: Config::default(),

@@ -15,7 +15,7 @@ use samara_swarm::{Action, ContentKey, Event, Message, SiteId, Swarm, Tier};
 use samara_wire::PeerId;
 
 use super::{
-    Behaviour, Fault, Outcome, Scenario, Sharing, When,
+    Behaviour, Fault, Outcome, Scenario, Sharing, SitePipes, When,
     fluid::{End, Fluid},
     neighbours,
     pipes::{Pair, Pipes},
@@ -45,8 +45,8 @@ enum Next {
     /// News reach several nodes.
     News {
         from: usize,
-        to: Vec<usize>,
-        chunks: Vec<u32>,
+        to: Vec<u32>,
+        chunks: Box<[u32]>,
     },
     /// The last byte of the transfer at the head of a pair has left.
     Sent(End),
@@ -110,6 +110,15 @@ impl Agenda {
     }
 }
 
+/// The same news for several nodes.
+struct News {
+    delay: Duration,
+    to: Vec<u32>,
+    chunks: Box<[u32]>,
+    /// Of the message to each.
+    bytes: u64,
+}
+
 struct Node {
     swarm: Swarm,
     behaviour: Behaviour,
@@ -167,9 +176,15 @@ impl<'a> World<'a> {
                 gone: false,
             })
             .collect();
-        let rates = scenario.nodes.iter().map(|s| (s.up, s.down, s.site));
+        let left = 1.0 - scenario.overhead;
+        let specs = scenario.nodes.iter();
+        let rates = specs.map(|s| (s.up * left, s.down * left, s.site));
+        let ways = scenario.sites.iter().map(|site| SitePipes {
+            out: site.out * left,
+            back: site.back * left,
+        });
         let stripes = scenario.stripes();
-        let pipes = Pipes::new(rates, &scenario.sites);
+        let pipes = Pipes::new(rates, &ways.collect::<Vec<_>>());
         let links = match scenario.sharing {
             Sharing::Fluid => Links::Fluid(Fluid::new(&pipes)),
             Sharing::Queue => Links::Queue(Queue::new(&pipes, n)),
@@ -198,6 +213,8 @@ impl<'a> World<'a> {
                 gone: vec![false; n],
                 sent: vec![0.0; n],
                 crossed: vec![0.0; scenario.sites.len()],
+                tenths: Vec::new(),
+                uplinks: scenario.nodes.iter().map(|node| node.up).sum(),
                 bans: Vec::new(),
                 bound: scenario.fluid_bound(),
                 bytes: scenario.bytes(),
@@ -332,9 +349,9 @@ impl<'a> World<'a> {
                     let event = Event::Message {
                         peer: peer_id(from),
                         key: KEY,
-                        msg: Message::HaveMore(chunks.clone()),
+                        msg: Message::HaveMore(chunks.to_vec()),
                     };
-                    self.tell(node, event);
+                    self.tell(node as usize, event);
                 }
             }
             Next::Sent(end) => {
@@ -374,26 +391,16 @@ impl<'a> World<'a> {
         let stored = matches!(event, Event::ChunkStored { .. });
         let mut actions = std::mem::take(&mut self.actions);
         self.nodes[node].swarm.handle(self.now, event, &mut actions);
-        let mut news: Option<(Duration, Vec<usize>, Vec<u32>)> = None;
+        let mut news: Option<News> = None;
         for action in actions.drain(..) {
-            if let Action::Send { peer, msg, .. } = &action
-                && let Message::HaveMore(chunks) = msg
-            {
-                let other = index(peer);
-                if !self.count_message(node, other, msg) {
-                    continue;
-                }
-                let delay = self.half((node, other));
-                match &mut news {
-                    Some((d, to, c)) if *d == delay && c == chunks => to.push(other),
-                    _ => {
-                        let more = (delay, vec![other], chunks.clone());
-                        self.spread(node, news.replace(more));
-                    }
-                }
-                continue;
+            match action {
+                Action::Send {
+                    peer,
+                    msg: Message::HaveMore(chunks),
+                    ..
+                } => self.collect(node, index(&peer), chunks, &mut news),
+                action => self.act(node, action),
             }
-            self.act(node, action);
         }
         self.spread(node, news);
         self.actions = actions;
@@ -412,8 +419,42 @@ impl<'a> World<'a> {
         }
     }
 
-    fn spread(&mut self, from: usize, news: Option<(Duration, Vec<usize>, Vec<u32>)>) {
-        if let Some((delay, to, chunks)) = news {
+    /// Adds a message to those that say the same, or has those sent and begins anew.
+    fn collect(&mut self, from: usize, to: usize, chunks: Vec<u32>, news: &mut Option<News>) {
+        if !self.neighbours[from].contains(&(to as u32)) {
+            return;
+        }
+        let delay = self.half((from, to));
+        if !news
+            .as_ref()
+            .is_some_and(|n| n.delay == delay && *n.chunks == *chunks)
+        {
+            let msg = Message::HaveMore(chunks);
+            let bytes = msg.encode().len() as u64;
+            let Message::HaveMore(chunks) = msg else {
+                unreachable!("made above");
+            };
+            let (to, chunks) = (Vec::new(), chunks.into());
+            let begun = News {
+                delay,
+                to,
+                chunks,
+                bytes,
+            };
+            let before = news.replace(begun);
+            self.spread(from, before);
+        }
+        let news = news.as_mut().expect("begun above");
+        news.to.push(to as u32);
+        self.outcome.messages += 1;
+        self.outcome.message_bytes += news.bytes;
+    }
+
+    fn spread(&mut self, from: usize, news: Option<News>) {
+        if let Some(News {
+            delay, to, chunks, ..
+        }) = news
+        {
             self.after(delay, Next::News { from, to, chunks });
         }
     }
@@ -582,6 +623,10 @@ impl<'a> World<'a> {
         self.go_on(pair, more);
         let bytes = self.scenario.chunk_bytes;
         self.outcome.sent[pair.0] += f64::from(bytes);
+        let tenth = self.now.as_secs_f64() / self.outcome.bound.as_secs_f64() * 10.0;
+        let tenths = &mut self.outcome.tenths;
+        tenths.resize(tenths.len().max(tenth as usize + 1), 0.0);
+        tenths[tenth as usize] += f64::from(bytes);
         if self.pipes.crosses(pair)
             && let Some(site) = self.scenario.nodes[pair.1].site
         {
