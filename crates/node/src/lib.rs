@@ -18,6 +18,8 @@ pub mod identity;
 mod issues;
 pub mod limit;
 pub mod limits;
+#[cfg(test)]
+mod memnet;
 mod merge;
 mod message;
 mod metrics;

@@ -177,6 +177,7 @@ enum Ended {
 
 async fn run(id: SessionId, peer: PeerId, connection: Connection, core: mpsc::Sender<Input>) {
     let ended = tokio::select! {
+        biased;
         ended = read_control(id, peer, &connection, &core) => ended,
         ended = accept_requests(id, peer, &connection, &core) => ended,
     };

@@ -11,8 +11,8 @@ use std::{
 
 use ed25519_dalek::SigningKey;
 use quinn::{
-    AckFrequencyConfig, ClientConfig, MtuDiscoveryConfig, Runtime, ServerConfig, TransportConfig,
-    VarInt,
+    AckFrequencyConfig, AsyncUdpSocket, ClientConfig, EndpointConfig, MtuDiscoveryConfig, Runtime,
+    ServerConfig, TransportConfig, VarInt,
 };
 use samara_wire::PeerId;
 use socket2::{Domain, Protocol, Socket, Type};
@@ -120,24 +120,35 @@ impl Transport {
 
 fn start(key: &SigningKey, socket: UdpSocket) -> Result<Transport, EngineError> {
     let internal = |e: String| EngineError::new(ErrorKind::Internal, e);
+    let addr = socket
+        .local_addr()
+        .map_err(|e| internal(format!("the socket has no address: {e}")))?;
+    let runtime = Arc::new(quinn::TokioRuntime);
+    let socket = runtime.wrap_udp_socket(socket).map_err(not_started)?;
+    let config = restart::endpoint_config(key);
+    start_on(key, (socket, addr), runtime, config, transport_config())
+}
+
+/// Starts an endpoint on a socket that has this address.
+pub(crate) fn start_on(
+    key: &SigningKey,
+    (socket, addr): (Arc<dyn AsyncUdpSocket>, SocketAddr),
+    runtime: Arc<dyn Runtime>,
+    mut config: EndpointConfig,
+    transport: TransportConfig,
+) -> Result<Transport, EngineError> {
+    let internal = |e: String| EngineError::new(ErrorKind::Internal, e);
     let tls = tls::configs(key).map_err(|e| internal(e.to_string()))?;
-    let transport = Arc::new(transport_config());
+    let transport = Arc::new(transport);
     let mut server = ServerConfig::with_crypto(tls.server.clone());
     server
         .transport_config(transport.clone())
         .max_incoming(limits::MAX_HANDSHAKES);
     let mut client = ClientConfig::new(tls.client.clone());
     client.transport_config(transport.clone());
-    let mut config = restart::endpoint_config(key);
     config
         .max_udp_payload_size(MTU_UPPER_BOUND)
         .map_err(|e| internal(e.to_string()))?;
-    let addr = socket
-        .local_addr()
-        .map_err(|e| internal(format!("the socket has no address: {e}")))?;
-    let runtime = Arc::new(quinn::TokioRuntime);
-    let not_started = |e: io::Error| internal(format!("the QUIC endpoint does not start: {e}"));
-    let socket = runtime.wrap_udp_socket(socket).map_err(not_started)?;
     let socket = Arc::new(MergingSocket::start(socket));
     let mut endpoint =
         quinn::Endpoint::new_with_abstract_socket(config, Some(server), socket, runtime)
@@ -152,7 +163,15 @@ fn start(key: &SigningKey, socket: UdpSocket) -> Result<Transport, EngineError> 
     })
 }
 
-fn transport_config() -> TransportConfig {
+fn not_started(error: io::Error) -> EngineError {
+    EngineError::new(
+        ErrorKind::Internal,
+        format!("the QUIC endpoint does not start: {error}"),
+    )
+}
+
+/// What quinn's defaults are changed to.
+pub(crate) fn transport_config() -> TransportConfig {
     let mut ack = AckFrequencyConfig::default();
     ack.ack_eliciting_threshold(VarInt::from_u32(ACK_THRESHOLD))
         .max_ack_delay(Some(MAX_ACK_DELAY));
