@@ -73,6 +73,11 @@ impl Known {
         }
     }
 
+    /// The most trustworthy of those who named it.
+    pub(crate) fn source(&self) -> Source {
+        self.source
+    }
+
     /// In which order peers are dialled, if not all can be at once: the most trustworthy
     /// ways first; among the same, who failed less, and then who was known first. So
     /// nobody can get ahead of a neighbour for ever by the choice of keys.

@@ -44,6 +44,43 @@ impl Asked {
     }
 }
 
+/// Who can be believed that a channel has nothing: whom its link names, if it names
+/// anybody; those beside us may have come a moment ago, and have nothing either.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+struct Vouching {
+    told: usize,
+    /// Connected, or on their way.
+    pending: usize,
+}
+
+impl Vouching {
+    fn of(core: &Core, id: ChannelId) -> Option<Self> {
+        let channel = core.channels.get(&id)?;
+        let others = channel.known.iter().filter(|(peer, _)| **peer != core.me);
+        let best = others.clone().map(|(_, known)| known.source()).min()?;
+        let mut vouching = Self::default();
+        for (peer, known) in others.filter(|(_, known)| known.source() == best) {
+            if channel.synchronized.contains(peer) {
+                vouching.told += 1;
+            } else if channel.members.contains(peer)
+                || known.last_error.is_none() && !known.ways().is_empty()
+            {
+                vouching.pending += 1;
+            }
+        }
+        Some(vouching)
+    }
+
+    fn is_agreed(self) -> bool {
+        self.told > 0 && self.pending == 0
+    }
+}
+
+/// Whether all that can be believed in this, and can be reached, have told everything.
+pub(super) fn are_agreed(core: &Core, id: ChannelId) -> bool {
+    Vouching::of(core, id).is_some_and(Vouching::is_agreed)
+}
+
 /// Once one member has told everything: until enough others have, or nobody else can be
 /// hoped for, or their time is over.
 pub(super) async fn others(context: &Context, id: ChannelId) -> Result<(), EngineError> {
@@ -73,6 +110,15 @@ mod tests {
         assert!(enough(1, 0), "the only one there is");
         assert!(!enough(1, 1) && !enough(2, 5));
         assert!(enough(ASKED, 5));
+    }
+
+    #[test]
+    fn newcomers_do_not_decide_that_there_is_nothing() {
+        let agreed = |told, pending| Vouching { told, pending }.is_agreed();
+        assert!(!agreed(0, 1), "whom the link names is on its way");
+        assert!(!agreed(0, 0), "whom the link names cannot be reached");
+        assert!(!agreed(1, 1), "another that the link names may know more");
+        assert!(agreed(1, 0));
     }
 
     #[tokio::test(start_paused = true)]

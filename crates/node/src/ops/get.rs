@@ -298,8 +298,9 @@ async fn newest(
     let known = known_here(context, channel, is_here).await?;
     let content_here = known.is_some();
     let found = context.core().wait_for(move |core| {
-        let nobody = content_here && core.nobody_answers(channel);
-        let channel = core.channels.get(&channel)?;
+        let id = channel;
+        let nobody = content_here && core.nobody_answers(id);
+        let channel = core.channels.get(&id)?;
         // What one member says may be old news: what is here already counts only
         // when a member has confirmed it, or when nobody can be asked.
         if channel.synchronized.is_empty() {
@@ -307,8 +308,12 @@ async fn newest(
         }
         match channel.newest_content() {
             Some(newest) => Some(Told::newest(newest)),
-            // A record counts when it is on disk.
-            None => (channel.graph.status().pending == 0).then_some(Told::Nothing),
+            // A record counts when it is on disk; and that there is none is believed
+            // only of those who can know: a newcomer beside us has nothing either.
+            None => {
+                let all_here = channel.graph.status().pending == 0;
+                (all_here && consult::are_agreed(core, id)).then_some(Told::Nothing)
+            }
         }
     });
     let waiting = context.core().call(move |core| {
