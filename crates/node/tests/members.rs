@@ -34,10 +34,14 @@ async fn failure(node: &Node, request: Request) -> ErrorKind {
 }
 
 async fn invite(node: &Node) -> String {
+    invite_to(node, "member", None).await
+}
+
+async fn invite_to(node: &Node, role: &str, expires_ms: Option<u64>) -> String {
     let request = Request::Invite {
         channel: CHANNEL.into(),
-        role: None,
-        expires_ms: None,
+        role: Some(role.into()),
+        expires_ms,
         uses: None,
     };
     match done(node, request).await.first() {
@@ -148,4 +152,78 @@ async fn a_revoked_member_gets_nothing_more_from_anybody() {
         assert_eq!(subjects(&node).await, ["first"]);
         c = node.stop().await;
     }
+}
+
+async fn role_of(node: &Node, peer: &str) -> Option<String> {
+    let request = Request::Members {
+        channel: CHANNEL.into(),
+    };
+    let events = node.ask(request).await.into_iter();
+    let mut roles = events.filter_map(|event| match event {
+        Event::Member { peer_id, role, .. } if peer_id == peer => role,
+        _ => None,
+    });
+    roles.next()
+}
+
+async fn channels(node: &Node) -> usize {
+    let events = node.ask(Request::ChannelList).await;
+    let listed = |event: &&Event| matches!(event, Event::Channel { .. });
+    events.iter().filter(listed).count()
+}
+
+async fn refusal(node: &Node, link: String) -> (ErrorKind, String) {
+    match node.ask(join(link)).await.pop() {
+        Some(Event::Error { kind, message }) => (kind, message),
+        other => panic!("no error but {other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn an_open_channels_invitation_makes_a_publisher_once() {
+    let a = Node::start(Mode::Node).await;
+    let request = Request::ChannelCreate {
+        name: CHANNEL.into(),
+        private: false,
+    };
+    done(&a, request).await;
+    let link = invite_to(&a, "publisher", None).await;
+    let b = Node::start(Mode::Node).await;
+    let joined = done(&b, join(link.clone())).await;
+    assert!(
+        matches!(&joined[0], Event::Joined { role, .. } if role == "publisher"),
+        "{joined:?}"
+    );
+    post(&b, "by a publisher").await;
+    while role_of(&a, &id(&b).await).await.as_deref() != Some("publisher") {
+        tokio::task::yield_now().await;
+    }
+    // Again is no harm, for another it is used up, and what fails leaves nothing.
+    done(&b, join(link.clone())).await;
+    let c = Node::start(Mode::Node).await;
+    let (kind, message) = refusal(&c, link).await;
+    assert_eq!(kind, ErrorKind::Denied);
+    assert!(message.contains("used up"), "{message}");
+    assert_eq!(channels(&c).await, 0);
+}
+
+#[tokio::test]
+async fn an_invitation_that_does_not_admit_says_so_in_few_words() {
+    let (a, b) = (owner().await, Node::start(Mode::Node).await);
+    let used = invite(&a).await;
+    done(&b, join(used.clone())).await;
+    let c = Node::start(Mode::Node).await;
+    let c = c.restart_impatient(Mode::Node).await;
+    let (kind, message) = refusal(&c, used).await;
+    assert_eq!(kind, ErrorKind::Denied);
+    assert!(
+        message.contains("used up") && message.len() < 200,
+        "{message}"
+    );
+    assert_eq!(channels(&c).await, 0);
+    // An expired one is not tried at all.
+    let expired = invite_to(&a, "member", Some(0)).await;
+    let (kind, message) = refusal(&c, expired).await;
+    assert_eq!(kind, ErrorKind::Denied);
+    assert!(message.contains("expired on"), "{message}");
 }

@@ -11,7 +11,7 @@ use crate::{
     SignedCharter, WallMs,
     body::{Grant, IdPrefix, Invite, Redemption, Revocation, id_prefix},
     limits,
-    member::Wait,
+    member::{Denied, Wait},
 };
 
 /// A role to give to an identity.
@@ -162,17 +162,61 @@ impl Graph {
         }
         .sign(joiner)?;
         self.last_seq.insert(peer, record.seq());
-        self.clock.0 = now;
-        match self.chain {
-            Some(_) => self
-                .admit(record.clone(), None, false, out)
-                .map_err(GraphError::Refused)?,
-            None => {
-                let wait = Wait::Record(invitation.invite);
-                self.deferred.insert(record.clone(), None, false, wait);
-            }
-        }
+        self.keep_trying(now, &record, out)
+            .map_err(GraphError::Refused)?;
         Ok(record)
+    }
+
+    /// Takes in a redemption of this node's own, made earlier: at once if the invite is
+    /// here, when it arrives if not. Nothing if it is held, or waits already.
+    ///
+    /// # Errors
+    /// What is wrong with it, by what is here now.
+    pub fn keep_trying(
+        &mut self,
+        now: WallMs,
+        redemption: &Record,
+        out: &mut Vec<Action>,
+    ) -> Result<(), Reject> {
+        let id = redemption.id();
+        let known = self.records.get(&id).is_some() || self.pending.contains_key(&id);
+        if known || self.deferred.contains(&id) {
+            return Ok(());
+        }
+        self.clock.0 = now;
+        if let Some(objection) = self.objection(now, redemption) {
+            return Err(objection);
+        }
+        // Who comes second takes nobody's place, whichever id is lower.
+        if let Ok(header) = redemption.header() {
+            self.records.roster().has_room(&header.view())?;
+        }
+        if self.chain.is_some() {
+            return self.admit(redemption.clone(), None, false, out);
+        }
+        // Nothing can be judged before the charter is here.
+        let wait = Wait::Author(redemption.author());
+        self.deferred.insert(redemption.clone(), None, false, wait);
+        Ok(())
+    }
+
+    /// Whether as many have redeemed an invitation that is here as may.
+    pub fn is_used_up(&self, invite: &RecordId) -> bool {
+        let roster = self.records.roster();
+        let uses = roster.entry(invite).map(|entry| entry.uses as usize);
+        uses.is_some_and(|uses| roster.joined_by(invite).count() >= uses)
+    }
+
+    /// What is wrong with a record of this node's own that is not held, by what is here
+    /// now; none as long as it may still be taken.
+    pub fn objection(&self, now: WallMs, record: &Record) -> Option<Reject> {
+        if self.records.get(&record.id()).is_some() {
+            return None;
+        }
+        match self.examine(now, record) {
+            Err(Denied::Reject(reject)) => Some(reject),
+            _ => None,
+        }
     }
 
     /// Publishes a revocation, as [`publish`](Self::publish) does.

@@ -367,7 +367,7 @@ impl Roster {
     /// Whether a redemption that somebody shows at the gate has its place without taking
     /// another's: whichever ids are lower, who comes second finds the invitation used.
     /// Only copies that were apart settle it by their ids.
-    fn has_room(&self, h: &HeaderRef<'_>) -> Result<(), Reject> {
+    pub(crate) fn has_room(&self, h: &HeaderRef<'_>) -> Result<(), Reject> {
         let Some(Control::Redemption { invite }) = h.control else {
             return Ok(());
         };

@@ -409,6 +409,24 @@ impl Channel {
         self.redemption = Some(record.clone());
     }
 
+    /// Why the redemption of the invitation that led here is not taken, by what is here.
+    pub(crate) fn objection(&self, now: WallMs) -> Option<Reject> {
+        let link = self.way_in()?;
+        let one_time = link.invitation()?.key.peer_id();
+        let ours = |r: &&Record| *r.key() == one_time.as_bytes()[..];
+        match self.redemption.as_ref().filter(ours) {
+            Some(redemption) => self.graph.objection(now, redemption),
+            // None is made in vain.
+            None if self.is_open() && !self.synchronized.is_empty() => {
+                let invite = &link.invitation()?.invite;
+                self.graph
+                    .is_used_up(invite)
+                    .then_some(Reject::InviteUsedUp)
+            }
+            None => None,
+        }
+    }
+
     /// The link that led here.
     pub(crate) fn way_in(&self) -> Option<WayIn> {
         self.meta.link.as_deref()?.parse().ok()

@@ -514,6 +514,7 @@ impl Core {
                 if let Some(channel) = self.channels.get_mut(&id) {
                     channel.synchronized.insert(peer);
                 }
+                self.redeem_openly(id);
                 self.news.tell(id, Live::Synchronized(peer));
                 self.notify();
             }

@@ -13,12 +13,14 @@ use std::{
 
 use bytes::Bytes;
 use quinn::Connection;
-use samara_graph::{CharterRef, Gate, Proof, Record, Refusal, WallMs};
+use samara_graph::{CharterRef, Gate, GraphError, Proof, Record, Refusal, WallMs};
 use samara_wire::{ChannelId, PeerId, RecordId};
 use tokio::{task, time};
 
 use super::{Core, Input, wall_ms};
 use crate::{
+    EngineError,
+    api::ErrorKind,
     limits,
     message::Control,
     session::{Close, SessionId},
@@ -144,36 +146,72 @@ impl Core {
         }
         let newcomer = channel.graph.charters().is_none();
         match self.redeem(id) {
-            Some(redemption) => Some((charter, vec![redemption.id()])),
-            // It may have been given a role that only the others know of.
-            None => newcomer.then(|| (charter, Vec::new())),
+            Ok(Some(redemption)) => Some((charter, vec![redemption.id()])),
+            refused => {
+                if let Err(error) = refused {
+                    self.warn(format!("the invitation cannot be used: {error}"));
+                }
+                // It may have been given a role that only the others know of.
+                newcomer.then(|| (charter, Vec::new()))
+            }
         }
     }
 
-    /// The redemption of the invitation that led here, made once.
-    fn redeem(&mut self, id: ChannelId) -> Option<Record> {
-        let channel = self.channels.get(&id)?;
-        if let Some(redemption) = &channel.redemption {
-            return Some(redemption.clone());
-        }
-        let link = channel.way_in()?;
-        let invitation = link.invitation()?.clone();
+    /// The redemption of the invitation that led here, made once for each.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Denied`] if the invitation cannot be used, as far as is known here.
+    pub(crate) fn redeem(&mut self, id: ChannelId) -> Result<Option<Record>, EngineError> {
+        let Some(channel) = self.channels.get(&id) else {
+            return Ok(None);
+        };
+        let link = channel.way_in();
+        let Some(invitation) = link.and_then(|link| link.invitation().cloned()) else {
+            return Ok(None);
+        };
+        let one_time = invitation.key.peer_id();
+        let earlier = channel.redemption.clone();
+        // Another link may have led here since.
+        let earlier = earlier.filter(|r| *r.key() == one_time.as_bytes()[..]);
         let key = self.key.clone();
-        let redeemed = self.with_graph(id, |graph, now, out| {
-            graph.redeem(now, &key, &invitation, out)
+        let redeemed = self.with_graph(id, |graph, now, out| match earlier {
+            Some(record) => graph
+                .keep_trying(now, &record, out)
+                .map(|()| record)
+                .map_err(GraphError::Refused),
+            None => graph.redeem(now, &key, &invitation, out),
         });
-        match redeemed {
-            Ok(record) => {
-                let channel = self.channels.get_mut(&id)?;
-                channel.keep_redemption(&record);
-                let meta = channel.meta.clone();
-                self.remember_meta(id, &meta);
-                Some(record)
-            }
-            Err(error) => {
-                self.warn(format!("the invitation cannot be used: {error}"));
-                None
-            }
+        let record =
+            redeemed.map_err(|error| EngineError::new(ErrorKind::Denied, error.message))?;
+        let Some(channel) = self.channels.get_mut(&id) else {
+            return Ok(None);
+        };
+        if channel.redemption.as_ref().map(Record::id) != Some(record.id()) {
+            channel.keep_redemption(&record);
+            let meta = channel.meta.clone();
+            self.remember_meta(id, &meta);
+        }
+        Ok(Some(record))
+    }
+
+    /// Takes the role that the invitation offers by which this node came, where nobody
+    /// has to show one to be let in. Once everything is here: whether there is a place
+    /// left can be seen only then.
+    pub(crate) fn redeem_openly(&mut self, id: ChannelId) {
+        let me = self.me;
+        let now = WallMs(wall_ms());
+        let Some(channel) = self.channels.get(&id) else {
+            return;
+        };
+        let invited = || channel.way_in().is_some_and(|l| l.invitation().is_some());
+        if channel.is_private() || channel.graph.role_of(&me, now).is_some() || !invited() {
+            return;
+        }
+        if channel.synchronized.is_empty() {
+            return;
+        }
+        if let Err(error) = self.redeem(id) {
+            tracing::debug!(channel = %id.short(), %error, "the invitation cannot be used");
         }
     }
 

@@ -40,6 +40,8 @@ pub(crate) struct Known {
     not_before: Instant,
     /// How the last dial ended, for people.
     pub(crate) last_error: Option<String>,
+    /// It answered, and has not the channel or does not let us in.
+    pub(crate) said_no: bool,
 }
 
 impl Known {
@@ -52,6 +54,7 @@ impl Known {
             since: Instant::now(),
             not_before,
             last_error: None,
+            said_no: false,
         }
     }
 
@@ -123,6 +126,7 @@ impl Known {
     pub(super) fn refused(&mut self, why: &str) {
         self.not_before = Instant::now() + MAX_BACKOFF;
         self.last_error = Some(why.to_owned());
+        self.said_no = true;
     }
 
     /// No address answered.

@@ -10,7 +10,7 @@ use super::{Context, channel, follow, manifest::no_peer, parse_link, resolve};
 use crate::{
     EngineError,
     api::{ErrorKind, Event},
-    core::{Core, Role, wall_ms},
+    core::{ChannelMeta, Core, Role, wall_ms},
     identity, rfc3339,
 };
 
@@ -80,10 +80,29 @@ pub(super) async fn join(
 ) -> Result<(), EngineError> {
     let parsed = parse_link(link)?;
     let id = parsed.channel();
-    if parsed.invitation().is_none() {
+    let Some(invitation) = parsed.invitation() else {
         return Err(EngineError::new(
             ErrorKind::Link,
             "the link invites nobody; `samara subscribe` follows an open channel, and `samara invite` makes a link that admits",
+        ));
+    };
+    let expires = invitation.expires;
+    let standing = context
+        .core()
+        .call(move |core| {
+            let channel = core.channels.get(&id)?;
+            let role = channel.graph.role_of(&core.me, WallMs(wall_ms()));
+            Some((role, channel.meta.clone()))
+        })
+        .await?;
+    let is_member = matches!(standing, Some((Some(_), _)));
+    if expires <= WallMs(wall_ms()) && !is_member {
+        return Err(EngineError::new(
+            ErrorKind::Denied,
+            format!(
+                "the invitation expired on {}; ask for a new one",
+                rfc3339::format(expires.0)
+            ),
         ));
     }
     let order = follow::Order {
@@ -96,6 +115,14 @@ pub(super) async fn join(
     };
     follow::store(context, &order).await?;
     let admitted = admitted(context, id).await;
+    if admitted.is_err() {
+        // What was not joined leaves nothing behind, and what was there is as it was.
+        let earlier = standing.map(|(_, meta)| meta);
+        context
+            .core()
+            .call(move |core| core.undo(id, earlier))
+            .await?;
+    }
     durable(context).await?;
     let (name, role) = admitted?;
     context
@@ -110,9 +137,14 @@ pub(super) async fn join(
 
 /// Waits until this node has a role in a channel.
 async fn admitted(context: &Context, id: ChannelId) -> Result<(String, String), EngineError> {
-    context.core().call(move |core| core.visit(id)).await?;
+    let begin = move |core: &mut Core| {
+        core.visit(id);
+        core.redeem_openly(id);
+    };
+    context.core().call(begin).await?;
     let look = context.core().wait_for(move |core| {
         let me = core.me;
+        let now = WallMs(wall_ms());
         let Some(channel) = core.channels.get(&id) else {
             return Some(Err(EngineError::new(
                 ErrorKind::NotFound,
@@ -125,21 +157,44 @@ async fn admitted(context: &Context, id: ChannelId) -> Result<(String, String), 
                 "this identity was revoked in the channel",
             )));
         }
-        let role = channel.graph.role_of(&me, WallMs(wall_ms()))?;
-        let name = channel.name().unwrap_or_default();
-        Some(Ok((name, role.label().to_owned())))
+        if let Some(role) = channel.graph.role_of(&me, now) {
+            let name = channel.name().unwrap_or_default();
+            return Some(Ok((name, role.label().to_owned())));
+        }
+        channel.objection(now).map(|objection| {
+            Err(EngineError::new(
+                ErrorKind::Denied,
+                format!("the invitation does not admit: {objection}; ask for a new one"),
+            ))
+        })
     });
     let limit = context.config().timeout;
     let found = context
         .unless_cancelled(async {
             match tokio::time::timeout(limit, look).await {
                 Ok(found) => found?,
-                Err(_) => Err(no_peer(context, id, 0).await),
+                Err(_) => Err(not_admitted(context, id).await?),
             }
         })
         .await;
     context.core().call(move |core| core.leave(id)).await?;
     found
+}
+
+/// Why nobody admitted this node in time. Members of a private channel say to a
+/// stranger only that they do not let it in.
+async fn not_admitted(context: &Context, id: ChannelId) -> Result<EngineError, EngineError> {
+    let answered = move |core: &mut Core| core.answers(id);
+    let answered = context.core().call(answered).await?;
+    if answered == 0 {
+        return Ok(no_peer(context, id, 0).await);
+    }
+    Ok(EngineError::new(
+        ErrorKind::Denied,
+        format!(
+            "{answered} of the channel's peers answered, and none admits this node: the invitation is used up, was taken back or is of another channel; ask for a new one"
+        ),
+    ))
 }
 
 pub(super) async fn members(context: &Context, name: &str) -> Result<(), EngineError> {
@@ -363,6 +418,28 @@ pub(super) async fn durable(context: &Context) -> Result<(), EngineError> {
 }
 
 impl Core {
+    /// Takes back that a channel was to be joined: forgets it if it was not here before.
+    fn undo(&mut self, id: ChannelId, earlier: Option<ChannelMeta>) {
+        match earlier {
+            None => self.drop_channel(id, true),
+            Some(meta) => {
+                if let Some(channel) = self.channels.get_mut(&id) {
+                    channel.meta = meta.clone();
+                }
+                self.remember_meta(id, &meta);
+            }
+        }
+    }
+
+    /// How many peers were asked to let this node into a channel and said anything.
+    fn answers(&self, id: ChannelId) -> usize {
+        let Some(channel) = self.channels.get(&id) else {
+            return 0;
+        };
+        let refused = channel.known.values().filter(|k| k.said_no).count();
+        refused + channel.members.len()
+    }
+
     /// Keeps the roles that this node gave from ending.
     pub(crate) fn renew_roles(&mut self, id: ChannelId) {
         let Some(channel) = self.channels.get(&id) else {
