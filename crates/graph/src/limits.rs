@@ -38,6 +38,9 @@ pub const PRESENCE_LEASE: std::ops::RangeInclusive<u64> = 10_000..=86_400_000;
 /// Members up to which a channel has presence: every lease is a record for each of
 /// the others.
 pub const MAX_PRESENT: usize = 256;
+/// Leases of one member that are kept: the one in force, and the one before it, which
+/// clocks that differ may still need.
+pub const MAX_LEASES: usize = 2;
 /// Signatures on a charter: the old roots and the new ones.
 pub const MAX_CHARTER_SIGNATURES: usize = 2 * MAX_ROOTS;
 /// Largest signed charter; follows from the counts above.

@@ -157,8 +157,11 @@ impl Graph {
                 if reject == Reject::Equivocation {
                     self.records.mark(&record.author());
                 }
-                self.offenders
-                    .note(record.author(), Offence::Rejected(reject));
+                // A lease that a later one overtook on the way is nobody's fault.
+                if record.kind() != Kind::PRESENCE {
+                    self.offenders
+                        .note(record.author(), Offence::Rejected(reject));
+                }
                 Err(reject)
             }
         }

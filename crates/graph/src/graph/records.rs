@@ -32,7 +32,10 @@ use crate::{
 /// 2. Then ordinary records: a control record of the same sequence beats them, and a
 ///    retraction that covers them; of two with one sequence the lower id stands; of
 ///    more than the charter allows an author, its highest sequences.
-/// 3. Then the channel's total: the lower rank gives way to the higher one, then the
+/// 3. Leases of presence give way to ordinary records of the same sequence, and to later
+///    leases: of each author the last [`limits::MAX_LEASES`] stand. They count for nothing
+///    else, so that being there costs nobody a record.
+/// 4. Then the channel's total: the lower rank gives way to the higher one, then the
 ///    author with the most records loses its lowest sequence, and of equals the
 ///    higher id.
 #[derive(Debug)]
@@ -57,6 +60,7 @@ pub(super) struct Records {
 struct Author {
     control: BTreeMap<u64, Slot>,
     ordinary: BTreeMap<u64, Slot>,
+    leases: BTreeMap<u64, Slot>,
     retractions: BTreeSet<Slot>,
     /// How much of each shelf its control records take.
     taken: [u64; Shelf::COUNT],
@@ -85,14 +89,20 @@ pub(super) enum Telling {
 
 impl Author {
     fn at(&self, seq: u64) -> Option<Slot> {
-        let slot = self.control.get(&seq).or_else(|| self.ordinary.get(&seq));
-        slot.copied()
+        let shelves = [&self.control, &self.ordinary, &self.leases];
+        shelves.iter().find_map(|shelf| shelf.get(&seq)).copied()
+    }
+
+    fn slots(&self) -> impl Iterator<Item = &Slot> {
+        let lesser = self.ordinary.values().chain(self.leases.values());
+        self.control.values().chain(lesser)
     }
 
     fn shelf(&mut self, kind: Kind) -> &mut BTreeMap<u64, Slot> {
-        match kind.is_control() {
-            true => &mut self.control,
-            false => &mut self.ordinary,
+        match kind {
+            _ if kind.is_control() => &mut self.control,
+            Kind::PRESENCE => &mut self.leases,
+            _ => &mut self.ordinary,
         }
     }
 }
@@ -150,7 +160,7 @@ impl Records {
         let author = self.authors.get(author);
         author
             .into_iter()
-            .flat_map(|a| a.control.values().chain(a.ordinary.values()))
+            .flat_map(Author::slots)
             .map(|slot| self.headers.at(*slot))
     }
 
@@ -158,7 +168,8 @@ impl Records {
     pub(super) fn last_seq(&self, author: &PeerId) -> Option<u64> {
         let author = self.authors.get(author)?;
         let last = |shelf: &BTreeMap<u64, Slot>| shelf.last_key_value().map(|(seq, _)| *seq);
-        last(&author.control).max(last(&author.ordinary))
+        let lesser = last(&author.ordinary).max(last(&author.leases));
+        last(&author.control).max(lesser)
     }
 
     /// Before what a disk held comes in, in any order, `expected` records or more.
@@ -251,7 +262,14 @@ impl Records {
                 false => self.roster.has_place(h),
             };
         }
-        if rival.is_some_and(|r| !r.kind.is_control()) {
+        if h.kind == Kind::PRESENCE {
+            let later = author.leases.range(h.seq + 1..).count();
+            return match later < limits::MAX_LEASES {
+                true => Ok(()),
+                false => Err(Reject::Expired),
+            };
+        }
+        if rival.is_some_and(|r| is_counted(r.kind)) {
             return Ok(());
         }
         let lowest = author.ordinary.first_key_value().map(|(seq, _)| *seq);
@@ -334,8 +352,8 @@ impl Records {
             let Some(author) = self.authors.get(&peer) else {
                 continue;
             };
-            let slots = author.control.values().chain(author.ordinary.values());
-            let fallen: Vec<_> = slots
+            let fallen: Vec<_> = author
+                .slots()
                 .filter_map(|slot| Some((*slot, self.fallen(charter, *slot)?)))
                 .collect();
             for (slot, reason) in fallen {
@@ -375,7 +393,8 @@ impl Records {
                 break;
             }
         }
-        let ordinary = self.authors.values().flat_map(|a| a.ordinary.values());
+        let others = |a| Author::slots(a).filter(|slot| !self.headers.at(**slot).kind.is_control());
+        let ordinary = self.authors.values().flat_map(others);
         let fallen: Vec<_> = left
             .iter()
             .chain(ordinary)
@@ -498,8 +517,10 @@ impl Records {
         let Some(up_to) = retraction_of(&by).map(|r| r.up_to) else {
             return Vec::new();
         };
-        let candidates = self.authors[&by.author].ordinary.range(..=up_to);
+        let author = &self.authors[&by.author];
+        let candidates = author.ordinary.range(..=up_to);
         candidates
+            .chain(author.leases.range(..=up_to))
             .map(|(_, slot)| *slot)
             .filter(|slot| self.covers(retraction, &self.headers.at(*slot)))
             .collect()
@@ -512,6 +533,12 @@ impl Records {
             for slot in Shelf::overflow(&author.taken, control) {
                 self.remove(slot, RemoveReason::Quota, removed);
             }
+        }
+        while let Some(author) = self.authors.get(peer)
+            && author.leases.len() > limits::MAX_LEASES
+            && let Some((_, &slot)) = author.leases.first_key_value()
+        {
+            self.remove(slot, RemoveReason::Expired, removed);
         }
         while let Some(author) = self.authors.get(peer)
             && author.ordinary.len() > charter.limits.records_per_author as usize
@@ -543,7 +570,7 @@ impl Records {
         let (author, id) = (h.author, h.id);
         let retracts = retraction_of(&h.view()).is_some();
         let (shelf, weight) = (Shelf::of(&h.view()), Shelf::weight(&h.view()));
-        self.ordinary += usize::from(!kind.is_control());
+        self.ordinary += usize::from(is_counted(kind));
         self.bytes += u64::from(h.len);
         let slot = self.headers.insert(h);
         let author = self.authors.entry(author).or_default();
@@ -578,7 +605,7 @@ impl Records {
             author.taken[Shelf::of(&h).index()] -= Shelf::weight(&h);
         }
         author.retractions.remove(&slot);
-        self.ordinary -= usize::from(!h.kind.is_control());
+        self.ordinary -= usize::from(is_counted(h.kind));
         self.bytes -= u64::from(h.len);
         removed.push((h.id, reason));
         if !self.fading.remove(&(h.expires, h.id))
@@ -610,6 +637,11 @@ fn retraction_of<'a>(h: &HeaderRef<'a>) -> Option<&'a Retraction> {
 }
 
 /// Of two records with one author and one sequence the one with less stands.
-fn precedence(h: &HeaderRef<'_>) -> (bool, RecordId) {
-    (!h.kind.is_control(), h.id)
+fn precedence(h: &HeaderRef<'_>) -> (bool, bool, RecordId) {
+    (!h.kind.is_control(), h.kind == Kind::PRESENCE, h.id)
+}
+
+/// Whether a record counts against what the charter allows an author and in total.
+fn is_counted(kind: Kind) -> bool {
+    !kind.is_control() && kind != Kind::PRESENCE
 }

@@ -8,7 +8,7 @@ use crate::club::{
 use crate::lone::{HOUR, Lone, NOW, key, new_record};
 use samara_graph::{
     Action, Charter, Event, Former, GraphError, Keep, Kind, LeaveReason, NewGrant, NewRecord,
-    Publishers, Reject, RemoveReason, Role, WallMs, body::Grant, body::TimeFloor, limits,
+    Publishers, Record, Reject, RemoveReason, Role, WallMs, body::Grant, body::TimeFloor, limits,
 };
 
 fn joined(l: &Lone) -> Vec<(u8, Role)> {
@@ -397,9 +397,12 @@ fn this_node_grants_revokes_and_is_told_what_it_may_not() {
         .unwrap();
     let until = l.graph.members(NOW).into_iter().find(|m| m.peer == id(3));
     assert_eq!(until.unwrap().until, NOW.after(7 * DAY), "cut to its own");
-    for (by, role) in [(2, Role::Admin), (3, Role::Member)] {
+    for (by, own, role) in [
+        (2, Role::Admin, Role::Admin),
+        (3, Role::Publisher, Role::Member),
+    ] {
         let refused = l.act(|g, now, out| g.grant(now, &key(by), new(4, role), out));
-        assert_eq!(refused, Err(GraphError::Outranked(id(by))));
+        assert_eq!(refused, Err(GraphError::MayNotGive(own)));
     }
     let refused = l.act(|g, now, out| g.grant(now, &key(9), new(4, Role::Reader), out));
     assert_eq!(refused, Err(GraphError::NotPublisher(id(9))));
@@ -639,4 +642,41 @@ fn a_restart_says_nothing_of_who_was_there_before_and_forgets_nobody() {
     assert_eq!(l.out, []);
     assert_eq!(l.held(), ids(&[&a, &p, &n]));
     assert_eq!(l.graph.role_of(&id(3), NOW), Some(Role::Publisher));
+}
+
+#[test]
+fn being_there_displaces_nothing_and_is_no_offence() {
+    let mut charter = Charter {
+        presence_ms: Some(60_000),
+        publishers: Publishers::Members,
+        ..charter()
+    };
+    charter.limits.records_per_author = 2;
+    charter.limits.records_total = 2;
+    let c = Lone::of(&charter).channel();
+    let member = granted(c, 1, 1, 7, &new_grant(Role::Member));
+    let lease = |seq: u64| {
+        let new = NewRecord {
+            kind: Kind::PRESENCE,
+            expires: WallMs(NOW.0 + 60_000),
+            ..new_record(c, seq)
+        };
+        new.sign(&key(7)).unwrap()
+    };
+    let (one, two) = (note(c, 7, 2), note(c, 7, 3));
+    let leases: Vec<_> = (4..9).map(lease).collect();
+    let mut all: Vec<&Record> = leases.iter().chain([&one, &two]).collect();
+    for turn in 0..all.len() {
+        all.rotate_left(1);
+        let mut l = Lone::of(&charter);
+        offer_all(&mut l, &[&member]);
+        offer_all(&mut l, &all);
+        let stand = ids(&[&member, &one, &two, &leases[3], &leases[4]]);
+        assert_eq!(l.held(), stand, "turned by {turn}");
+        assert_eq!(l.graph.status().offenders, []);
+    }
+    // Of one sequence the record stands, not the lease.
+    let mut l = Lone::of(&charter);
+    offer_all(&mut l, &[&member, &lease(3), &two]);
+    assert_eq!(l.held(), ids(&[&member, &two]));
 }
