@@ -242,6 +242,9 @@ impl Graph {
         }
         self.members.introduced = true;
         for peer in &touched {
+            if self.is_revoked(peer) {
+                self.overlay.forget(peer);
+            }
             let role = self.role_of(peer, now);
             let due = self.records.roster().next_change(peer, now);
             self.members.set_due(*peer, due);

@@ -240,9 +240,9 @@ impl Graph {
     pub fn handle(&mut self, now: WallMs, mono: Duration, event: Event, out: &mut Vec<Action>) {
         self.clock = (now, mono);
         out.append(&mut self.backlog);
+        let hold = self.defers_expiry();
         if let Some(chain) = &self.chain {
             let charter = chain.current();
-            let hold = charter.deferred_expiry && self.hold.holds();
             report(self.records.advance(charter, now, hold), out);
         }
         match event {
@@ -283,14 +283,17 @@ impl Graph {
         self.settle(out);
     }
 
+    /// Whether what ends stays readable at present, since this node is off the network
+    /// and the charter has deferred expiry.
+    pub fn defers_expiry(&self) -> bool {
+        let charter = self.chain.as_ref().map(CharterChain::current);
+        charter.is_some_and(|c| c.deferred_expiry) && self.hold.holds()
+    }
+
     /// When [`Event::Tick`] is due, on the monotonic clock.
     pub fn next_timeout(&self) -> Option<Duration> {
         let (now, mono) = self.clock;
-        let defers = self
-            .chain
-            .as_ref()
-            .is_some_and(|c| c.current().deferred_expiry);
-        let expiry = self.records.next_expiry(defers && self.hold.holds());
+        let expiry = self.records.next_expiry(self.defers_expiry());
         let expiry = expiry.into_iter().chain(self.members.next_due()).min();
         let expiry = expiry.map(|at| mono + at.since(now).min(limits::MAX_SLEEP));
         let own = [
@@ -432,6 +435,9 @@ impl Graph {
     }
 
     fn learn(&mut self, address: PeerAddress) -> Learned {
+        if self.is_revoked(&address.peer()) {
+            return Learned::Ignored;
+        }
         let neighbours = &self.neighbours;
         let learned = self.overlay.learn(
             self.config.us,

@@ -105,6 +105,12 @@ impl Overlay {
         self.passive.insert(peer, source);
     }
 
+    /// Forgets where somebody is who was revoked, so that nobody is sent there.
+    pub(super) fn forget(&mut self, peer: &PeerId) {
+        self.unreserve(peer);
+        self.known.remove(peer);
+    }
+
     /// A neighbour is in reserve no more.
     pub(super) fn unreserve(&mut self, peer: &PeerId) {
         self.passive.remove(peer);

@@ -170,7 +170,9 @@ impl Core {
         self.graph_actions(id, actions);
         result.map_err(|error| {
             let kind = match error {
-                samara_graph::GraphError::NotPublisher(_) => ErrorKind::Denied,
+                samara_graph::GraphError::NotPublisher(_)
+                | samara_graph::GraphError::MayNotGive(_)
+                | samara_graph::GraphError::Outranked(_) => ErrorKind::Denied,
                 samara_graph::GraphError::NothingToRetract { .. } => ErrorKind::NotFound,
                 samara_graph::GraphError::NoCharter => ErrorKind::NoPeer,
                 _ => ErrorKind::Record,
@@ -196,7 +198,10 @@ impl Core {
             peer: self.me,
             addrs: own.to_vec(),
         }];
-        let others = channel.graph.known_peers().filter(|p| p.peer() != self.me);
+        let graph = &channel.graph;
+        let others = graph
+            .known_peers()
+            .filter(|p| p.peer() != self.me && !graph.is_revoked(&p.peer()));
         peers.extend(others.take(LINK_PEERS).map(|known| LinkPeer {
             peer: known.peer(),
             addrs: known.addrs().to_vec(),
@@ -211,6 +216,10 @@ impl Core {
         let Some(channel) = self.channels.get_mut(&id) else {
             return;
         };
+        // Nothing is shown to who was revoked, nor that the channel is here.
+        if channel.graph.is_revoked(&peer) {
+            return;
+        }
         channel.greeted.insert(peer);
         if !channel.is_sayable() {
             return self.knock(id, peer);
@@ -232,6 +241,9 @@ impl Core {
             return;
         };
         channel.greeted.insert(peer);
+        if let Some(known) = channel.known.get_mut(&peer) {
+            known.said_no = false;
+        }
         if channel.members.insert(peer) {
             self.graph_event(id, Event::NeighbourUp { peer });
         }

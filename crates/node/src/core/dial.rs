@@ -47,7 +47,8 @@ impl Core {
         for (id, channel) in self.channels.iter().filter(|(_, c)| c.active) {
             let mut candidates = Vec::new();
             for (peer, known) in &channel.known {
-                if self.banned.contains_key(peer) || channel.members.contains(peer) {
+                let barred = self.banned.contains_key(peer) || channel.graph.is_revoked(peer);
+                if barred || channel.members.contains(peer) {
                     continue;
                 }
                 if self.sessions.contains_key(peer) {
@@ -229,7 +230,7 @@ impl Core {
         for (id, channel) in &mut self.channels {
             if let Some(known) = channel.known.get_mut(&peer) {
                 known.answered();
-                if channel.active {
+                if channel.active && !channel.graph.is_revoked(&peer) {
                     greet.push(*id);
                 }
             }

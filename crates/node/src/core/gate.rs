@@ -107,6 +107,9 @@ impl Core {
         let (Some(link), Some(channel)) = (self.sessions.get(&peer), self.channels.get(&id)) else {
             return;
         };
+        if channel.graph.is_revoked(&peer) {
+            return;
+        }
         let session = link.session.id;
         let redemption = channel.redemption.clone();
         let (store, inputs) = (self.store.clone(), self.inputs.clone());
@@ -148,7 +151,10 @@ impl Core {
         match self.redeem(id) {
             Ok(Some(redemption)) => Some((charter, vec![redemption.id()])),
             refused => {
-                if let Err(error) = refused {
+                let first = self.channels.get(&id)?.redemption.is_none();
+                if let Err(error) = refused
+                    && first
+                {
                     self.warn(format!("the invitation cannot be used: {error}"));
                 }
                 // It may have been given a role that only the others know of.
