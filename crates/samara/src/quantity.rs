@@ -142,6 +142,12 @@ pub(crate) fn count(number: u64, one: &str, many: &str) -> String {
     format!("{number} {}", if number == 1 { one } else { many })
 }
 
+/// Where a stream of events goes on.
+pub(crate) fn parse_cursor(text: &str) -> Result<u64, String> {
+    text.parse()
+        .map_err(|_| "a cursor is a whole number: that of the last event seen, or 0".to_owned())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -164,6 +164,12 @@ pub(crate) fn columns() -> usize {
         .clamp(20, WIDEST)
 }
 
+/// Columns of the terminal that standard output is, if it is one.
+pub(crate) fn terminal_columns() -> Option<usize> {
+    let size = rustix::termios::tcgetwinsize(stdout()).ok()?;
+    Some(usize::from(size.ws_col)).filter(|columns| *columns > 0)
+}
+
 /// Columns that `text` takes; it holds no escape sequences.
 pub(crate) fn width(text: &str) -> usize {
     text.width()
@@ -173,6 +179,13 @@ pub(crate) fn width(text: &str) -> usize {
 pub(crate) fn char_width(c: char) -> usize {
     c.width().unwrap_or(0)
 }
+
+/// Letters and digits in a row that are an id, or a key in hexadecimal.
+const LONG_ID: usize = 40;
+/// What is left of one in a narrow terminal.
+const SHORT_ID: usize = 12;
+/// No column is cut below it.
+const NARROWEST: usize = 8;
 
 /// Rows with aligned columns, two spaces between them; the first row is the head.
 /// Cells are cleaned here, so callers need not.
@@ -199,15 +212,47 @@ impl Table {
         self.rows.len() == 1
     }
 
+    /// Makes rows fit a terminal, where they are read and not searched: ids and the like
+    /// are cut to a beginning that commands take as well, then the widest columns.
+    pub(crate) fn fit(&mut self, columns: usize) {
+        let gaps = 2 * (self.rows[0].len() - 1);
+        let room = columns.saturating_sub(gaps);
+        if self.widths().iter().sum::<usize>() <= room {
+            return;
+        }
+        for cell in self.rows.iter_mut().skip(1).flatten() {
+            *cell = shorten_ids(cell);
+        }
+        loop {
+            let widths = self.widths();
+            let over = widths.iter().sum::<usize>().saturating_sub(room);
+            let widest = (0..widths.len()).max_by_key(|n| widths[*n]);
+            let Some(n) = widest.filter(|n| over > 0 && widths[*n] > NARROWEST) else {
+                return;
+            };
+            // Not below the next widest, which takes its part of it.
+            let next = widths.iter().filter(|w| **w < widths[n]).max();
+            let most = next.map_or(widths[n] - 1, |next| (widths[n] - next).max(1));
+            let to = (widths[n] - over.min(most)).max(NARROWEST);
+            for row in &mut self.rows {
+                if let Some(cell) = row.get_mut(n) {
+                    *cell = cut(cell, to);
+                }
+            }
+        }
+    }
+
+    fn widths(&self) -> Vec<usize> {
+        let of = |n: usize| {
+            let cells = self.rows.iter().filter_map(move |row| row.get(n));
+            cells.map(|cell| width(cell)).max().unwrap_or(0)
+        };
+        (0..self.rows[0].len()).map(of).collect()
+    }
+
     /// All rows, each ended by a line break.
     pub(crate) fn render(&self, style: Style) -> String {
-        let columns = self.rows[0].len();
-        let widths: Vec<usize> = (0..columns)
-            .map(|n| {
-                let cells = self.rows.iter().filter_map(|row| row.get(n));
-                cells.map(|cell| width(cell)).max().unwrap_or(0)
-            })
-            .collect();
+        let widths = self.widths();
         let mut out = String::new();
         for (number, row) in self.rows.iter().enumerate() {
             let mut text = String::new();
@@ -232,6 +277,41 @@ impl Table {
         }
         out
     }
+}
+
+/// Cuts what is as long as an id to its beginning.
+fn shorten_ids(cell: &str) -> String {
+    let mut out = String::new();
+    let mut rest = cell;
+    while !rest.is_empty() {
+        let word = |c: char| c.is_ascii_alphanumeric();
+        let end = rest.find(|c| !word(c)).unwrap_or(rest.len());
+        let (run, after) = rest.split_at(end);
+        match run.len() >= LONG_ID {
+            true => out.push_str(&format!("{}\u{2026}", &run[..SHORT_ID])),
+            false => out.push_str(run),
+        }
+        let next = after.find(word).unwrap_or(after.len());
+        out.push_str(&after[..next]);
+        rest = &after[next..];
+    }
+    out
+}
+
+/// The beginning of a cell in at most that many columns, and a mark if it is not all.
+fn cut(cell: &str, columns: usize) -> String {
+    if width(cell) <= columns {
+        return cell.to_owned();
+    }
+    let mut out = String::new();
+    for c in cell.chars() {
+        if width(&out) + char_width(c) + 1 > columns {
+            break;
+        }
+        out.push(c);
+    }
+    out.push('\u{2026}');
+    out
 }
 
 #[cfg(test)]
@@ -296,5 +376,33 @@ mod tests {
             table.render(Style::PLAIN),
             "NAME  SIZE\n漢字   7 B\nx     10 B\n"
         );
+    }
+
+    #[test]
+    fn a_table_fits_the_terminal_by_its_ids_first() {
+        let id = "abcdefghijklmnopqrstuvwxyz234567abcdefghijklmnopqrst";
+        let table = || {
+            let mut table = Table::new(&["WHO", "N", "SUBJECT"], &[1]);
+            table.row([format!("{id} (this node)"), "7".into(), "s".repeat(60)]);
+            table.row(["x".into(), "12".into(), "short".into()]);
+            table
+        };
+        let mut wide = table();
+        wide.fit(200);
+        assert_eq!(wide.render(Style::PLAIN), table().render(Style::PLAIN));
+        let mut fitted = table();
+        fitted.fit(96);
+        let text = fitted.render(Style::PLAIN);
+        assert!(text.contains("abcdefghijkl\u{2026} (this node)"), "{text}");
+        assert!(text.contains(&"s".repeat(60)), "{text}");
+        for columns in [40, 60, 80] {
+            let mut fitted = table();
+            fitted.fit(columns);
+            let text = fitted.render(Style::PLAIN);
+            assert!(
+                text.lines().all(|l| width(l) <= columns),
+                "{columns}: {text}"
+            );
+        }
     }
 }

@@ -13,6 +13,7 @@
 use std::{
     fs,
     io::ErrorKind as IoKind,
+    os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
 };
 
@@ -255,7 +256,12 @@ impl Keystore {
     fn write(&self, name: &str, seed: &[u8; 32]) -> Result<PeerId, EngineError> {
         let path = self.path(name);
         let dir = path.parent().unwrap_or(&self.dir);
-        fs::create_dir_all(dir).map_err(|e| EngineError::disk(dir, &e))?;
+        // It may be the data directory's first: nothing in there is for others.
+        fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(dir)
+            .map_err(|e| EngineError::disk(dir, &e))?;
         write_secret(&path, seed)?;
         Ok(peer_id(&SigningKey::from_bytes(seed)))
     }

@@ -254,7 +254,9 @@ fn next(graph: &Graph, change: &CharterEdit) -> Result<(Charter, Vec<String>), E
         new.presence_ms = (lease > 0).then_some(lease);
     }
     new.deferred_expiry = change.deferred_expiry.unwrap_or(old.deferred_expiry);
-    new.announced = change.announced.unwrap_or(old.announced);
+    // What was open and is closed is not told of where the whole world can ask.
+    let closed = old.readers == Readers::Everyone && new.readers == Readers::Members;
+    new.announced = change.announced.unwrap_or(old.announced && !closed);
     keep_their_word(graph, old, &mut new, &change.disown, &mut told)?;
     let unchanged = Charter {
         created: old.created,

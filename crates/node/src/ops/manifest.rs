@@ -19,6 +19,8 @@ use crate::{
 
 /// How often peers that had not what was asked for are asked again.
 const RETRY: Duration = Duration::from_millis(500);
+/// Peers that a failure names; who was tried beside them is counted.
+const TRIED_SHOWN: usize = 4;
 
 /// When a source turned out bad and no other answers: how long to wait for one.
 pub(super) const GRACE_AFTER_BAD: Duration = Duration::from_secs(2);
@@ -257,7 +259,11 @@ pub(super) async fn tried(context: &Context, channel: ChannelId) -> String {
                 })
                 .collect();
             tried.sort();
-            tried.truncate(8);
+            let more = tried.len().saturating_sub(TRIED_SHOWN);
+            tried.truncate(TRIED_SHOWN);
+            if more > 0 {
+                tried.push(format!("and {more} more"));
+            }
             tried
         })
         .await

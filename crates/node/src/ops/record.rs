@@ -39,8 +39,8 @@ pub(super) async fn list(
     let defers = context
         .core()
         .call(move |core| {
-            let charters = core.channels.get(&id).and_then(|c| c.graph.charters());
-            charters.is_some_and(|chain| chain.current().deferred_expiry)
+            let channel = core.channels.get(&id);
+            channel.is_some_and(|c| c.graph.defers_expiry())
         })
         .await?;
     let now = WallMs(wall_ms());

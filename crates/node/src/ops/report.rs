@@ -49,7 +49,7 @@ pub(super) async fn status(context: &Context) -> Result<(), EngineError> {
                     forked: channel.graph.fork().is_some(),
                     release: newest_version(channel),
                     into: channel.meta.into.clone(),
-                    standing: standing(channel, WallMs(wall_ms())),
+                    standing: standing(channel, &core.me, WallMs(wall_ms())),
                 })
                 .collect();
             channels.sort_by(|a, b| (&a.name, &a.id).cmp(&(&b.name, &b.id)));

@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     quantity::{count, rate, size, span},
-    terminal::{Style, Table, body, columns, line},
+    terminal::{Style, Table, body, columns, line, terminal_columns},
 };
 
 /// How lists are to be shown.
@@ -479,6 +479,9 @@ impl Report for Human {
         if self.table.is_empty() {
             self.aside(nothing);
             return Ok(());
+        }
+        if let Some(columns) = terminal_columns() {
+            self.table.fit(columns);
         }
         self.result(self.table.render(self.style).trim_end())
     }

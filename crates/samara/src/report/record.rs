@@ -48,10 +48,10 @@ pub(super) fn body(record: &RecordView) -> Option<Vec<u8>> {
 /// What happened, as a line.
 pub(super) fn change(cursor: u64, at: Option<&str>, change: &Change) -> String {
     let about = |about: &RecordAbout| {
-        let key = key(about);
-        let quoted = match key.is_empty() {
-            true => String::new(),
-            false => format!(" \"{}\"", line(&key)),
+        let quoted = match (&about.key, &about.key_hex) {
+            (Some(key), _) if !key.is_empty() => format!(" \"{}\"", line(key)),
+            (None, Some(hex)) => format!(" x\"{}\u{2026}\"", short(hex)),
+            _ => String::new(),
         };
         let author = short(&about.author);
         format!("{}{quoted} by {author}: {}", kind(about), about.record)

@@ -29,6 +29,15 @@ pub(super) fn trouble(status: &Status, style: Style) -> String {
                 line(floor)
             );
         }
+        let out = match standing.shut_out.as_deref() {
+            Some("revoked") => Some("This node was revoked in"),
+            Some("ended") => Some("This node's role has ended in"),
+            Some(_) => Some("This node may have been revoked: nobody lets it into"),
+            None => None,
+        };
+        if let Some(out) = out {
+            text += &format!("{out} {}.\n", line(&channel.name));
+        }
         if standing.waiting > 0 {
             refused.row([
                 channel.name.clone(),
