@@ -36,13 +36,15 @@ pub struct Invitation {
     pub key: SecretKey,
     /// The invite record.
     pub invite: RecordId,
+    /// Until when it may be redeemed.
+    pub until: WallMs,
     /// When that record expires, and the redemption with it.
     pub expires: WallMs,
 }
 
 impl PartialEq for Invitation {
     fn eq(&self, other: &Self) -> bool {
-        let of = |i: &Self| (i.key.peer_id(), i.invite, i.expires);
+        let of = |i: &Self| (i.key.peer_id(), i.invite, i.until, i.expires);
         of(self) == of(other)
     }
 }
@@ -156,6 +158,7 @@ impl Link {
         if let Some(invitation) = &self.invitation {
             w.raw(&invitation.key.to_bytes());
             invitation.invite.write(&mut w);
+            w.varint(invitation.until.0);
             w.varint(invitation.expires.0);
         }
         w.varint(self.peers.len() as u64);
@@ -174,6 +177,7 @@ impl Link {
             _ => Some(Invitation {
                 key: SecretKey::from_bytes(&r.array("one-time key")?),
                 invite: RecordId::read(r)?,
+                until: WallMs(r.varint("until", limits::MAX_TIME_MS)?),
                 expires: WallMs(r.varint("expires", limits::MAX_TIME_MS)?),
             }),
         };

@@ -26,6 +26,7 @@ async fn exported() -> (Node, Link, Vec<u8>) {
         channel: CHANNEL.into(),
         role: None,
         expires_ms: None,
+        member_ms: None,
         uses: None,
     };
     let Some(Event::Link { link }) = node.done(invite).await.into_iter().next() else {
@@ -95,6 +96,7 @@ async fn the_file_of_a_private_channel_holds_no_key_to_it() {
         channel: CHANNEL.into(),
         role: None,
         expires_ms: None,
+        member_ms: None,
         uses: None,
     };
     assert_eq!(outsider.failure(invite).await, ErrorKind::Denied);

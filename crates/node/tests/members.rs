@@ -42,6 +42,7 @@ async fn invite_to(node: &Node, role: &str, expires_ms: Option<u64>) -> String {
         channel: CHANNEL.into(),
         role: Some(role.into()),
         expires_ms,
+        member_ms: None,
         uses: None,
     };
     match done(node, request).await.first() {
@@ -135,6 +136,10 @@ async fn a_revoked_member_gets_nothing_more_from_anybody() {
         invitation: false,
     };
     done(&a, request).await;
+    // Nobody who comes now is sent to it.
+    let link: samara_graph::Link = invite(&a).await.parse().unwrap();
+    let gone = id(&c).await;
+    assert!(link.peers().iter().all(|p| p.peer.to_string() != gone));
     post(&a, "second").await;
     // With nobody else to hear from, it is synchronized with who has everything.
     let mut c = c.stop().await;
@@ -222,7 +227,11 @@ async fn an_invitation_that_does_not_admit_says_so_in_few_words() {
     );
     assert_eq!(channels(&c).await, 0);
     // An expired one is not tried at all.
-    let expired = invite_to(&a, "member", Some(0)).await;
+    let made = std::time::Instant::now();
+    let expired = invite_to(&a, "member", Some(1)).await;
+    while made.elapsed().as_millis() < 10 {
+        tokio::task::yield_now().await;
+    }
     let (kind, message) = refusal(&c, expired).await;
     assert_eq!(kind, ErrorKind::Denied);
     assert!(message.contains("expired on"), "{message}");

@@ -16,7 +16,7 @@ use overview::{OVERVIEW, OVERVIEW_END};
 
 use crate::{
     limits::{LimitArgs, LimitFlags},
-    quantity::{parse_duration, parse_lifetime, parse_size},
+    quantity::{parse_cursor, parse_duration, parse_lifetime, parse_size},
     settings::{Endpoint, Keep, parse_site},
 };
 
@@ -237,6 +237,9 @@ pub(crate) enum Command {
         /// How long it may be used; default: 7d
         #[arg(long, value_name = "TIME", value_parser = parse_lifetime)]
         expires: Option<Duration>,
+        /// How long the bearer belongs to the channel; default: ten years, renewed before they end
+        #[arg(long, value_name = "TIME", value_parser = parse_lifetime)]
+        member_for: Option<Duration>,
         /// How many it admits; default: 1
         #[arg(long, value_name = "N")]
         uses: Option<u32>,
@@ -289,7 +292,7 @@ pub(crate) enum Command {
         peer: String,
         /// admin, publisher, inviter, keeper, member or reader
         role: String,
-        /// How long; default: a year, renewed before it ends
+        /// How long; default: ten years, renewed before they end
         #[arg(long, value_name = "TIME", value_parser = parse_lifetime)]
         expires: Option<Duration>,
     },
@@ -380,7 +383,7 @@ pub(crate) enum Command {
         /// Name, id, or the beginning of an id
         channel: String,
         /// Cursor of the last event seen, 0 for all that are kept; default: from now on
-        #[arg(long, value_name = "CURSOR")]
+        #[arg(long, value_name = "CURSOR", value_parser = parse_cursor)]
         since: Option<u64>,
     },
     /// Tell one member of a channel something, and nobody else.
@@ -638,7 +641,8 @@ pub(crate) enum RecordCommand {
         /// Number of the kind; 65536 or more, your application's choice
         #[arg(long)]
         kind: u32,
-        /// What it is about, at most 64 bytes: a later record with the same key replaces it
+        /// What it is about, at most 64 bytes. Who watches is told that a later record of yours of the
+        /// same kind and key replaced this one; both are listed until they expire
         #[arg(long, default_value = "")]
         key: String,
         /// Attribute to search by, with TYPE bool, int, time, text or bytes; may be given several times

@@ -80,14 +80,17 @@ impl Plan {
                 channel,
                 role,
                 expires,
+                member_for,
                 uses,
                 qr,
             } => {
                 let expires_ms = expires.map(millis);
+                let member_ms = member_for.map(millis);
                 let invite = Request::Invite {
                     channel,
                     role,
                     expires_ms,
+                    member_ms,
                     uses,
                 };
                 Ok(Some(Self::drawn(invite, qr)))

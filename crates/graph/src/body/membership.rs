@@ -63,7 +63,8 @@ pub struct Invite {
     pub parent: Option<RecordId>,
     /// How many identities may redeem it, 1 to [`limits::MAX_INVITE_USES`].
     pub uses: u32,
-    /// Until when it may be redeemed, and what was redeemed lasts.
+    /// Until when it may be redeemed. What was redeemed lasts until the record expires;
+    /// in an open channel until then.
     pub until: WallMs,
     /// As in a [`Grant`].
     pub kinds: BTreeSet<Kind>,

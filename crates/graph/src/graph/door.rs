@@ -86,7 +86,7 @@ impl Graph {
         if shown.is_empty() {
             return Err(Refusal::NotMember);
         }
-        let entry = self.records.roster().weigh(charter, shown);
+        let entry = self.records.roster().weigh(charter, shown, now);
         let entry = entry.map_err(|denied| match denied {
             Denied::Waits(Wait::Record(_)) => Refusal::Incomplete,
             Denied::Waits(Wait::Author(_)) => Refusal::NotMember,

@@ -39,9 +39,11 @@ pub struct NewInvite {
     pub role: Role,
     /// For how many, 1 to [`limits::MAX_INVITE_USES`].
     pub uses: u32,
-    /// Until when it may be redeemed, and what is redeemed lasts unless it is renewed;
-    /// cut to one's own right.
+    /// Until when it may be redeemed; cut to one's own right.
     pub until: WallMs,
+    /// Until when a role lasts that was got by it, unless it is renewed; not before
+    /// `until`, and cut to one's own right.
+    pub member_until: WallMs,
     /// As in a [`NewGrant`].
     pub kinds: BTreeSet<Kind>,
     /// Whether what was redeemed is renewed before it ends.
@@ -66,7 +68,7 @@ impl Graph {
     /// Publishes a grant, as [`publish`](Self::publish) does.
     ///
     /// # Errors
-    /// [`GraphError::Outranked`] if `author` may not give that role away, and those of
+    /// [`GraphError::MayNotGive`] if `author` may not give that role away, and those of
     /// `publish`.
     pub fn grant(
         &mut self,
@@ -94,7 +96,7 @@ impl Graph {
     /// cryptographic random source; the invitation belongs into a link.
     ///
     /// # Errors
-    /// [`GraphError::Outranked`] if `author` may not invite to that role, and those of
+    /// [`GraphError::MayNotGive`] if `author` may not invite to that role, and those of
     /// [`publish`](Self::publish).
     pub fn invite(
         &mut self,
@@ -105,7 +107,9 @@ impl Graph {
         out: &mut Vec<Action>,
     ) -> Result<Invitation, GraphError> {
         let may = |own: Role| own.may_invite(new.role);
-        let (parent, until) = self.right(now, &author.peer_id(), Kind::INVITE, new.until, may)?;
+        let longest = new.member_until.max(new.until);
+        let (parent, longest) = self.right(now, &author.peer_id(), Kind::INVITE, longest, may)?;
+        let until = new.until.min(longest);
         let invite = Invite {
             role: new.role,
             parent,
@@ -119,13 +123,14 @@ impl Graph {
             key: Bytes::copy_from_slice(one_time.peer_id().as_bytes()),
             attributes: Attributes::default(),
             body: invite.encode().into(),
-            lifetime: self.lifetime_until(now, until),
+            lifetime: longest.since(now),
             priority: 0,
         };
         let record = self.publish(now, author, draft, out)?;
         Ok(Invitation {
             key: one_time.clone(),
             invite: record.id(),
+            until,
             expires: record.expires(),
         })
     }
@@ -146,7 +151,7 @@ impl Graph {
     ) -> Result<Record, GraphError> {
         let peer = joiner.peer_id();
         let redemption = Redemption::sign(self.channel, invitation.invite, &peer, &invitation.key);
-        if invitation.expires <= now {
+        if invitation.until < now {
             return Err(GraphError::Refused(Reject::InviteExpired));
         }
         let record = NewRecord {
@@ -334,7 +339,11 @@ impl Graph {
             } else {
                 8
             };
-            let due = until.since(now) <= whole / share && now <= until;
+            // One that ends with its invitation is confirmed at once: who gave it may be
+            // gone by then.
+            let brief = entry.kind == Kind::REDEMPTION && entry.authority.expires > until;
+            let confirmed = brief && self.invited_by(id, who);
+            let due = (confirmed || until.since(now) <= whole / share) && now <= until;
             let role = entry.authority.role;
             let in_force = roster
                 .in_force(&entry.subject, now)
@@ -342,11 +351,19 @@ impl Graph {
             let renewed = roster
                 .in_force(&entry.subject, now)
                 .any(|(_, other)| other.authority.role == role && other.authority.until > until);
-            if !entry.renewable || !due || !in_force || renewed || entry.subject == *who {
+            if !(entry.renewable || confirmed)
+                || !due
+                || !in_force
+                || renewed
+                || entry.subject == *who
+            {
                 continue;
             }
             let length = match entry.kind {
-                Kind::REDEMPTION => whole.max(limits::RENEWED_FOR),
+                Kind::REDEMPTION if !entry.renewable => entry.authority.expires.since(now),
+                Kind::REDEMPTION => whole
+                    .max(limits::RENEWED_FOR)
+                    .max(entry.authority.expires.since(now)),
                 _ => whole,
             };
             let may = |own: Role| own.may_grant(role);
@@ -363,7 +380,7 @@ impl Graph {
                 parent,
                 until,
                 kinds: entry.authority.kinds.clone(),
-                renewable: true,
+                renewable: entry.renewable,
                 replaces: None,
             };
             drafts.push(self.grant_draft(now, &entry.subject, &grant));
@@ -413,8 +430,10 @@ impl Graph {
         let best = able.max_by_key(|(id, e)| (e.authority.until, *id));
         match best {
             Some((id, e)) => Ok((Some(*id), until.min(e.authority.until))),
-            None if self.role_of(who, now).is_some() => Err(GraphError::Outranked(*who)),
-            None => Err(GraphError::NotPublisher(*who)),
+            None => Err(match self.role_of(who, now) {
+                Some(own) => GraphError::MayNotGive(own),
+                None => GraphError::NotPublisher(*who),
+            }),
         }
     }
 

@@ -2,7 +2,7 @@ use samara_wire::{PeerId, RecordId};
 use thiserror::Error;
 
 use super::{Fault, RemoveReason};
-use crate::{CharterError, Kind, RecordError};
+use crate::{CharterError, Kind, RecordError, Role};
 
 /// Why a record was not taken. Each is counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Error)]
@@ -188,7 +188,10 @@ pub enum GraphError {
     /// Neither the charter nor a grant that is here lets this identity do that.
     #[error("{0} may not do that in this channel")]
     NotPublisher(PeerId),
-    /// What is to be revoked, or granted, is not below this identity's role.
+    /// The own role does not let this identity give that one away.
+    #[error("this identity is {0} in the channel, and may not give that role away")]
+    MayNotGive(Role),
+    /// Who is to be revoked is not below this identity's role.
     #[error("{0} outranks this identity, or is its equal")]
     Outranked(PeerId),
     /// The channel does not take the record.

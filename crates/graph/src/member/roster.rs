@@ -7,7 +7,7 @@ use super::{
     control::Control,
 };
 use crate::{
-    Charter, HeaderRef, Kind, RecordHeader, Reject, Role, WallMs,
+    Charter, HeaderRef, Kind, Readers, RecordHeader, Reject, Role, WallMs,
     body::{Revocation, subject},
     limits,
 };
@@ -51,6 +51,8 @@ pub(crate) struct Entry {
     pub(crate) created: WallMs,
     replaces: Option<u64>,
     pub(crate) uses: u32,
+    /// Of an invite: until when the role lasts of who redeems it.
+    member_until: WallMs,
     pub(crate) renewable: bool,
     pub(crate) kind: Kind,
 }
@@ -208,7 +210,15 @@ impl Roster {
 
     /// What a chain of records comes to that is shown and not held, the leaf first:
     /// the leaf's entry. What is held here decides over what is shown.
-    pub(crate) fn weigh(&self, charter: &Charter, shown: &[RecordHeader]) -> Result<Entry, Denied> {
+    ///
+    /// A redemption that is not held comes too late after the invitation's time,
+    /// whenever it says that it was made: else who has the link could date it back.
+    pub(crate) fn weigh(
+        &self,
+        charter: &Charter,
+        shown: &[RecordHeader],
+        now: WallMs,
+    ) -> Result<Entry, Denied> {
         let mut entries = BTreeMap::new();
         let mut leaf = Err(Denied::Reject(Reject::NoAuthority));
         for h in shown.iter().rev().map(RecordHeader::view) {
@@ -217,6 +227,13 @@ impl Roster {
                 return Err(Reject::Revoked.into());
             }
             self.has_room(h)?;
+            if let Some(Control::Redemption { invite }) = h.control
+                && !self.entries.contains_key(&h.id)
+                && let Some(invite) = self.entries.get(invite).or_else(|| entries.get(invite))
+                && invite.authority.until < now
+            {
+                return Err(Reject::InviteExpired.into());
+            }
             let entry = self.derive(charter, h, &entries)?;
             if self.cut(&h.id, &entry).is_some() {
                 return Err(Reject::OutOfTime.into());
@@ -257,11 +274,14 @@ impl Roster {
             until,
             expires: h.expires,
         };
-        let (authority, issuer) = match parent {
+        let (authority, issuer, most) = match parent {
             None => {
                 let named = charter.named_at(&h.author, h.seq).into_iter();
                 named
-                    .map(|a| a.narrow(claim()).map(|child| (child, a.role.rank())))
+                    .map(|a| {
+                        let child = a.narrow(claim())?;
+                        Ok((child, a.role.rank(), a.until))
+                    })
                     .reduce(Result::or)
                     .unwrap_or(Err(Reject::NoAuthority))?
             }
@@ -276,7 +296,7 @@ impl Roster {
                     return Err(Reject::NoAuthority.into());
                 }
                 let child = entry.authority.narrow(claim())?;
-                (child, entry.authority.role.rank())
+                (child, entry.authority.role.rank(), entry.authority.until)
             }
         };
         let (replaces, uses, renewable) = match h.control {
@@ -288,10 +308,17 @@ impl Roster {
         if whom == h.author || gave(find, parent, &whom) {
             return Err(Reject::Circular.into());
         }
+        // In an open channel nobody is there at the door to tell a redemption of today
+        // from one that is dated back.
+        let member_until = match charter.readers {
+            Readers::Members => h.expires.min(most),
+            Readers::Everyone => until,
+        };
         Ok(Entry {
             author: h.author,
             subject: whom,
             parent,
+            member_until,
             authority,
             issuer,
             created: h.created,
@@ -608,6 +635,7 @@ fn redeem(h: &HeaderRef<'_>, invite: RecordId, entry: &Entry) -> Result<Entry, D
     }
     let authority = Authority {
         since: h.created,
+        until: entry.member_until,
         depth: entry.authority.depth + 1,
         ..entry.authority.clone()
     };
@@ -620,6 +648,7 @@ fn redeem(h: &HeaderRef<'_>, invite: RecordId, entry: &Entry) -> Result<Entry, D
         created: h.created,
         replaces: None,
         uses: 0,
+        member_until: entry.member_until,
         renewable: entry.renewable,
         kind: h.kind,
     })

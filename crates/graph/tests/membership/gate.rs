@@ -280,14 +280,17 @@ fn a_joiner_shows_its_redemption_and_is_in_at_once() {
     assert_eq!(check(&mut l, 7, &[&joined]), Err(Refusal::Incomplete));
     hold(&mut l, &[&i]);
     let access = check(&mut l, 7, &[&joined]).unwrap();
-    let (role, until) = (Role::Member, NOW.after(DAY));
+    let (role, until) = (Role::Member, i.expires());
     assert_eq!(access, Access::Member { role, until });
     assert!(l.holds(&joined));
-    // Its place is taken: the link is worth nothing to another.
+    // Its place is taken: the link is worth nothing to another, also not with a lower id.
     let all: Vec<_> = (20..30).map(|n| (n, redeemed(&i, n, 90))).collect();
-    let (n, higher) = all.iter().find(|(_, r)| r.id() > joined.id()).unwrap();
-    let used_up = Err(Refusal::Record(Reject::InviteUsedUp));
-    assert_eq!(check(&mut l, *n, &[higher]), used_up);
+    assert!(all.iter().any(|(_, r)| r.id() > joined.id()));
+    assert!(all.iter().any(|(_, r)| r.id() < joined.id()));
+    for (n, other) in &all {
+        let used_up = Err(Refusal::Record(Reject::InviteUsedUp));
+        assert_eq!(check(&mut l, *n, &[other]), used_up);
+    }
     assert_eq!(check(&mut l, 8, &[&joined]), Err(Refusal::NotTheirs));
 }
 
@@ -431,4 +434,26 @@ fn an_open_channel_that_turns_private_lets_strangers_go() {
     // It is not even told why.
     assert_eq!(crate::lone::sent_to(&l.out, 50), []);
     assert_eq!(l.graph.neighbours().collect::<Vec<_>>(), [id(51)]);
+}
+
+/// The link ends, not what came of it; and nobody dates a late redemption back.
+#[test]
+fn a_membership_outlasts_its_invitation_and_a_late_bearer_is_told_from_a_member() {
+    let mut l = house();
+    let i = invited(l.channel(), 1, 1, 90, &new_invite(2));
+    let (in_time, dated_back) = (redeemed(&i, 7, 90), redeemed(&i, 8, 90));
+    let member = Ok(Access::Member {
+        role: Role::Member,
+        until: NOW.after(30 * DAY),
+    });
+    l.now = NOW.after(DAY);
+    assert_eq!(check(&mut l, 7, &[&in_time, &i]), member);
+    l.now = WallMs(NOW.after(DAY).0 + 1);
+    let late = Err(Refusal::Record(Reject::InviteExpired));
+    assert_eq!(check(&mut l, 8, &[&dated_back, &i]), late);
+    assert!(!l.holds(&dated_back));
+    assert_eq!(check(&mut l, 7, &[]), member);
+    // Nobody who may renew it is needed: the owner is not asked for anything.
+    l.now = NOW.after(29 * DAY);
+    assert_eq!(check(&mut l, 7, &[]), member);
 }

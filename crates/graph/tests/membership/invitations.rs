@@ -30,7 +30,10 @@ fn an_invitation_makes_its_bearer_a_member_until_it_ends() {
     assert_eq!(l.graph.role_of(&id(7), WallMs(end.0 + 1)), None);
     let view = l.graph.members(NOW).into_iter().find(|m| m.peer == id(7));
     assert_eq!(view.unwrap().until, end);
-    // And is renewed by who invited, for longer than the link was good for.
+    // Who invited confirms it at once where the door is open, as it is here.
+    assert_eq!(l.graph.renewals(NOW.after(HOUR), &id(1)).len(), 1);
+    assert_eq!(l.graph.renewals(NOW.after(HOUR), &id(2)).len(), 0);
+    // And it is renewed, for longer than the link was good for.
     let draft = l.graph.renewals(NOW.after(DAY / 4 * 3 + HOUR), &id(1));
     l.now = NOW.after(DAY / 4 * 3 + HOUR);
     let draft = draft.into_iter().next().unwrap();
@@ -359,6 +362,7 @@ fn a_node_invites_and_another_joins_by_the_link() {
         role: Role::Member,
         uses: 1,
         until: NOW.after(DAY),
+        member_until: NOW.after(30 * DAY),
         kinds: [].into(),
         renewable: true,
     };
@@ -408,7 +412,7 @@ fn a_node_invites_and_another_joins_by_the_link() {
     assert_eq!(l.held(), joiner.held());
     // By who has no right to, or for more than a link may be good for.
     let refused = l.act(|g, now, out| g.invite(now, &key(7), new.clone(), &key(91), out));
-    assert_eq!(refused, Err(GraphError::Outranked(id(7))));
+    assert_eq!(refused, Err(GraphError::MayNotGive(Role::Member)));
     let many = NewInvite {
         uses: limits::MAX_INVITE_USES + 1,
         ..new
@@ -423,7 +427,8 @@ fn an_expired_link_is_not_even_tried() {
     let invitation = Invitation {
         key: key(90),
         invite: note(l.channel(), 1, 1).id(),
-        expires: NOW,
+        until: WallMs(NOW.0 - 1),
+        expires: NOW.after(DAY),
     };
     let refused = l.act(|g, now, out| g.redeem(now, &key(7), &invitation, out));
     assert_eq!(refused, Err(GraphError::Refused(Reject::InviteExpired)));

@@ -287,6 +287,7 @@ impl StateMachineTest for Real {
                     role,
                     uses,
                     until: until(hours),
+                    member_until: until(hours * 2),
                     kinds: [].into(),
                     renewable: false,
                 };

@@ -93,6 +93,10 @@ pub enum Request {
         /// Milliseconds for which it may be used; default: seven days.
         #[serde(default)]
         expires_ms: Option<u64>,
+        /// Milliseconds for which its bearer belongs to the channel, not less than
+        /// `expires_ms`; default: ten years, renewed before they end.
+        #[serde(default)]
+        member_ms: Option<u64>,
         /// How many it admits, 1 to 1,024; default: 1.
         #[serde(default)]
         uses: Option<u32>,
@@ -132,7 +136,7 @@ pub enum Request {
         peer: String,
         /// `admin`, `publisher`, `inviter`, `keeper`, `member` or `reader`.
         role: String,
-        /// Milliseconds that it lasts; default: a year, renewed before it ends.
+        /// Milliseconds that it lasts; default: ten years, renewed before they end.
         #[serde(default)]
         expires_ms: Option<u64>,
     },

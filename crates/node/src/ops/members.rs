@@ -14,8 +14,9 @@ use crate::{
     identity, rfc3339,
 };
 
-/// How long a role lasts if nobody says; it is renewed before that.
-pub(super) const ROLE_LIFETIME: Duration = Duration::from_secs(365 * 24 * 3600);
+/// How long a role lasts if nobody says; it is renewed before that. So long that a
+/// channel whose creator is gone for good goes on.
+pub(super) const ROLE_LIFETIME: Duration = Duration::from_secs(3_660 * 24 * 3600);
 /// How long an invitation may be redeemed if nobody says.
 pub(super) const INVITE_LIFETIME: Duration = Duration::from_secs(7 * 24 * 3600);
 
@@ -25,14 +26,30 @@ pub(super) struct InviteOrder {
     pub(super) channel: String,
     pub(super) role: Option<String>,
     pub(super) expires_ms: Option<u64>,
+    pub(super) member_ms: Option<u64>,
     pub(super) uses: Option<u32>,
 }
 
 pub(super) async fn invite(context: &Context, order: InviteOrder) -> Result<(), EngineError> {
     let role = rank(order.role.as_deref().unwrap_or("member"))?;
+    if role <= Rank::Admin {
+        return Err(EngineError::new(
+            ErrorKind::Usage,
+            format!(
+                "no invitation makes anybody {role}: invite a member, and give it the role with `samara role`"
+            ),
+        ));
+    }
+    let member = order.member_ms.map_or(ROLE_LIFETIME, Duration::from_millis);
     let lifetime = order
         .expires_ms
-        .map_or(INVITE_LIFETIME, Duration::from_millis);
+        .map_or(INVITE_LIFETIME.min(member), Duration::from_millis);
+    if member < lifetime {
+        return Err(EngineError::new(
+            ErrorKind::Usage,
+            "an invitation cannot be used for longer than the membership lasts that it gives: shorten --expires",
+        ));
+    }
     let uses = order.uses.unwrap_or(1);
     if !(1..=samara_graph::limits::MAX_INVITE_USES).contains(&uses) {
         let most = samara_graph::limits::MAX_INVITE_USES;
@@ -51,13 +68,14 @@ pub(super) async fn invite(context: &Context, order: InviteOrder) -> Result<(), 
         .call(move |core| {
             let id = resolve(core, &name)?;
             let key = core.key.clone();
-            let until = WallMs(wall_ms()).after(lifetime);
+            let now = WallMs(wall_ms());
             let new = NewInvite {
                 role,
                 uses,
-                until,
+                until: now.after(lifetime),
+                member_until: now.after(member),
                 kinds: BTreeSet::new(),
-                renewable: true,
+                renewable: order.member_ms.is_none(),
             };
             let invitation = core.with_graph(id, |graph, now, out| {
                 graph.invite(now, &key, new, &one_time, out)
@@ -86,7 +104,7 @@ pub(super) async fn join(
             "the link invites nobody; `samara subscribe` follows an open channel, and `samara invite` makes a link that admits",
         ));
     };
-    let expires = invitation.expires;
+    let expires = invitation.until;
     let standing = context
         .core()
         .call(move |core| {
@@ -96,7 +114,7 @@ pub(super) async fn join(
         })
         .await?;
     let is_member = matches!(standing, Some((Some(_), _)));
-    if expires <= WallMs(wall_ms()) && !is_member {
+    if expires < WallMs(wall_ms()) && !is_member {
         return Err(EngineError::new(
             ErrorKind::Denied,
             format!(
@@ -315,6 +333,12 @@ pub(super) async fn set_role(
                 Ok(peer) => peer,
                 Err(_) => member(core, id, &peer)?,
             };
+            if core.channels[&id].graph.is_revoked(&peer) {
+                return Err(EngineError::new(
+                    ErrorKind::Denied,
+                    "that identity was revoked, which lasts as long as the channel: give the role to a new one",
+                ));
+            }
             let key = core.key.clone();
             let new = NewGrant {
                 subject: peer,

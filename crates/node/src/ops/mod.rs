@@ -189,12 +189,14 @@ pub(crate) async fn run(context: Context, request: Request) -> Result<(), Engine
             channel,
             role,
             expires_ms,
+            member_ms,
             uses,
         } => {
             let order = members::InviteOrder {
                 channel,
                 role,
                 expires_ms,
+                member_ms,
                 uses,
             };
             members::invite(&context, order).await
