@@ -284,7 +284,7 @@ fn a_joiner_shows_its_redemption_and_is_in_at_once() {
     assert_eq!(access, Access::Member { role, until });
     assert!(l.holds(&joined));
     // Its place is taken: the link is worth nothing to another, also not with a lower id.
-    let all: Vec<_> = (20..30).map(|n| (n, redeemed(&i, n, 90))).collect();
+    let all: Vec<_> = (20..80).map(|n| (n, redeemed(&i, n, 90))).collect();
     assert!(all.iter().any(|(_, r)| r.id() > joined.id()));
     assert!(all.iter().any(|(_, r)| r.id() < joined.id()));
     for (n, other) in &all {
