@@ -7,7 +7,7 @@ use std::{fs, path::Path};
 use samara_graph::{Attributes, Kind, NewRecord, SecretKey, WallMs};
 use samara_node::{
     Mode,
-    api::{Change, Event, Request},
+    api::{Change, ErrorKind, Event, Request},
     identity::Keystore,
 };
 use samara_store::{Batch, Store};
@@ -74,7 +74,7 @@ impl Watch {
                 continue;
             };
             let (about, name) = match change {
-                Change::Arrived(about) => (about, "arrived"),
+                Change::Arrived(about) | Change::Replaced { about, .. } => (about, "arrived"),
                 Change::Retracted(about) => (about, "retracted"),
                 Change::Expired(about) => (about, "expired"),
                 Change::Removed { about, .. } => (about, "removed"),
@@ -214,4 +214,33 @@ async fn what_was_taken_back_while_a_reader_was_away_is_told_it() {
     let (key, name, _) = watch.next().await;
     assert_eq!((key.as_str(), name), ("next", "arrived"));
     watch.end().await;
+}
+
+#[tokio::test]
+async fn an_application_takes_back_what_it_put() {
+    let (a, _) = owner().await;
+    let retract = |kind| Request::RecordRetract {
+        channel: CHANNEL.into(),
+        kind,
+        key: "job".into(),
+    };
+    a.done(put("job")).await;
+    a.done(put("job")).await;
+    a.done(put("other")).await;
+    a.done(retract(70_000)).await;
+    let mut watch = Watch::since(&a, 0).await;
+    let mut told = Vec::new();
+    while told.len() < 2 {
+        let (about, name, _) = watch.next().await;
+        told.extend((name == "retracted").then_some(about));
+    }
+    assert_eq!(told, ["job", "job"]);
+    watch.end().await;
+    for (kind, wanted) in [(70_000, ErrorKind::NotFound), (257, ErrorKind::Usage)] {
+        let refused = a.ask(retract(kind)).await;
+        assert!(
+            matches!(refused.last(), Some(Event::Error { kind, .. }) if *kind == wanted),
+            "{refused:?}"
+        );
+    }
 }

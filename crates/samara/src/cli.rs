@@ -642,7 +642,7 @@ pub(crate) enum RecordCommand {
         #[arg(long)]
         kind: u32,
         /// What it is about, at most 64 bytes. Who watches is told that a later record of yours of the
-        /// same kind and key replaced this one; both are listed until they expire
+        /// same kind and key replaced this one; both are listed until they expire or are retracted
         #[arg(long, default_value = "")]
         key: String,
         /// Attribute to search by, with TYPE bool, int, time, text or bytes; may be given several times
@@ -656,6 +656,18 @@ pub(crate) enum RecordCommand {
         priority: u8,
         /// File with the body, `-` for standard input
         file: PathBuf,
+    },
+    /// Take back your records of a kind and key, everywhere; prints the id of the retraction.
+    #[command(after_help = "Example:\n  samara record retract jobs --kind 70000 --key job-7")]
+    Retract {
+        /// Name, id, or the beginning of an id
+        channel: String,
+        /// Number of their kind, 65536 or more
+        #[arg(long)]
+        kind: u32,
+        /// What they are about
+        #[arg(long, default_value = "")]
+        key: String,
     },
     /// Read a record: its body on standard output, or in a file.
     Get {

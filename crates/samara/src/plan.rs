@@ -212,6 +212,9 @@ impl Plan {
                     body: BASE64.encode(&read_body(&file)?),
                 })
             }
+            Command::Record(RecordCommand::Retract { channel, kind, key }) => {
+                of(Request::RecordRetract { channel, kind, key })
+            }
             Command::Record(RecordCommand::Get {
                 channel,
                 record,

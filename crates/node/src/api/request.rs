@@ -273,6 +273,17 @@ pub enum Request {
         #[serde(default)]
         body: String,
     },
+    /// Takes back the records of an application that this identity published under a kind
+    /// and key.
+    RecordRetract {
+        /// Name, id or id prefix.
+        channel: String,
+        /// Number of their kind, from 65,536.
+        kind: u32,
+        /// What they are about.
+        #[serde(default)]
+        key: String,
+    },
     /// Reads a record.
     RecordGet {
         /// Name, id or id prefix.

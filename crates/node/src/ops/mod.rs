@@ -303,6 +303,9 @@ pub(crate) async fn run(context: Context, request: Request) -> Result<(), Engine
             };
             record::put(&context, &channel, put).await
         }
+        Request::RecordRetract { channel, kind, key } => {
+            record::retract(&context, &channel, kind, key).await
+        }
         Request::RecordGet {
             channel,
             record,

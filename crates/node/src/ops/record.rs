@@ -130,13 +130,7 @@ pub(super) struct Put {
 
 pub(super) async fn put(context: &Context, channel: &str, put: Put) -> Result<(), EngineError> {
     let usage = |message: String| Err(EngineError::new(ErrorKind::Usage, message));
-    if Kind(put.kind) < Kind::FIRST_OF_APPLICATIONS {
-        return usage(format!(
-            "kind {} is Samara's own; those of applications begin at {}",
-            put.kind,
-            Kind::FIRST_OF_APPLICATIONS.0
-        ));
-    }
+    of_application(put.kind)?;
     let Ok(body) = BASE64.decode(put.body.as_bytes()) else {
         return usage("the body is not base64".to_owned());
     };
@@ -161,6 +155,44 @@ pub(super) async fn put(context: &Context, channel: &str, put: Put) -> Result<()
             Ok::<_, EngineError>((id, core.publish(id, draft, None)?))
         })
         .await??;
+    tell_stored(context, id, &record).await
+}
+
+/// Takes back what this identity published under a kind and key.
+pub(super) async fn retract(
+    context: &Context,
+    channel: &str,
+    kind: u32,
+    key: String,
+) -> Result<(), EngineError> {
+    of_application(kind)?;
+    let text = channel.to_owned();
+    let (id, record) = context
+        .core()
+        .call(move |core| {
+            let id = resolve(core, &text)?;
+            let record = core.retract(id, Kind(kind), key.as_bytes(), None)?;
+            Ok::<_, EngineError>((id, record))
+        })
+        .await??;
+    tell_stored(context, id, &record).await
+}
+
+/// The kinds below are Samara's own, and have commands of their own.
+fn of_application(kind: u32) -> Result<(), EngineError> {
+    let first = Kind::FIRST_OF_APPLICATIONS;
+    if Kind(kind) >= first {
+        return Ok(());
+    }
+    let message = format!(
+        "kind {kind} is Samara's own; those of applications begin at {}",
+        first.0
+    );
+    Err(EngineError::new(ErrorKind::Usage, message))
+}
+
+/// Says that a record of ours is published, once it is on disk.
+async fn tell_stored(context: &Context, id: ChannelId, record: &Record) -> Result<(), EngineError> {
     stored(context, id, record.id()).await?;
     let header = record
         .header()

@@ -50,6 +50,7 @@ fn the_issue_table_parses() {
         "samara link n",
         "samara link n --qr",
         "samara invite n --qr",
+        "samara record retract c --kind 70000 --key k",
         "samara invite n --expires 2d --member-for 1y",
         "samara publish c p --version 1 --notes f",
         "samara unpublish c 1",
