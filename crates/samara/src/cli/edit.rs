@@ -32,7 +32,7 @@ pub(crate) struct EditArgs {
     /// Undo all that an owner or admin who is removed, now or before, ever granted and revoked
     #[arg(long, value_name = "ID")]
     disown: Vec<String>,
-    /// Who may read: everyone or members
+    /// Who may read: everyone or members; members also turns --announced off
     #[arg(long, value_name = "WHO")]
     readers: Option<String>,
     /// Who may publish: all members, or those that are named
