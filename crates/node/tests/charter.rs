@@ -120,6 +120,20 @@ async fn one_owner_changes_what_it_likes_at_once() {
     assert_eq!(next.versions[1].signers, [own(&node)]);
     assert!(!node.path("draft").exists());
 
+    // What is closed is announced no more, unless that is said.
+    let close = CharterEdit {
+        readers: Some("members".into()),
+        ..CharterEdit::default()
+    };
+    let close = Request::CharterEdit {
+        channel: "choir".into(),
+        change: Box::new(close),
+        file: node.path("draft"),
+        only_draft: false,
+    };
+    let next = charter(&node, close).await;
+    assert!(!next.terms.announced);
+
     // It is there after a restart, and `off` takes away.
     let node = node.restart_impatient(Mode::Offline).await;
     let channel = "choir".to_owned();

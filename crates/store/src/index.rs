@@ -1,5 +1,6 @@
 use std::{
     ops::Bound,
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     sync::{
         Arc,
@@ -185,6 +186,11 @@ impl Index {
             .set_cache_size(INDEX_CACHE_BYTES)
             .create(&path)
             .map_err(|e| failed(&path, e))?;
+        // Records of private channels and invitations' keys are in it, and somebody else
+        // may have made the directory.
+        let private = std::fs::Permissions::from_mode(0o600);
+        std::fs::set_permissions(&path, private)
+            .map_err(|e| StoreError::io("make private", &path, e))?;
         let db = Arc::new(db);
         apply(&db, &path, &[]).map_err(|message| failed(&path, message))?;
         let (queue, batches) = channel();
@@ -545,7 +551,10 @@ mod tests {
         let path = dir.path().join("index.redb");
         let (a, b) = (ChannelId([1; 32]), ChannelId([2; 32]));
         let (first, last) = (RecordId([0; 32]), RecordId([0xff; 32]));
+        std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
         let index = Index::open(path.clone()).unwrap();
+        let mode = std::fs::metadata(&path).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
         let mut batch = Batch::new();
         batch.put_charter(&a, b"A").put_charter(&b, b"B");
         batch

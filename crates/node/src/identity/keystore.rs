@@ -338,6 +338,12 @@ mod tests {
             let mode = fs::metadata(dir.path().join(file)).unwrap();
             assert_eq!(mode.permissions().mode() & 0o777, 0o600, "{file}");
         }
+        let fresh = dir.path().join("fresh");
+        Keystore::of(&fresh).create("root").unwrap();
+        for dir in [fresh.clone(), fresh.join("identities")] {
+            let mode = fs::metadata(&dir).unwrap().permissions().mode();
+            assert_eq!(mode & 0o777, 0o700, "{}", dir.display());
+        }
     }
 
     #[test]

@@ -254,9 +254,11 @@ fn next(graph: &Graph, change: &CharterEdit) -> Result<(Charter, Vec<String>), E
         new.presence_ms = (lease > 0).then_some(lease);
     }
     new.deferred_expiry = change.deferred_expiry.unwrap_or(old.deferred_expiry);
-    // What was open and is closed is not told of where the whole world can ask.
-    let closed = old.readers == Readers::Everyone && new.readers == Readers::Members;
-    new.announced = change.announced.unwrap_or(old.announced && !closed);
+    let closes = old.readers == Readers::Everyone && new.readers == Readers::Members;
+    if closes && old.announced && change.announced.is_none() {
+        told.push("the channel is private now, and is announced in the DHT no more; `--announced on` announces it".to_owned());
+    }
+    new.announced = change.announced.unwrap_or(old.announced && !closes);
     keep_their_word(graph, old, &mut new, &change.disown, &mut told)?;
     let unchanged = Charter {
         created: old.created,
