@@ -304,8 +304,7 @@ impl Index {
             let (first, last) = channel_range(channel);
             for row in tx.open_table(HEADS)?.range(first..=last)? {
                 let (key, head) = row?;
-                let id = std::array::from_fn(|i| key.value()[32 + i]);
-                each(RecordId(id), head.value());
+                each(id_of(key.value()), head.value());
             }
             Ok(())
         })
@@ -329,8 +328,7 @@ impl Index {
             let range = heads.range((start, Bound::Included(last)))?;
             let rows = range.take(limit).map(|row| {
                 let (key, head) = row?;
-                let id = std::array::from_fn(|i| key.value()[32 + i]);
-                Ok((RecordId(id), head.value().to_vec()))
+                Ok((id_of(key.value()), head.value().to_vec()))
             });
             rows.collect()
         })
@@ -519,6 +517,11 @@ fn record_key(channel: &ChannelId, id: &RecordId) -> [u8; 64] {
     key[..32].copy_from_slice(&channel.0);
     key[32..].copy_from_slice(&id.0);
     key
+}
+
+/// Takes the key by value: redb decodes it anew at every look.
+fn id_of(key: [u8; 64]) -> RecordId {
+    RecordId(std::array::from_fn(|i| key[32 + i]))
 }
 
 fn channel_range(channel: &ChannelId) -> ([u8; 64], [u8; 64]) {
