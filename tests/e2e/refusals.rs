@@ -34,8 +34,12 @@ fn what_is_no_link() {
     let (_a, _share, link) = small_share(&world);
     let b = world.peer("b");
     let token = link.strip_prefix("samara:").unwrap();
-    let swapped = token[..40].to_owned() + &token[41..42] + &token[40..41] + &token[42..];
-    assert_ne!(swapped, token, "two letters alike: choose others");
+    let at = (40..token.len() - 1)
+        .find(|&at| token[at..=at] != token[at + 1..=at + 1])
+        .unwrap();
+    let (before, after) = (&token[..at], &token[at + 2..]);
+    let (one, other) = (&token[at..=at], &token[at + 1..=at + 1]);
+    let swapped = format!("{before}{other}{one}{after}");
     let damaged = [
         format!("samara:{swapped}"),
         link[..link.len() - 1].to_owned(),
