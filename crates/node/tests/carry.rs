@@ -14,6 +14,16 @@ use world::{Node, link_of};
 
 const CHANNEL: &str = "club";
 
+fn invite(role: Option<&str>) -> Request {
+    Request::Invite {
+        channel: CHANNEL.into(),
+        role: role.map(str::to_owned),
+        expires_ms: None,
+        member_ms: None,
+        uses: None,
+    }
+}
+
 /// A private channel with an issue and its attachment, and its file.
 async fn exported() -> (Node, Link, Vec<u8>) {
     let node = Node::start(Mode::Node).await;
@@ -22,14 +32,7 @@ async fn exported() -> (Node, Link, Vec<u8>) {
         private: true,
     })
     .await;
-    let invite = Request::Invite {
-        channel: CHANNEL.into(),
-        role: None,
-        expires_ms: None,
-        member_ms: None,
-        uses: None,
-    };
-    let Some(Event::Link { link }) = node.done(invite).await.into_iter().next() else {
+    let Some(Event::Link { link }) = node.done(invite(None)).await.into_iter().next() else {
         panic!("no invitation");
     };
     let attached = node.path("chart.bin");
@@ -92,14 +95,7 @@ async fn the_file_of_a_private_channel_holds_no_key_to_it() {
     };
     assert_eq!(outsider.failure(follow).await, ErrorKind::NoPeer);
     // Nor can it take from the file what makes others members.
-    let invite = Request::Invite {
-        channel: CHANNEL.into(),
-        role: None,
-        expires_ms: None,
-        member_ms: None,
-        uses: None,
-    };
-    assert_eq!(outsider.failure(invite).await, ErrorKind::Denied);
+    assert_eq!(outsider.failure(invite(None)).await, ErrorKind::Denied);
 }
 
 #[tokio::test]
@@ -121,4 +117,46 @@ async fn of_a_private_channels_file_cut_anywhere_nothing_is_known() {
     assert_eq!(listed, [Event::Done]);
     fs::write(&file, &bytes).unwrap();
     outsider.done(import(&file)).await;
+}
+
+#[tokio::test]
+async fn nothing_of_a_whole_file_waits() {
+    let (a, _, _) = exported().await;
+    let publisher = a.done(invite(Some("publisher"))).await;
+    let Some(Event::Link { link }) = publisher.into_iter().next() else {
+        panic!("no invitation");
+    };
+    let b = Node::start(Mode::Node).await;
+    b.done(Request::Join { link, into: None }).await;
+    // Right behind what it stands by: the redemption of an invitation.
+    b.done(Request::Post {
+        channel: CHANNEL.into(),
+        subject: Some("From the second".into()),
+        body: "Text.".into(),
+        attach: vec![],
+    })
+    .await;
+    let file = b.path("club.samara");
+    let exported = b
+        .done(Request::Export {
+            channel: CHANNEL.into(),
+            file: file.clone(),
+            with_content: false,
+        })
+        .await;
+    let Some(Event::Exported { records, .. }) = exported.first() else {
+        panic!("{exported:?}");
+    };
+    let c = Node::start(Mode::Offline).await;
+    let imported = c.done(import(&file)).await;
+    match imported.first() {
+        Some(Event::Imported {
+            new,
+            known: 0,
+            waiting: 0,
+            refused: 0,
+            ..
+        }) => assert_eq!(new, records),
+        other => panic!("{other:?}"),
+    }
 }

@@ -37,6 +37,11 @@ impl Graph {
         self.take_charters(self.config.us, list, out)
     }
 
+    /// Whether a record is here and waits for what it stands by.
+    pub fn is_waiting(&self, id: &RecordId) -> bool {
+        self.deferred.contains(id)
+    }
+
     /// Takes a record as from a neighbour: verified, judged by the same rules,
     /// stored, passed on.
     ///

@@ -16,7 +16,7 @@ use bytes::Bytes;
 use samara_content::Manifest;
 use samara_graph::{CharterChain, Offered, Reject, SignedCharter};
 use samara_store::{Batch, Destination, Selection, Store, WriteError};
-use samara_wire::{ChannelId, ContentId};
+use samara_wire::{ChannelId, ContentId, RecordId};
 use tokio::runtime::Handle;
 
 use super::Context;
@@ -43,6 +43,8 @@ struct Tally {
     refused: u64,
     contents: u64,
     left_out: u64,
+    /// What stood by something that had not come when it was offered.
+    early: Vec<RecordId>,
 }
 
 pub(super) async fn import(context: &Context, file: PathBuf) -> Result<(), EngineError> {
@@ -57,16 +59,17 @@ pub(super) async fn import(context: &Context, file: PathBuf) -> Result<(), Engin
         file: file.clone(),
         id,
     };
-    let tally = context.blocking(move |store| work.take_in(store)).await?;
+    let mut tally = context.blocking(move |store| work.take_in(store)).await?;
     // Acknowledged is what is on disk.
-    let written = context.core().wait_for(move |core| {
-        let pending = core
-            .channels
-            .get(&id)
-            .map_or(0, |c| c.graph.status().pending);
-        (pending == 0).then_some(())
-    });
-    context.unless_cancelled(written).await?;
+    written(context, id).await?;
+    let early = std::mem::take(&mut tally.early);
+    let [stand, wait, fell] = context
+        .core()
+        .call(move |core| core.became(id, &early))
+        .await?;
+    tally.new += stand;
+    tally.waits += wait;
+    tally.refused += fell;
     let imported = Event::Imported {
         channel: id.to_string(),
         file,
@@ -81,6 +84,16 @@ pub(super) async fn import(context: &Context, file: PathBuf) -> Result<(), Engin
     };
     context.emit(imported).await;
     Ok(())
+}
+
+/// Waits until all that was taken in is on disk, and what stands by it was judged.
+async fn written(context: &Context, id: ChannelId) -> Result<(), EngineError> {
+    let written = context.core().wait_for(move |core| {
+        let channel = core.channels.get(&id);
+        let pending = channel.map_or(0, |c| c.graph.status().pending);
+        (pending == 0).then_some(())
+    });
+    context.unless_cancelled(written).await
 }
 
 /// Reads the file to its end. Blocks.
@@ -213,6 +226,7 @@ impl Work {
 
     /// Offers records until each was judged.
     fn offer(&self, mut records: Vec<Bytes>, tally: &mut Tally) -> Result<(), EngineError> {
+        let before = tally.early.len();
         while !records.is_empty() {
             let (id, batch) = (self.id, records.clone());
             let judged = self.call(move |core| core.offer_records(id, batch))??;
@@ -221,7 +235,9 @@ impl Work {
                 match outcome {
                     Ok(Offered::New) => tally.new += 1,
                     Ok(Offered::Known) => tally.known += 1,
-                    Ok(Offered::Waits) => tally.waits += 1,
+                    Ok(Offered::Waits) => {
+                        tally.early.push(RecordId(blake3::hash(&record).into()));
+                    }
                     Err(Reject::Busy) => busy.push(record),
                     Err(reason) => {
                         tracing::info!(channel = %self.id.short(), %reason, "record not imported");
@@ -236,6 +252,11 @@ impl Work {
                 }
                 std::thread::sleep(BUSY_PAUSE);
             }
+        }
+        if tally.early.len() > before {
+            // What they stand by is on its way to the disk; more of them than may wait
+            // would be lost.
+            self.runtime.block_on(written(&self.context, self.id))?;
         }
         Ok(())
     }
