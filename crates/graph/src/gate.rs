@@ -11,7 +11,11 @@ use chacha20poly1305::{ChaCha20Poly1305, KeyInit, aead::Aead};
 use samara_wire::{ChannelId, PeerId, Reader, WireError, Writer};
 use thiserror::Error;
 
-use crate::{CharterRef, Record, RecordError, Reject, Role, WallMs, limits};
+use crate::{
+    CharterRef, Record, RecordError, Reject, Role, WallMs,
+    body::{Body, subject},
+    limits,
+};
 
 const TAG_CONTEXT: &str = "samara gate tag v1";
 const KEY_CONTEXT: &str = "samara gate key v1";
@@ -135,7 +139,8 @@ impl Proof {
         w.finish()
     }
 
-    /// Reads what [`encode`](Self::encode) wrote, and verifies every signature in it.
+    /// Reads what [`encode`](Self::encode) wrote, and verifies every signature in it,
+    /// those of one-time keys included.
     ///
     /// # Errors
     /// [`GateError`].
@@ -152,14 +157,25 @@ impl Proof {
         }
         r.finish()?;
         // Signatures last: they cost more than everything before.
-        let records = raw
-            .into_iter()
-            .map(|b| Record::decode(Bytes::copy_from_slice(b)));
+        let records = raw.into_iter().map(|b| verified(Bytes::copy_from_slice(b)));
         Ok(Self {
             charter,
             records: records.collect::<Result<_, _>>()?,
         })
     }
+}
+
+/// A record of a proof, with nothing left to verify that costs much.
+fn verified(bytes: Bytes) -> Result<Record, RecordError> {
+    let record = Record::decode(bytes)?;
+    if let Ok(Body::Redemption(redemption)) = Body::of(&record) {
+        let (channel, author) = (record.channel(), record.author());
+        let key = subject(record.key());
+        if !key.is_some_and(|key| redemption.is_signed(channel, &author, &key)) {
+            return Err(RecordError::BadSignature);
+        }
+    }
+    Ok(record)
 }
 
 /// Why bytes are no proof.

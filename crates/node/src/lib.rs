@@ -35,6 +35,7 @@ mod session;
 mod stopwatch;
 mod tls;
 mod transport;
+mod turnstile;
 mod writers;
 
 pub use config::NodeConfig;

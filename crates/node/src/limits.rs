@@ -37,6 +37,11 @@ pub const MAX_CHANNELS_PER_PEER: usize = 256;
 /// Proofs that one peer may send on one connection: one a channel, and as many again
 /// after it was refused or left.
 pub const MAX_PROOFS_PER_PEER: usize = 2 * MAX_CHANNELS_PER_PEER;
+/// Proofs that may be verified at once, of all peers together.
+pub const MAX_PROOFS_AT_ONCE: usize = 4;
+/// From one proof of any peer to the next: identities are free, so that what one alone
+/// may cost bounds nothing. Longer than most take to verify.
+pub const PROOF_PAUSE: Duration = Duration::from_millis(2);
 /// A silent connection ends after this.
 pub const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 /// An idle connection sends something this often.

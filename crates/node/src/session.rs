@@ -20,6 +20,7 @@ use crate::{
     limits,
     message::{Ask, Control},
     transport,
+    turnstile::Turnstile,
 };
 
 /// Why a connection was closed, as its QUIC application error code.
@@ -67,6 +68,7 @@ impl Session {
         connection: Connection,
         dialled: bool,
         core: mpsc::Sender<Input>,
+        turnstile: Arc<Turnstile>,
     ) -> Self {
         let (frames, queue) = mpsc::channel(limits::MAX_OUTGOING_FRAMES);
         let waiting = Arc::new(AtomicUsize::new(0));
@@ -76,7 +78,7 @@ impl Session {
             connection: connection.clone(),
         };
         tokio::spawn(write_control(connection.clone(), queue, waiting));
-        tokio::spawn(run(id, peer, connection.clone(), core));
+        tokio::spawn(run(id, peer, connection.clone(), core, turnstile));
         Self {
             id,
             peer,
@@ -175,10 +177,16 @@ enum Ended {
     CoreGone,
 }
 
-async fn run(id: SessionId, peer: PeerId, connection: Connection, core: mpsc::Sender<Input>) {
+async fn run(
+    id: SessionId,
+    peer: PeerId,
+    connection: Connection,
+    core: mpsc::Sender<Input>,
+    turnstile: Arc<Turnstile>,
+) {
     let ended = tokio::select! {
         biased;
-        ended = read_control(id, peer, &connection, &core) => ended,
+        ended = read_control(id, peer, &connection, &core, &turnstile) => ended,
         ended = accept_requests(id, peer, &connection, &core) => ended,
     };
     let Err(ended) = ended;
@@ -204,21 +212,31 @@ async fn read_control(
     peer: PeerId,
     connection: &Connection,
     core: &mpsc::Sender<Input>,
+    turnstile: &Turnstile,
 ) -> Result<std::convert::Infallible, Ended> {
     let mut stream = connection.accept_uni().await?;
     let mut frames = FrameDecoder::new(limits::MAX_CONTROL_FRAME);
     while let Some(chunk) = stream.read_chunk(64 << 10, true).await? {
         frames.push(&chunk.bytes);
         while let Some(frame) = frames.next_frame()? {
-            if let Some(control) = Control::decode(&frame)? {
-                core.send(Input::Control {
+            let Some(control) = Control::decode(&frame)? else {
+                continue;
+            };
+            let input = match control {
+                Control::Prove { tag, sealed } => Input::Prove {
+                    session,
+                    peer,
+                    tag,
+                    sealed,
+                    place: turnstile.pass().await,
+                },
+                control => Input::Control {
                     session,
                     peer,
                     control,
-                })
-                .await
-                .map_err(|_| Ended::CoreGone)?;
-            }
+                },
+            };
+            core.send(input).await.map_err(|_| Ended::CoreGone)?;
         }
     }
     Err(Ended::Finished)

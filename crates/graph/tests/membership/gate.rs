@@ -306,7 +306,11 @@ fn a_forged_redemption_does_not_pass_for_the_key_it_names() {
         body: body.encode().into(),
         ..crate::club::about(c, samara_graph::Kind::REDEMPTION, 1, id(90).as_bytes())
     };
-    for forged in [new.sign(&key(9)).unwrap(), redeemed(&i, 9, 91)] {
+    let forged = new.sign(&key(9)).unwrap();
+    // Found out where proofs are read, before the graph has it.
+    let refused = Err(GateError::Record(RecordError::BadSignature));
+    assert_eq!(Proof::decode(&proof(&l, &[&forged]).encode()), refused);
+    for forged in [forged, redeemed(&i, 9, 91)] {
         let refused = check(&mut l, 9, &[&forged]).unwrap_err();
         assert_eq!(refused, Refusal::Record(Reject::BadInvitation));
     }

@@ -274,7 +274,8 @@ impl Core {
             Control::NoChannel { channel } => {
                 self.on_no_channel(peer, channel, "it does not have the channel");
             }
-            Control::Prove { tag, sealed } => self.on_prove(peer, tag, &sealed),
+            // Has a turn of its own: `Input::Prove`.
+            Control::Prove { .. } => {}
             Control::Proved { tag, sealed } => self.on_proved(peer, tag, &sealed),
             Control::Refused { tag } => self.on_refused(peer, &tag),
             Control::Open {

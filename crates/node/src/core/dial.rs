@@ -203,6 +203,7 @@ impl Core {
             connection,
             dialled,
             self.inputs.clone(),
+            Arc::clone(&self.turnstile),
         );
         session.send(&Control::Introduce {
             site: self.config.site.clone(),

@@ -6,16 +6,16 @@
 //! private one, and shows nothing. Who carries it, and it is open, answers by showing
 //! nothing either: that it could tell the tag is proof that it knows the id.
 
-use std::{
-    collections::HashSet,
-    time::{Duration, Instant},
-};
+use std::{collections::HashSet, time::Duration};
 
 use bytes::Bytes;
 use quinn::Connection;
-use samara_graph::{CharterRef, Gate, GraphError, Proof, Record, Refusal, WallMs};
+use samara_graph::{CharterRef, Gate, GateError, GraphError, Proof, Record, Refusal, WallMs};
 use samara_wire::{ChannelId, PeerId, RecordId};
-use tokio::{task, time};
+use tokio::{
+    task,
+    time::{self, Instant},
+};
 
 use super::{Core, Input, wall_ms};
 use crate::{
@@ -24,9 +24,10 @@ use crate::{
     limits,
     message::Control,
     session::{Close, SessionId},
+    turnstile::Place,
 };
 
-/// From a proof's arrival to its answer, whatever the answer is: longer than any
+/// From the turn of a proof to its answer, whatever the answer is: longer than any
 /// proof takes to verify.
 const ANSWER_AFTER: Duration = Duration::from_millis(50);
 /// Label of the keying material that tags and proofs are bound to (RFC 8446 section 7.5).
@@ -38,11 +39,16 @@ pub(crate) struct Doors {
     exporter: [u8; 32],
     /// Channels of which we sent our proof.
     shown: HashSet<ChannelId>,
+    /// Those of them of which we asked for the peer's, and it has not shown it yet.
+    asked: HashSet<ChannelId>,
     /// Channels of which the peer's proof was good.
     let_in: HashSet<ChannelId>,
     /// Proofs that the peer sent.
     proofs: usize,
 }
+
+/// What a proof holds, and of which channel.
+type Opened = (ChannelId, Result<Proof, GateError>);
 
 /// Whether a proof opens a conversation or answers one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,6 +66,7 @@ impl Doors {
         Self {
             exporter,
             shown: HashSet::new(),
+            asked: HashSet::new(),
             let_in: HashSet::new(),
             proofs: 0,
         }
@@ -68,6 +75,7 @@ impl Doors {
     /// Forgets what was proved of a channel.
     pub(super) fn shut(&mut self, channel: &ChannelId) {
         self.shown.remove(channel);
+        self.asked.remove(channel);
         self.let_in.remove(channel);
     }
 
@@ -244,14 +252,20 @@ impl Core {
         let tag = gate.tag();
         link.doors.shown.insert(id);
         link.session.send(&match turn {
-            Turn::First => Control::Prove { tag, sealed },
+            Turn::First => {
+                link.doors.asked.insert(id);
+                Control::Prove { tag, sealed }
+            }
             Turn::Second => Control::Proved { tag, sealed },
         });
         self.enter(id, peer);
     }
 
     /// A peer shows that it belongs to a private channel.
-    pub(super) fn on_prove(&mut self, peer: PeerId, tag: [u8; 32], sealed: &Bytes) {
+    ///
+    /// What is done here is the same whether or not the channel is here; the proof is
+    /// verified by other threads, and `place` is free again when that is done.
+    pub(super) fn on_prove(&mut self, peer: PeerId, tag: [u8; 32], sealed: Bytes, place: Place) {
         let answer_at = Instant::now() + ANSWER_AFTER;
         let Some(link) = self.sessions.get_mut(&peer) else {
             return;
@@ -262,114 +276,139 @@ impl Core {
             return;
         }
         let session = link.session.id;
-        let found = self.weigh_proof(peer, &tag, sealed);
+        let gate = self.behind(&peer, &tag);
+        let opened = task::spawn_blocking(move || {
+            let opened = gate.map(|(id, gate)| (id, gate.open(&sealed)));
+            drop(place);
+            opened
+        });
         let inputs = self.inputs.clone();
         tokio::spawn(async move {
-            time::sleep_until(answer_at.into()).await;
+            let opened = opened.await.ok().flatten();
+            time::sleep_until(answer_at).await;
             let call: super::Call = Box::new(move |core: &mut Core| {
                 if core.is_current(session, peer) {
-                    core.answer_proof(peer, tag, found);
+                    core.answer_proof(peer, tag, opened);
                 }
             });
             let _ = inputs.send(Input::Call(call)).await;
         });
     }
 
-    fn answer_proof(&mut self, peer: PeerId, tag: [u8; 32], found: Option<ChannelId>) {
+    fn answer_proof(&mut self, peer: PeerId, tag: [u8; 32], opened: Option<Opened>) {
+        let good = match opened {
+            Some((id, proof)) => self.weigh_proof(peer, id, proof).then_some(id),
+            None => {
+                self.refuse(peer, None, "unknown");
+                None
+            }
+        };
+        match (good, self.sessions.get(&peer)) {
+            (Some(id), _) => self.show(id, peer, Turn::Second),
+            (None, Some(link)) => link.session.send(&Control::Refused { tag }),
+            (None, None) => {}
+        }
+    }
+
+    /// A peer answers our proof with its own. One that it was not asked for is nothing:
+    /// so nobody learns by it what is here, and it costs no more than we asked for.
+    pub(super) fn on_proved(&mut self, peer: PeerId, tag: [u8; 32], sealed: &[u8]) {
+        let me = self.me;
+        let Some(link) = self.sessions.get_mut(&peer) else {
+            return;
+        };
+        let doors = &mut link.doors;
+        let gates = doors.asked.iter();
+        let mut gates = gates.map(|id| (*id, Gate::new(*id, &doors.exporter, &peer, &me)));
+        let Some((id, gate)) = gates.find(|(_, gate)| gate.knows(&tag)) else {
+            return;
+        };
+        doors.asked.remove(&id);
+        // Here and now, since what comes behind it is about the channel.
+        if self.weigh_proof(peer, id, gate.open(sealed)) {
+            self.enter(id, peer);
+        } else if let Some(link) = self.sessions.get(&peer) {
+            link.session.send(&Control::Refused { tag });
+        }
+    }
+
+    /// A peer does not let us into a channel that we showed a proof for, or does not
+    /// have it.
+    pub(super) fn on_refused(&mut self, peer: PeerId, tag: &[u8; 32]) {
+        let me = self.me;
         let Some(link) = self.sessions.get(&peer) else {
             return;
         };
-        // It may have been revoked while the answer waited.
-        let good = found.filter(|id| link.doors.let_in.contains(id));
-        match good {
-            Some(id) => self.show(id, peer, Turn::Second),
-            None => link.session.send(&Control::Refused { tag }),
-        }
-    }
-
-    /// A peer answers our proof with its own.
-    pub(super) fn on_proved(&mut self, peer: PeerId, tag: [u8; 32], sealed: &Bytes) {
-        match self.weigh_proof(peer, &tag, sealed) {
-            Some(id) => self.enter(id, peer),
-            None => {
-                if let Some(link) = self.sessions.get(&peer) {
-                    link.session.send(&Control::Refused { tag });
-                }
-            }
-        }
-    }
-
-    /// A peer does not let us into a channel, or does not have it.
-    pub(super) fn on_refused(&mut self, peer: PeerId, tag: &[u8; 32]) {
-        let me = self.me;
-        if let Some(id) = self.behind(&peer, tag, &me, &peer) {
+        let (exporter, mut shown) = (&link.doors.exporter, link.doors.shown.iter());
+        if let Some(id) = shown.find(|id| Gate::new(**id, exporter, &me, &peer).knows(tag)) {
             self.on_no_channel(
                 peer,
-                id,
+                *id,
                 "it does not have the channel, or does not let this node in",
             );
         }
     }
 
-    /// The channel that a tag stands for on a peer's connection.
-    fn behind(
-        &self,
-        peer: &PeerId,
-        tag: &[u8; 32],
-        from: &PeerId,
-        to: &PeerId,
-    ) -> Option<ChannelId> {
+    /// The channel that a tag of a peer's stands for on its connection.
+    fn behind(&self, peer: &PeerId, tag: &[u8; 32]) -> Option<(ChannelId, Gate)> {
         let exporter = &self.sessions.get(peer)?.doors.exporter;
         // All of them, also after it is found: the time says nothing.
         let mut found = None;
         for (id, channel) in &self.channels {
-            if channel.active && Gate::new(*id, exporter, from, to).knows(tag) {
-                found = Some(*id);
+            let gate = Gate::new(*id, exporter, peer, &self.me);
+            if channel.active && gate.knows(tag) {
+                found = Some((*id, gate));
             }
         }
         found
     }
 
-    /// Judges a proof; the channel that it opens.
-    fn weigh_proof(&mut self, peer: PeerId, tag: &[u8; 32], sealed: &[u8]) -> Option<ChannelId> {
-        let me = self.me;
-        let id = self.behind(&peer, tag, &peer, &me)?;
-        let exporter = self.sessions.get(&peer)?.doors.exporter;
-        let refused = |core: &Self, label: &str| {
-            tracing::info!(peer = %peer.short(), channel = %id.short(), label, "not let in");
-            core.metrics.gate_refusals.with_label_values(&[label]).inc();
-        };
-        let proof = match Gate::new(id, &exporter, &peer, &me).open(sealed) {
+    /// Judges what a peer showed; whether it is let into the channel.
+    fn weigh_proof(
+        &mut self,
+        peer: PeerId,
+        id: ChannelId,
+        proof: Result<Proof, GateError>,
+    ) -> bool {
+        let proof = match proof {
             Ok(proof) => proof,
             Err(error) => {
-                refused(self, error.label());
-                return None;
+                self.refuse(peer, Some(id), error.label());
+                return false;
             }
         };
-        let mut actions = Vec::new();
-        let channel = self.channels.get_mut(&id)?;
-        if channel.is_open() {
-            if channel.graph.is_revoked(&peer) {
-                refused(self, Refusal::Revoked.label());
-                return None;
+        let (now, mut actions) = (WallMs(wall_ms()), Vec::new());
+        // It may have been left while the proof was verified.
+        let Some(channel) = self.channels.get_mut(&id).filter(|c| c.active) else {
+            self.refuse(peer, Some(id), "unknown");
+            return false;
+        };
+        let weighed = match channel.is_open() {
+            true if channel.graph.is_revoked(&peer) => Err(Refusal::Revoked),
+            true => Ok(()),
+            false => {
+                let access = channel.graph.check_proof(now, &peer, &proof, &mut actions);
+                access.map(drop)
             }
-            self.sessions.get_mut(&peer)?.doors.let_in.insert(id);
-            return Some(id);
-        }
-        let weighed = channel
-            .graph
-            .check_proof(WallMs(wall_ms()), &peer, &proof, &mut actions);
+        };
         self.graph_actions(id, actions);
-        match weighed {
-            Ok(_) => {
-                self.sessions.get_mut(&peer)?.doors.let_in.insert(id);
-                Some(id)
-            }
-            Err(refusal) => {
-                refused(self, refusal.label());
-                None
-            }
+        if let Err(refusal) = weighed {
+            self.refuse(peer, Some(id), refusal.label());
+            return false;
         }
+        let link = self.sessions.get_mut(&peer);
+        link.is_some_and(|link| {
+            link.doors.let_in.insert(id);
+            true
+        })
+    }
+
+    /// Notes a proof that is not taken; `None` for a channel that is not here.
+    fn refuse(&self, peer: PeerId, id: Option<ChannelId>, label: &str) {
+        let channel = id.map(|id| id.short());
+        tracing::info!(peer = %peer.short(), ?channel, label, "not let in");
+        let refusals = &self.metrics.gate_refusals;
+        refusals.with_label_values(&[label]).inc();
     }
 
     /// Begins to talk of a private channel, once both ends have proved themselves.
@@ -394,159 +433,4 @@ impl Core {
 }
 
 #[cfg(test)]
-mod tests {
-    use samara_graph::{Charter, CharterChain, CharterHash, Graph, Link as WayIn};
-    use samara_wire::{Frame, FrameDecoder};
-
-    use super::*;
-    use crate::{
-        core::{
-            Channel, ChannelMeta, CoreHandle, Role, dial::tests::core_with_queue, graph_config,
-        },
-        tls,
-    };
-
-    /// A node at work, and a peer on one connection that reads all that it says.
-    struct Scene {
-        node: CoreHandle,
-        me: PeerId,
-        theirs: Connection,
-        stranger: PeerId,
-        said: quinn::RecvStream,
-        frames: FrameDecoder,
-        _dir: tempfile::TempDir,
-    }
-
-    const PROVE: u64 = 7;
-    const PROVED: u64 = 8;
-    const REFUSED: u64 = 9;
-    const INTRODUCE: u64 = 6;
-
-    fn by_its_id(id: ChannelId) -> WayIn {
-        let (version, hash) = (1, CharterHash(id.0));
-        WayIn::new(id, CharterRef { version, hash }, &[])
-    }
-
-    /// A channel of somebody else's with its charter, open or not.
-    fn held(me: PeerId, private: bool) -> (ChannelId, Channel) {
-        let owner = samara_graph::SecretKey::from_bytes(&[77; 32]);
-        let make = if private {
-            Charter::private
-        } else {
-            Charter::open
-        };
-        let charter = make("x", owner.peer_id(), WallMs(wall_ms()), [3; 16]);
-        let chain = CharterChain::new(charter.sign(&[&owner]).unwrap()).unwrap();
-        let id = chain.channel();
-        let graph = Graph::restore(chain, [], graph_config(me).unwrap());
-        let meta = ChannelMeta::new(Role::Subscriber);
-        (id, Channel::new(graph, meta, Default::default()))
-    }
-
-    impl Scene {
-        async fn new() -> Self {
-            let dir = tempfile::tempdir().unwrap();
-            let (core, node, queue) = core_with_queue(dir.path());
-            let me = core.me;
-            tokio::spawn(core.run(queue));
-            let (ours, theirs) = crate::transport::tests::pair().await;
-            let stranger = tls::remote_peer(&ours).unwrap();
-            let connect = move |core: &mut Core| core.on_connected(stranger, ours, false);
-            node.call(connect).await.unwrap();
-            let said = theirs.accept_uni().await.unwrap();
-            Self {
-                node,
-                me,
-                theirs,
-                stranger,
-                said,
-                frames: FrameDecoder::new(1 << 20),
-                _dir: dir,
-            }
-        }
-
-        async fn add(&self, id: ChannelId, channel: Channel) {
-            let add = move |core: &mut Core| core.add_channel(id, channel, true);
-            self.node.call(add).await.unwrap();
-        }
-
-        /// What the node says next, after who it is.
-        async fn next(&mut self) -> Frame {
-            loop {
-                match self.frames.next_frame().unwrap() {
-                    Some(frame) if frame.kind == INTRODUCE => {}
-                    Some(frame) => return frame,
-                    None => {
-                        let chunk = self.said.read_chunk(1 << 16, true).await.unwrap();
-                        self.frames.push(&chunk.expect("it goes on").bytes);
-                    }
-                }
-            }
-        }
-
-        fn gate(&self, id: ChannelId, from: &PeerId, to: &PeerId) -> Gate {
-            let mut exporter = [0; 32];
-            self.theirs
-                .export_keying_material(&mut exporter, EXPORTER_LABEL, b"")
-                .unwrap();
-            Gate::new(id, &exporter, from, to)
-        }
-
-        /// Asks for a channel as one who knows its id and shows nothing.
-        async fn ask(&self, id: ChannelId) {
-            let gate = self.gate(id, &self.stranger, &self.me);
-            let charter = by_its_id(id).charter();
-            let records = Vec::new();
-            let sealed = gate.seal(&Proof { charter, records }).unwrap().into();
-            let tag = gate.tag();
-            let mut stream = self.theirs.open_uni().await.unwrap();
-            for said in [
-                Control::Introduce { site: None },
-                Control::Prove { tag, sealed },
-            ] {
-                stream.write_all(&said.encode()).await.unwrap();
-            }
-            // It must stay open.
-            std::mem::forget(stream);
-        }
-    }
-
-    fn names(frame: &Frame, id: &ChannelId) -> bool {
-        frame.body.windows(32).any(|bytes| bytes == id.0)
-    }
-
-    #[tokio::test]
-    async fn a_bare_id_is_said_to_nobody_who_does_not_know_it() {
-        let mut scene = Scene::new().await;
-        let id = ChannelId([9; 32]);
-        let peer = scene.stranger;
-        let look = move |core: &mut Core| {
-            core.visit_bare(id).unwrap();
-            core.greet(id, peer);
-        };
-        scene.node.call(look).await.unwrap();
-        let frame = scene.next().await;
-        assert!(!names(&frame, &id), "{frame:?}");
-        assert_eq!(frame.kind, PROVE);
-        // Who knows it can tell what it is asked for, and sees that nothing is shown.
-        let gate = scene.gate(id, &scene.me, &scene.stranger);
-        assert!(gate.knows(frame.body.first_chunk().unwrap()));
-        assert_eq!(gate.open(&frame.body[32..]).unwrap().records, []);
-    }
-
-    #[tokio::test]
-    async fn an_open_channel_answers_who_knows_its_id_and_a_private_one_does_not() {
-        for (private, answer) in [(false, PROVED), (true, REFUSED)] {
-            let mut scene = Scene::new().await;
-            let (id, channel) = held(scene.me, private);
-            scene.add(id, channel).await;
-            scene.ask(id).await;
-            let frame = scene.next().await;
-            assert_eq!(frame.kind, answer);
-            assert!(!names(&frame, &id), "{frame:?}");
-        }
-        let mut scene = Scene::new().await;
-        scene.ask(ChannelId([9; 32])).await;
-        assert_eq!(scene.next().await.kind, REFUSED);
-    }
-}
+mod tests;

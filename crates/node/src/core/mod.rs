@@ -30,6 +30,7 @@ use std::{
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
+use bytes::Bytes;
 use quinn::SendStream;
 use samara_graph::SecretKey;
 use samara_store::{ReadError, Store};
@@ -64,6 +65,7 @@ use crate::{
     receipt::Receipt,
     session::{Close, Session, SessionId},
     transport::Transport,
+    turnstile::{Place, Turnstile},
     writers::Writers,
 };
 
@@ -97,6 +99,14 @@ pub(crate) enum Input {
         session: SessionId,
         peer: PeerId,
         control: Control,
+    },
+    /// A proof of membership, once it is its turn.
+    Prove {
+        session: SessionId,
+        peer: PeerId,
+        tag: [u8; 32],
+        sealed: Bytes,
+        place: Place,
     },
     /// A request, and the stream to answer it on.
     Asked {
@@ -247,6 +257,7 @@ pub(crate) struct Core {
     inputs: mpsc::Sender<Input>,
     changed: Arc<Notify>,
     next_session: SessionId,
+    turnstile: Arc<Turnstile>,
     next_key: u32,
     /// Streams of requests that wait for the swarm's word.
     asked: HashMap<ServeId, exchange::Waiting>,
@@ -350,6 +361,7 @@ impl Core {
             inputs,
             changed,
             next_session: 0,
+            turnstile: Arc::new(Turnstile::new()),
             next_key: 0,
             asked: HashMap::new(),
             next_asked: 0,
@@ -450,6 +462,17 @@ impl Core {
             } => {
                 if self.is_current(session, peer) {
                     self.on_control(peer, control);
+                }
+            }
+            Input::Prove {
+                session,
+                peer,
+                tag,
+                sealed,
+                place,
+            } => {
+                if self.is_current(session, peer) {
+                    self.on_prove(peer, tag, sealed, place);
                 }
             }
             Input::Asked {

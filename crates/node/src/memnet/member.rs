@@ -30,6 +30,7 @@ use crate::{
     restart,
     session::{Close, Session, SessionId, open_request},
     tls, transport,
+    turnstile::Turnstile,
 };
 
 const KEY: ContentKey = ContentKey(0);
@@ -220,7 +221,14 @@ impl Member {
             } => {
                 self.next += 1;
                 let id: SessionId = self.next;
-                let session = Session::start(id, peer, connection, dialled, self.inputs.clone());
+                let session = Session::start(
+                    id,
+                    peer,
+                    connection,
+                    dialled,
+                    self.inputs.clone(),
+                    Arc::new(Turnstile::new()),
+                );
                 session.send(&Control::Open {
                     handle: KEY.0,
                     channel: CHANNEL,
