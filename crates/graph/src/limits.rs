@@ -92,6 +92,9 @@ pub const MAX_PLACES: u64 = 65_536;
 /// Revocations of one author; the lowest sequences stand, and no other author's
 /// records count against them.
 pub const MAX_REVOCATIONS_PER_AUTHOR: u64 = 16_384;
+/// Redemptions of one author that stand: an invitation is redeemed once, and again if a
+/// disk was lost. The lowest sequences stand.
+pub const MAX_REDEMPTIONS_PER_AUTHOR: u64 = 64;
 /// Grants that one call for renewals drafts; the rest come with the next.
 pub const MAX_RENEWALS: usize = 64;
 /// How long a redeemed invitation is renewed for if it was shorter itself.
@@ -202,9 +205,15 @@ pub const RECONCILE_FRAME: usize = 32 * 1024;
 pub const MAX_PENDING: usize = 1024;
 /// Bytes of records that wait for the disk, per channel.
 pub const MAX_PENDING_BYTES: usize = 16 * 1024 * 1024;
-/// Control records (retractions, later grants) of one author: they are small, and
-/// the earliest stand.
+/// Control records of one author that are none of the kinds with a bound of their own:
+/// retractions, above all. The earliest stand.
 pub const MAX_CONTROL_PER_AUTHOR: usize = 1024;
+/// Those of all authors below admins together, where a charter allows fewer records in
+/// all than this; else as many as it allows. One invitation lets 1,024 in.
+pub const LEAST_CONTROL_TOTAL: u64 = 4096;
+/// Largest control record but for revocations, which list others: what the tightest
+/// charter allows any record.
+pub const MAX_CONTROL_BYTES: u32 = 1024;
 /// Ids of records that can never become valid, remembered so as not to ask again.
 pub const MAX_REFUSED: usize = 4096;
 /// Those whose records were not taken, by name; who has least makes room.

@@ -7,18 +7,26 @@ pub(super) enum Shelf {
     Places,
     /// Revocations: nothing else can fill their shelf.
     Revocations,
-    /// Retractions, redemptions, and control kinds of tomorrow.
+    /// Redemptions: what else their author writes cannot cost it its membership.
+    Redemptions,
+    /// Retractions, words on what time it is, and control kinds of tomorrow.
     Others,
 }
 
 impl Shelf {
-    pub(super) const COUNT: usize = 3;
-    const ALL: [Self; Self::COUNT] = [Self::Places, Self::Revocations, Self::Others];
+    pub(super) const COUNT: usize = 4;
+    const ALL: [Self; Self::COUNT] = [
+        Self::Places,
+        Self::Revocations,
+        Self::Redemptions,
+        Self::Others,
+    ];
 
     pub(super) fn of(h: &HeaderRef<'_>) -> Self {
         match h.control {
             Some(Control::Grant(_) | Control::Invite(_)) => Self::Places,
             Some(Control::Revocation(_)) => Self::Revocations,
+            Some(Control::Redemption { .. }) => Self::Redemptions,
             _ => Self::Others,
         }
     }
@@ -40,6 +48,7 @@ impl Shelf {
         match self {
             Self::Places => limits::MAX_PLACES,
             Self::Revocations => limits::MAX_REVOCATIONS_PER_AUTHOR,
+            Self::Redemptions => limits::MAX_REDEMPTIONS_PER_AUTHOR,
             Self::Others => limits::MAX_CONTROL_PER_AUTHOR as u64,
         }
     }

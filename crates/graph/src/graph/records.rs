@@ -1,3 +1,5 @@
+mod total;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     time::Duration,
@@ -28,7 +30,10 @@ use crate::{
 ///    right goes, its records go, and with them what others had by them.
 /// 1. Control records first. Of two with one author and sequence the lower id
 ///    stands; of more than an author may have of a [`Shelf`] the lowest sequences
-///    stand, so that nothing later displaces a retraction. Nothing ordinary beats one.
+///    stand, so that nothing later displaces a retraction. Of [`Shelf::Others`] the
+///    channel has room for so many in all, those of owners and admins not counted: the
+///    lower rank gives way to the higher one, then the author with the most of them
+///    loses its highest sequence. Nothing ordinary beats a control record.
 /// 2. Then ordinary records: a control record of the same sequence beats them, and a
 ///    retraction that covers them; of two with one sequence the lower id stands; of
 ///    more than the charter allows an author, its highest sequences.
@@ -53,6 +58,8 @@ pub(super) struct Records {
     /// Expired, held for the grace period: not sent, not counted.
     fading: BTreeSet<(WallMs, RecordId)>,
     ordinary: usize,
+    /// Those of [`Shelf::Others`].
+    others: u64,
     bytes: u64,
 }
 
@@ -93,6 +100,11 @@ impl Author {
         shelves.iter().find_map(|shelf| shelf.get(&seq)).copied()
     }
 
+    /// How many of [`Shelf::Others`] it has.
+    fn others(&self) -> u64 {
+        self.taken[Shelf::Others.index()]
+    }
+
     fn slots(&self) -> impl Iterator<Item = &Slot> {
         let lesser = self.ordinary.values().chain(self.leases.values());
         self.control.values().chain(lesser)
@@ -121,6 +133,7 @@ impl Records {
             ending: BTreeSet::new(),
             fading: BTreeSet::new(),
             ordinary: 0,
+            others: 0,
             bytes: 0,
         }
     }
@@ -257,7 +270,12 @@ impl Records {
         if h.kind.is_control() {
             let below = author.control.range(..h.seq);
             let below = below.map(|(_, slot)| self.headers.at(*slot));
-            return match Shelf::is_full(&author.taken, below, h) {
+            // While a disk's come in, nobody has a rank.
+            let crowded = || {
+                let more = self.live.is_some() && rival.is_none_or(|r| !r.kind.is_control());
+                more && self.is_crowded_out(charter, h)
+            };
+            return match Shelf::is_full(&author.taken, below, h) || crowded() {
                 true => Err(Reject::Quota),
                 false => self.roster.has_place(h),
             };
@@ -303,6 +321,7 @@ impl Records {
             self.enroll(charter, slot, &mut removed);
         }
         self.resettle(charter, &mut removed);
+        self.trim_others(charter, &mut removed);
         Ok(removed)
     }
 
@@ -414,6 +433,7 @@ impl Records {
             self.trim(charter, &author, &mut removed);
         }
         self.resettle(charter, &mut removed);
+        self.trim_others(charter, &mut removed);
         before
             .peers()
             .into_iter()
@@ -468,6 +488,7 @@ impl Records {
             self.remove(slot, RemoveReason::Expired, &mut removed);
         }
         self.resettle(charter, &mut removed);
+        self.trim_others(charter, &mut removed);
         removed
     }
 
@@ -546,23 +567,7 @@ impl Records {
         {
             self.remove(slot, RemoveReason::Quota, removed);
         }
-        while self.ordinary > charter.limits.records_total as usize {
-            let weakest = self.weakest(charter, None).expect("there are records");
-            let lowest = self.authors[&weakest].ordinary.first_key_value();
-            let slot = *lowest.expect("the weakest has most records").1;
-            self.remove(slot, RemoveReason::Quota, removed);
-        }
-    }
-
-    /// Who loses a record when the channel has too many; `with` counts one author
-    /// as having that many.
-    fn weakest(&self, charter: &Charter, with: Option<(PeerId, usize)>) -> Option<PeerId> {
-        let held = self.authors.iter().map(|(p, a)| (*p, a.ordinary.len()));
-        held.filter(|(p, _)| with.is_none_or(|w| w.0 != *p))
-            .chain(with)
-            .filter(|(_, count)| *count > 0)
-            .max_by_key(|(p, count)| (self.roster.rank(charter, p), *count, *p))
-            .map(|(p, _)| p)
+        self.trim_ordinary(charter, removed);
     }
 
     fn insert(&mut self, now: WallMs, h: RecordHeader) -> Slot {
@@ -577,6 +582,7 @@ impl Records {
         author.shelf(kind).insert(seq, slot);
         if kind.is_control() {
             author.taken[shelf.index()] += weight;
+            self.others += u64::from(shelf == Shelf::Others);
         }
         if retracts {
             author.retractions.insert(slot);
@@ -602,7 +608,9 @@ impl Records {
         let author = self.authors.get_mut(&h.author).expect("it has a record");
         author.shelf(h.kind).remove(&h.seq);
         if h.kind.is_control() {
-            author.taken[Shelf::of(&h).index()] -= Shelf::weight(&h);
+            let shelf = Shelf::of(&h);
+            author.taken[shelf.index()] -= Shelf::weight(&h);
+            self.others -= u64::from(shelf == Shelf::Others);
         }
         author.retractions.remove(&slot);
         self.ordinary -= usize::from(is_counted(h.kind));

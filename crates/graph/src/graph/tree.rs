@@ -10,7 +10,7 @@ use std::{
 
 use samara_wire::{PeerId, RecordId};
 
-use super::{Action, Fault, Graph, Pending, records::Telling};
+use super::{Action, Fault, Graph, Pending, quota::Shelf, records::Telling};
 use crate::{Message, limits};
 
 /// Records whose ids came and that are expected from another neighbour.
@@ -83,7 +83,8 @@ impl Graph {
             .records
             .telling(&h.author, small && !pending.fetched, mono);
         // Nothing that governs others waits, and there is little of it.
-        if telling == Telling::Nothing && !h.kind.is_control() {
+        let governs = h.kind.is_control() && Shelf::of(&h.view()) != Shelf::Others;
+        if telling == Telling::Nothing && !governs {
             return;
         }
         let whole = telling == Telling::Whole;

@@ -91,7 +91,12 @@ impl Roster {
             Some(Control::Revocation(_)) => forever,
             _ => false,
         };
-        if h.len > charter.limits.record_bytes {
+        let most = match h.kind {
+            Kind::REVOCATION => charter.limits.record_bytes,
+            kind if kind.is_control() => charter.limits.record_bytes.min(limits::MAX_CONTROL_BYTES),
+            _ => charter.limits.record_bytes,
+        };
+        if h.len > most {
             return Err(Reject::TooLarge.into());
         }
         if lifetime > charter.lifetime(h.kind) && !unending {

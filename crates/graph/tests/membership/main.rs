@@ -1,5 +1,6 @@
 //! Membership: who may do what, who comes in and who goes, and that all copies agree.
 
+mod bounds;
 mod charters;
 mod club;
 mod gate;
