@@ -1,9 +1,13 @@
+use std::sync::Arc;
+
 use samara_graph::{Charter, CharterChain, CharterHash, Graph, Link as WayIn};
 use samara_wire::{Frame, FrameDecoder};
 
 use super::*;
 use crate::{
     core::{Channel, ChannelMeta, CoreHandle, Role, dial::tests::core_with_queue, graph_config},
+    message::Ask,
+    session::open_request,
     tls,
 };
 
@@ -95,17 +99,22 @@ impl Scene {
 
     /// Asks for a channel as one who knows its id and shows nothing.
     async fn ask(&self, id: ChannelId) {
+        self.ask_often(id, 1).await;
+    }
+
+    /// The same so many times, one behind the other.
+    async fn ask_often(&self, id: ChannelId, times: usize) {
         let gate = self.gate(id, &self.stranger, &self.me);
         let charter = by_its_id(id).charter();
         let records = Vec::new();
         let sealed = gate.seal(&Proof { charter, records }).unwrap().into();
         let tag = gate.tag();
         let mut stream = self.theirs.open_uni().await.unwrap();
-        for said in [
-            Control::Introduce { site: None },
-            Control::Prove { tag, sealed },
-        ] {
-            stream.write_all(&said.encode()).await.unwrap();
+        let said = Control::Introduce { site: None };
+        stream.write_all(&said.encode()).await.unwrap();
+        let said = Control::Prove { tag, sealed }.encode();
+        for _ in 0..times {
+            stream.write_all(&said).await.unwrap();
         }
         // It must stay open.
         std::mem::forget(stream);
@@ -149,6 +158,32 @@ async fn an_open_channel_answers_who_knows_its_id_and_a_private_one_does_not() {
     let mut scene = Scene::new().await;
     scene.ask(ChannelId([9; 32])).await;
     assert_eq!(scene.next().await.kind, REFUSED);
+}
+
+#[tokio::test]
+async fn a_peer_s_proofs_wait_for_their_turn_on_the_wire() {
+    let mut scene = Scene::new().await;
+    let peer = scene.stranger;
+    let turnstile = scene.node.call(|core| Arc::clone(&core.turnstile));
+    let turnstile = turnstile.await.unwrap();
+    let mut places = Vec::new();
+    for _ in 0..limits::MAX_PROOFS_AT_ONCE {
+        places.push(turnstile.pass().await);
+    }
+    let id = ChannelId([9; 32]);
+    scene.ask_often(id, 20).await;
+    // What it says on another stream is heard meanwhile.
+    let body = Bytes::from_static(b"there?");
+    let words = Ask::Words { channel: id, body };
+    let (_, mut answer) = open_request(&scene.theirs, &words, 1024).await.unwrap();
+    assert_eq!(answer.read_to_end(1).await.unwrap(), [1]);
+    let proofs = move |core: &mut Core| core.sessions[&peer].doors.proofs;
+    assert_eq!(scene.node.call(proofs).await.unwrap(), 0);
+    places.pop();
+    for _ in 0..20 {
+        assert_eq!(scene.next().await.kind, REFUSED);
+    }
+    assert_eq!(scene.node.call(proofs).await.unwrap(), 20);
 }
 
 /// A core that is not at work, a peer on a connection to it, and what the peer says.
