@@ -176,7 +176,7 @@ impl Metrics {
             )?,
             records_displaced: counter(
                 "samara_records_displaced_total",
-                "Records that gave way since their author had more than the charter allows.",
+                "Records that gave way to others: more than the charter allows.",
             )?,
             records_crowded_out: counter(
                 "samara_records_crowded_out_total",

@@ -249,11 +249,9 @@ impl Graph {
             .place(chain.current(), self.clock.0, pending.header.clone());
         match placed {
             Ok(removed) => {
-                let quota = |(_, reason): &&_| *reason == RemoveReason::Quota;
-                for _ in removed.iter().filter(quota) {
+                for author in self.records.take_displaced() {
                     self.counters.displaced += 1;
-                    self.offenders
-                        .note(pending.header.author, Offence::Displaced);
+                    self.offenders.note(author, Offence::Displaced);
                 }
                 report(removed, out);
                 self.flood(&pending, out);

@@ -14,8 +14,8 @@ pub enum Offence {
     /// They were not taken: of [`Reject::Rate`] the neighbour that sent them is meant,
     /// else their author.
     Rejected(Reject),
-    /// They were taken, and later ones of the same author took their place, since the
-    /// charter allows it no more.
+    /// They were taken, and gave way to others: their author has more than it may, or
+    /// the most in a channel that has no room for more.
     Displaced,
     /// They waited for a right that did not come, and made room for others: of a
     /// neighbour that brought them, for their authors may be made up.

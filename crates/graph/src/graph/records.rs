@@ -60,6 +60,8 @@ pub(super) struct Records {
     ordinary: usize,
     /// Those of [`Shelf::Others`].
     others: u64,
+    /// Whose records gave way since the last [`take_displaced`](Self::take_displaced).
+    displaced: Vec<PeerId>,
     bytes: u64,
 }
 
@@ -134,6 +136,7 @@ impl Records {
             fading: BTreeSet::new(),
             ordinary: 0,
             others: 0,
+            displaced: Vec::new(),
             bytes: 0,
         }
     }
@@ -217,6 +220,11 @@ impl Records {
             let ends = control.map(|slot| (self.headers.end(*slot).0, *slot));
             self.ending = ends.collect();
         }
+    }
+
+    /// Whose records gave way since the last call, each as often as it lost one.
+    pub(super) fn take_displaced(&mut self) -> Vec<PeerId> {
+        std::mem::take(&mut self.displaced)
     }
 
     pub(super) fn equivocators(&self) -> Vec<PeerId> {
@@ -616,6 +624,9 @@ impl Records {
         self.ordinary -= usize::from(is_counted(h.kind));
         self.bytes -= u64::from(h.len);
         removed.push((h.id, reason));
+        if reason == RemoveReason::Quota {
+            self.displaced.push(h.author);
+        }
         if !self.fading.remove(&(h.expires, h.id))
             && let Some(live) = &mut self.live
         {

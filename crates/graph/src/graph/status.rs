@@ -46,8 +46,8 @@ pub struct Status {
     pub members: usize,
     /// Records not taken, by reason; reasons that never occurred are left out.
     pub rejected: Vec<(Reject, u64)>,
-    /// Records taken whose author had more than the charter allows, so that earlier ones
-    /// of its own gave way.
+    /// Records that were taken and gave way to others, since there were more than the
+    /// charter allows their author, or the channel as a whole.
     pub displaced: u64,
     /// Whose records those were that were not taken or not kept, the most first; at
     /// most [`limits::MAX_OFFENDERS`](crate::limits::MAX_OFFENDERS).

@@ -1,15 +1,15 @@
 //! What one member can make all the others hold.
 
 use samara_graph::{
-    Kind, NewRecord, Record, Reject,
+    CharterLimits, Kind, NewRecord, Offence, Record, Reject,
     body::{Redemption, Retraction, Revocation},
     limits,
 };
 use samara_wire::ChannelId;
 
 use crate::{
-    club::{about, club, commune, id, invited, new_invite, offer_all, revoked},
-    lone::{key, new_record},
+    club::{about, club, commune, id, invited, new_invite, note, offer_all, revoked},
+    lone::{Lone, key, new_record},
 };
 
 /// Of a control kind of tomorrow, that long.
@@ -96,4 +96,28 @@ fn a_bearer_redeems_so_often_and_no_retractions_cost_it_its_place() {
     assert!(l.holds(&redeemed(first)) && !l.holds(&beyond));
     let held = 1 + most as usize + limits::MAX_CONTROL_PER_AUTHOR;
     assert_eq!(l.held().len(), held);
+}
+
+#[test]
+fn who_gives_way_is_named_and_not_who_comes_last() {
+    let mut l = Lone::new(CharterLimits {
+        records_per_author: 8,
+        records_total: 9,
+        ..Default::default()
+    });
+    let c = l.channel();
+    for seq in 1..=8 {
+        offer_all(&mut l, &[&note(c, 2, seq)]);
+    }
+    for seq in 1..=4 {
+        offer_all(&mut l, &[&note(c, 3, seq)]);
+    }
+    let status = l.graph.status();
+    assert_eq!((status.records, status.displaced), (9, 3));
+    let named: Vec<_> = status
+        .offenders
+        .iter()
+        .map(|o| (o.peer, &o.offences[..]))
+        .collect();
+    assert_eq!(named, [(id(2), &[(Offence::Displaced, 3)][..])]);
 }

@@ -23,8 +23,8 @@ pub struct Standing {
     pub crowded_out: u64,
     /// Records that were not taken, by reason.
     pub rejected: BTreeMap<String, u64>,
-    /// Records whose author had more than the charter allows, so that earlier ones of
-    /// its own gave way.
+    /// Records that were taken and gave way to others, since there were more than the
+    /// charter allows their author, or the channel as a whole.
     pub displaced: u64,
     /// Whose records were not taken or not kept, the most first, at most 64.
     pub offenders: Vec<OffenderStatus>,

@@ -83,7 +83,7 @@ fn row(channel: &ChannelStatus, offender: &OffenderStatus) -> [String; 4] {
 /// What a reason means.
 fn words(reason: &str) -> &str {
     match reason {
-        "displaced" => "gave way to later ones of its own",
+        "displaced" => "gave way to others",
         "crowded_out" => "waited for a right and made room",
         "quota" => "more than the charter allows",
         "rate" => "sent faster than is taken",
@@ -126,7 +126,7 @@ mod tests {
         assert_eq!(lines.len(), 1 + 1 + SHOWN + 1, "{text}");
         assert!(lines[1].contains("wait for the right"), "{text}");
         assert!(
-            lines[2].contains("98 gave way to later ones of its own, 2 more than the charter"),
+            lines[2].contains("98 gave way to others, 2 more than the charter"),
             "{text}"
         );
         assert!(
