@@ -115,6 +115,47 @@ fn a_club_of_five_outlives_its_owner_and_keeps_out_who_was_revoked() {
 }
 
 #[test]
+fn who_leaves_tells_a_member_and_comes_back_by_a_new_invitation() {
+    let world = World::new();
+    let (a, b, c) = (world.peer("a"), world.peer("b"), world.peer("c"));
+    a.ask(&["channel", "create", "club", "--private"], "channel");
+    let (_a_node, _) = a.node();
+    let (b_node, _) = b.node();
+    let (c_node, _) = c.node();
+    for peer in [&b, &c] {
+        peer.ask(&["join", &invite(&a, &[])], "joined");
+    }
+    let listed = |peer: &Peer, who: &str| {
+        let found = members(peer).into_iter().find(|m| m["peer_id"] == who);
+        let found = found.expect("it is listed for ever");
+        (found["role"].clone(), found["left"] == true)
+    };
+    // One by its node, one without.
+    c_node.interrupt();
+    assert_eq!(b.ask(&["leave", "club"], "left")["told"], true);
+    assert_eq!(c.ask(&["leave", "club"], "left")["told"], true);
+    for peer in [&b, &c] {
+        let who = id(peer);
+        poll("it to be listed as gone", || {
+            listed(&a, &who) == (Value::Null, true)
+        });
+        peer.run(&["members", "club"]).failed("not_found", 14);
+    }
+    // Neither comes in by what it had; a new invitation lets it in.
+    b_node.interrupt();
+    let plain = ["subscribe", &a.link("club"), "--once", "--timeout", "3s"];
+    b.run(&plain).failed("no_peer", 4);
+    let (_b_node, _) = b.node();
+    assert_eq!(
+        b.ask(&["join", &invite(&a, &[])], "joined")["role"],
+        "member"
+    );
+    assert_eq!(listed(&a, &id(&b)), ("member".into(), false));
+    post(&a, &world, "again", None);
+    until_read(&b, &["again"]);
+}
+
+#[test]
 fn a_club_travels_in_a_file_and_opens_no_door() {
     let world = World::new();
     let (a, b, stranger) = (world.peer("a"), world.peer("b"), world.peer("stranger"));

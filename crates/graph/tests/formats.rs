@@ -266,6 +266,8 @@ fn bodies_have_edges() {
     };
     assert!(body_of(Kind::RETRACTION, "k", retracts(Kind(256)).encode()).is_ok());
     assert!(body_of(Kind::RETRACTION, "k", retracts(Kind(255)).encode()).is_err());
+    // Only who signs it leaves.
+    assert!(body_of(Kind::RETRACTION, "k", retracts(Kind::GRANT).encode()).is_err());
 }
 
 #[test]

@@ -205,6 +205,9 @@ pub enum Event {
         invitation: Option<String>,
         /// Whether it was revoked.
         revoked: bool,
+        /// Whether it left by itself; `until` says when.
+        #[serde(default)]
+        left: bool,
         /// Since when it has been present without a gap, by its own word, RFC 3339, UTC;
         /// absent if it is not present.
         #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -249,6 +252,10 @@ pub enum Event {
     Left {
         /// Channel id.
         channel: String,
+        /// Whether a member took the word that this node left, for all of them; absent if
+        /// there was nothing to give back.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        told: Option<bool>,
     },
     /// A release was published.
     Published {

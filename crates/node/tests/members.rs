@@ -159,6 +159,46 @@ async fn a_revoked_member_gets_nothing_more_from_anybody() {
     }
 }
 
+/// Why a node takes no part in its channel.
+async fn shut_out(node: &Node) -> Option<String> {
+    let events = node.ask(Request::Status).await;
+    let mut status = events.into_iter().filter_map(|event| match event {
+        Event::Status(status) => Some(status),
+        _ => None,
+    });
+    let status = status.next().expect("a status");
+    status.channels[0].standing.shut_out.clone()
+}
+
+#[tokio::test]
+async fn who_was_revoked_sees_that_nobody_lets_it_in_and_who_was_not_does_not() {
+    let (a, b, c) = (
+        owner().await,
+        Node::start(Mode::Node).await,
+        Node::start(Mode::Node).await,
+    );
+    for node in [&b, &c] {
+        done(node, join(invite(&a).await)).await;
+        assert_eq!(shut_out(node).await, None);
+    }
+    let request = Request::Revoke {
+        channel: CHANNEL.into(),
+        peer: id(&c).await,
+        erase: false,
+        invitation: false,
+    };
+    done(&a, request).await;
+    // It is told so by nobody.
+    loop {
+        match shut_out(&c).await.as_deref() {
+            None => tokio::task::yield_now().await,
+            Some(why) => break assert_eq!(why, "refused"),
+        }
+    }
+    assert_eq!(shut_out(&a).await, None);
+    assert_eq!(shut_out(&b).await, None);
+}
+
 async fn role_of(node: &Node, peer: &str) -> Option<String> {
     let request = Request::Members {
         channel: CHANNEL.into(),
@@ -169,6 +209,97 @@ async fn role_of(node: &Node, peer: &str) -> Option<String> {
         _ => None,
     });
     roles.next()
+}
+
+/// Whether somebody is listed as one who left by itself.
+async fn is_left(node: &Node, peer: &str) -> bool {
+    let request = Request::Members {
+        channel: CHANNEL.into(),
+    };
+    let events = node.ask(request).await;
+    let seen = events.iter().find_map(|event| match event {
+        Event::Member {
+            peer_id,
+            role,
+            left,
+            revoked: false,
+            ..
+        } if peer_id == peer => Some((role.is_none(), *left)),
+        _ => None,
+    });
+    let (none, left) = seen.expect("it is listed for ever");
+    assert_eq!(none, left, "who has a role has not left");
+    left
+}
+
+async fn until_left(node: &Node, peer: &str) {
+    while !is_left(node, peer).await {
+        tokio::task::yield_now().await;
+    }
+}
+
+/// Whether somebody was told; nothing if there was nothing to tell.
+async fn leave(node: &Node, channel: &str) -> Option<bool> {
+    let request = Request::Leave {
+        channel: channel.into(),
+    };
+    let events = done(node, request).await;
+    let left = events.iter().find_map(|event| match event {
+        Event::Left { told, .. } => Some(*told),
+        _ => None,
+    });
+    left.expect("it has left")
+}
+
+#[tokio::test]
+async fn who_leaves_is_known_to_have_left_and_comes_back_by_a_new_invitation() {
+    let open = Node::start(Mode::Node).await;
+    let request = Request::ChannelCreate {
+        name: CHANNEL.into(),
+        private: false,
+    };
+    done(&open, request).await;
+    for a in [owner().await, open] {
+        let (b, c) = (Node::start(Mode::Node).await, Node::start(Mode::Node).await);
+        for node in [&b, &c] {
+            done(node, join(invite(&a).await)).await;
+        }
+        let gone = id(&b).await;
+        assert_eq!(leave(&b, CHANNEL).await, Some(true));
+        assert_eq!(channels(&b).await, 0);
+        // Whoever was not told by it hears of it from who was.
+        until_left(&a, &gone).await;
+        until_left(&c, &gone).await;
+        done(&b, join(invite(&a).await)).await;
+        while is_left(&a, &gone).await || is_left(&c, &gone).await {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(role_of(&b, &gone).await.as_deref(), Some("member"));
+        post(&a, "for all").await;
+        while subjects(&b).await != ["for all"] {
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn who_finds_nobody_to_tell_leaves_all_the_same() {
+    let (a, b) = (owner().await, Node::start(Mode::Node).await);
+    done(&b, join(invite(&a).await)).await;
+    let b = b.stop().await;
+    let a = a.stop().await;
+    let b = b.start(Mode::Node).await;
+    assert_eq!(leave(&b, CHANNEL).await, Some(false));
+    assert_eq!(channels(&b).await, 0);
+    // Nor does who has no role in it.
+    let a = a.start(Mode::Node).await;
+    let request = Request::ChannelCreate {
+        name: "open".into(),
+        private: false,
+    };
+    done(&a, request).await;
+    done(&b, once(link_of(&a, "open").await)).await;
+    assert_eq!(leave(&b, "open").await, None);
 }
 
 async fn channels(node: &Node) -> usize {

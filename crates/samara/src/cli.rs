@@ -296,7 +296,11 @@ pub(crate) enum Command {
         #[arg(long, value_name = "TIME", value_parser = parse_lifetime)]
         expires: Option<Duration>,
     },
-    /// Stop belonging to a channel on this node; what was installed stays.
+    /// Stop belonging to a channel; what was installed stays.
+    ///
+    /// Gives back the role that this node was given in the channel, looks for a member to tell (as
+    /// long as --timeout), and forgets the channel. What it published stays. A new invitation brings
+    /// it back.
     Leave {
         /// Name, id, or the beginning of an id
         channel: String,

@@ -382,6 +382,7 @@ mod tests {
             ("samara mirror l", Mode::Offline, false),
             ("samara publish c x", Mode::Offline, false),
             ("samara link c", Mode::Offline, false),
+            ("samara leave c", Mode::Online, false),
             ("samara status", Mode::Offline, false),
             ("samara read", Mode::Offline, false),
             (

@@ -65,9 +65,13 @@ pub struct Share {
 /// Takes back every record of its own author with this kind and key, a sequence of
 /// at most `up_to`, and an expiry not later than its own: so it outlives what it
 /// retracts, on every node alike.
+///
+/// One of kind [`Kind::GRANT`] about its own author says that the author *leaves* the
+/// channel: see [`Retraction::leaves`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Retraction {
-    /// Of which kind; not a control kind, so that no retraction undoes another.
+    /// Of which kind; no control kind but that of a leave, so that no retraction undoes
+    /// another.
     pub kind: Kind,
     /// About what.
     pub key: Box<[u8]>,
@@ -140,6 +144,9 @@ impl Body {
         let forever = record.expires() == WallMs(limits::MAX_TIME_MS);
         let fits = match &body {
             Self::Release(release) => release.version.as_bytes() == record.key().as_ref(),
+            Self::Retraction(r) if r.kind.is_control() => {
+                r.leaves(&record.author()) && r.up_to == 0 && forever
+            }
             Self::Retraction(retraction) => retraction.up_to < record.seq(),
             Self::Grant(grant) => {
                 about_a_peer && lasts(grant.until) && (grant.role != Role::Admin || forever)
@@ -262,6 +269,23 @@ impl Share {
 }
 
 impl Retraction {
+    /// That `author` leaves the channel: it gives back every grant for it that was
+    /// created no later than this record, and every redemption of its own with a lower
+    /// sequence. What it wrote until then stands. The record never expires, so that no
+    /// renewal made in ignorance of it brings the author back; `up_to` is 0.
+    pub fn leave(author: &PeerId) -> Self {
+        Self {
+            kind: Kind::GRANT,
+            key: author.as_bytes().as_slice().into(),
+            up_to: 0,
+        }
+    }
+
+    /// Whether it says that `author`, who signed it, leaves the channel.
+    pub fn leaves(&self, author: &PeerId) -> bool {
+        self.kind == Kind::GRANT && *self.key == *author.as_bytes()
+    }
+
     /// The bytes of a record's body.
     pub fn encode(&self) -> Vec<u8> {
         let mut w = Writer::new();
@@ -276,7 +300,7 @@ impl Retraction {
             key: r.bytes("retracted key", limits::MAX_KEY_BYTES)?.into(),
             up_to: r.varint("retracted sequence", VARINT_MAX)?,
         };
-        match retraction.kind.is_control() {
+        match retraction.kind.is_control() && retraction.kind != Kind::GRANT {
             true => Err(WireError::Invalid {
                 field: "retracted kind",
             }),

@@ -156,8 +156,9 @@ pub enum Action {
         reason: DropReason,
     },
     /// A peer lost its right to be in this channel: its proof is void, and nothing of
-    /// the channel may pass to it or from it any more, also what is under way. It is
-    /// a neighbour no more; no `NeighbourDown` is needed.
+    /// the channel may pass to it or from it any more, also what is under way; but of
+    /// who left by itself what it was told until now. It is a neighbour no more; no
+    /// `NeighbourDown` is needed.
     Expel {
         /// Whom.
         peer: PeerId,
@@ -254,6 +255,8 @@ pub enum LeaveReason {
     Revoked,
     /// Its grant ended, or fell with another one; or the charter names it no more.
     Lapsed,
+    /// It left by itself.
+    Left,
 }
 
 impl LeaveReason {
@@ -262,6 +265,7 @@ impl LeaveReason {
         match self {
             Self::Revoked => "revoked",
             Self::Lapsed => "lapsed",
+            Self::Left => "left",
         }
     }
 }

@@ -10,7 +10,7 @@ use super::{
     Verdict, report,
 };
 use crate::{
-    Attributes, Kind, NewRecord, Record, RecordHeader, SecretKey, WallMs,
+    Attributes, Control, Kind, Message, NewRecord, Record, RecordHeader, SecretKey, WallMs,
     body::{Body, Retraction, subject},
     limits,
     member::{Denied, Wait},
@@ -257,6 +257,7 @@ impl Graph {
                 self.flood(&pending, out);
                 let mut waits = vec![Wait::Record(id)];
                 match pending.header.kind {
+                    Kind::RETRACTION => self.confirm_leave(&pending, out),
                     Kind::GRANT => waits.extend(subject(pending.record.key()).map(Wait::Author)),
                     Kind::REDEMPTION => waits.push(Wait::Author(pending.record.author())),
                     _ => {}
@@ -313,7 +314,8 @@ impl Graph {
         self.publish_at(now, now, author, draft, out)
     }
 
-    fn publish_at(
+    /// The same with a time of creation that is not now.
+    pub(super) fn publish_at(
         &mut self,
         now: WallMs,
         created: WallMs,
@@ -329,14 +331,18 @@ impl Graph {
             true => WallMs(limits::MAX_TIME_MS),
             false => created.after(draft.lifetime.min(longest)),
         };
-        // An hour too much must not cost a publisher its record.
+        // An hour too much must not cost a publisher its record; a leave outlives what it
+        // gives back.
         let roster = self.records.roster();
-        let granted = roster.lasts(chain.current(), &peer, draft.kind, created);
+        let granted = match forever && draft.kind == Kind::RETRACTION {
+            true => None,
+            false => roster.lasts(chain.current(), &peer, draft.kind, created),
+        };
         let expires = granted.map_or(expires, |end| expires.min(end));
         let record = NewRecord {
             channel: self.channel,
             kind: draft.kind,
-            seq: self.next_seq(&peer, created),
+            seq: self.next_seq(&peer, now),
             created,
             expires,
             priority: draft.priority,
@@ -361,6 +367,18 @@ impl Graph {
         let held = self.records.last_seq(peer);
         let last = held.max(self.last_seq.get(peer).copied()).unwrap_or(0);
         (last + 1).max(created.0)
+    }
+
+    /// Tells a neighbour that leaves that this is known here, so that it may go.
+    fn confirm_leave(&self, stored: &Pending, out: &mut Vec<Action>) {
+        let (author, id) = (stored.header.author, stored.header.id);
+        let leaves = match stored.header.control.as_deref() {
+            Some(Control::Retraction(retraction)) => retraction.leaves(&author),
+            _ => false,
+        };
+        if let Some(neighbour) = self.neighbours.get(&author).filter(|_| leaves) {
+            neighbour.send(Message::Have(vec![id]), out);
+        }
     }
 
     /// Publishes a retraction of every record of `author` with this kind and key, as

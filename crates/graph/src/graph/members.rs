@@ -14,7 +14,8 @@ pub struct MemberView {
     pub peer: PeerId,
     /// The mightiest role now; none if it was revoked or its time is over.
     pub role: Option<Role>,
-    /// Until when, unless it is renewed; of a role that is over, when it ended.
+    /// Until when, unless it is renewed; of a role that is over, when it ended; of who
+    /// left, when.
     pub until: WallMs,
     /// Who granted it or wrote the invite; none: the charter names it.
     pub by: Option<PeerId>,
@@ -24,6 +25,8 @@ pub struct MemberView {
     pub since: WallMs,
     /// Whether it was revoked, for as long as the channel lives.
     pub revoked: bool,
+    /// Whether it left by itself, and was given no role since.
+    pub left: bool,
 }
 
 /// What is known of who belongs here, between events.
@@ -104,10 +107,13 @@ impl Graph {
             let standing = self.standing(&peer, now);
             let role = standing.as_ref().map(|s| s.role);
             let last = standing.or_else(|| self.last_standing(&peer));
+            let ended = last.as_ref().map_or(WallMs(0), |s| s.until);
+            let left = role.is_none().then(|| self.left(&peer)).flatten();
             MemberView {
                 peer,
                 role,
-                until: last.as_ref().map_or(WallMs(0), |s| s.until),
+                until: left.map_or(ended, |at| at.min(ended)),
+                left: left.is_some() && !revoked,
                 by: last.as_ref().and_then(|s| s.by),
                 invite: self.records.roster().invitation_of(&peer),
                 since: last.as_ref().map_or(WallMs(0), |s| s.since),
@@ -213,7 +219,8 @@ impl Graph {
     fn last_standing(&self, peer: &PeerId) -> Option<Standing> {
         let charter = self.chain.as_ref()?.current();
         let held = self.records.roster().held_by(peer);
-        let last = held.max_by_key(|(id, e)| (e.authority.until, *id));
+        let kept = |id| self.records.roster().given_back(id).is_none();
+        let last = held.max_by_key(|(id, e)| (kept(id), e.authority.until, *id));
         let last = last.map(|(id, e)| Standing {
             role: e.authority.role,
             until: e.authority.until,
@@ -222,6 +229,17 @@ impl Graph {
             record: Some(*id),
         });
         by_charter(charter, peer).or(last)
+    }
+
+    /// When `peer` gave the role back that it had last, if it did.
+    fn left(&self, peer: &PeerId) -> Option<WallMs> {
+        let last = self.last_standing(peer)?.record?;
+        self.records.roster().given_back(&last)
+    }
+
+    /// Whether only members may read the channel, and `peer` is none since it left.
+    pub(super) fn is_out(&self, peer: &PeerId) -> bool {
+        self.left(peer).is_some() && !self.may_read(peer, self.clock.0)
     }
 
     /// Says whose roles changed, by records or by time, and lets those go who have
@@ -242,7 +260,7 @@ impl Graph {
         }
         self.members.introduced = true;
         for peer in &touched {
-            if self.is_revoked(peer) {
+            if self.is_revoked(peer) || self.is_out(peer) {
                 self.overlay.forget(peer);
             }
             let role = self.role_of(peer, now);
@@ -289,6 +307,7 @@ impl Graph {
     pub(super) fn why(&self, peer: &PeerId) -> LeaveReason {
         match self.is_revoked(peer) {
             true => LeaveReason::Revoked,
+            false if self.left(peer).is_some() => LeaveReason::Left,
             false => LeaveReason::Lapsed,
         }
     }

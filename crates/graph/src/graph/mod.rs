@@ -435,7 +435,7 @@ impl Graph {
     }
 
     fn learn(&mut self, address: PeerAddress) -> Learned {
-        if self.is_revoked(&address.peer()) {
+        if self.is_revoked(&address.peer()) || self.is_out(&address.peer()) {
             return Learned::Ignored;
         }
         let neighbours = &self.neighbours;

@@ -9,7 +9,7 @@ use super::{Action, Draft, Graph, GraphError, Reject};
 use crate::{
     Attributes, CharterChain, HeaderRef, Invitation, Kind, NewRecord, Record, Role, SecretKey,
     SignedCharter, WallMs,
-    body::{Grant, IdPrefix, Invite, Redemption, Revocation, id_prefix},
+    body::{Grant, IdPrefix, Invite, Redemption, Retraction, Revocation, id_prefix},
     limits,
     member::{Denied, Wait},
 };
@@ -89,7 +89,42 @@ impl Graph {
             replaces: new.replaces.then(|| held.unwrap_or(0)),
         };
         let draft = self.grant_draft(now, &new.subject, &grant);
-        self.publish(now, author, draft, out)
+        // Who left, by a clock that is ahead of this one, comes back by it all the same.
+        let left = self.records.roster().left_at(&new.subject);
+        let created = left.map_or(now, |at| now.max(WallMs(at.0 + 1)));
+        self.publish_at(now, created, author, draft, out)
+    }
+
+    /// Publishes that `author` leaves the channel, as [`publish`](Self::publish) does: it
+    /// gives back every role that records gave it, and nobody renews them. It may be given
+    /// another one later.
+    ///
+    /// # Errors
+    /// [`GraphError::NothingToLeave`] if no record gives it a role now, also if the
+    /// charter names it; those of `publish`.
+    pub fn leave(
+        &mut self,
+        now: WallMs,
+        author: &SecretKey,
+        out: &mut Vec<Action>,
+    ) -> Result<Record, GraphError> {
+        let peer = author.peer_id();
+        let roster = self.records.roster();
+        if roster.in_force(&peer, now).next().is_none() {
+            return Err(GraphError::NothingToLeave(peer));
+        }
+        // Also what came from a clock that is ahead.
+        let given = roster.held_by(&peer).map(|(_, entry)| entry.created);
+        let created = given.fold(now, WallMs::max);
+        let draft = Draft {
+            kind: Kind::RETRACTION,
+            key: Bytes::copy_from_slice(peer.as_bytes()),
+            attributes: Attributes::default(),
+            body: Retraction::leave(&peer).encode().into(),
+            lifetime: Duration::MAX,
+            priority: 0,
+        };
+        self.publish_at(now, created, author, draft, out)
     }
 
     /// Publishes an invite whose one-time key is `one_time`, which must be fresh from a
@@ -438,11 +473,13 @@ impl Graph {
     }
 
     /// A grant to publish. It outlives its validity by what a record may live, so that
-    /// none that is made by it has to end early.
+    /// none that is made by it has to end early; but not what it stands by.
     fn grant_draft(&self, now: WallMs, subject: &PeerId, grant: &Grant) -> Draft {
+        let parent = grant.parent.and_then(|id| self.records.roster().entry(&id));
+        let longest = parent.map_or(Duration::MAX, |e| e.authority.expires.since(now));
         let lifetime = match grant.role {
             Role::Admin => Duration::MAX,
-            _ => self.lifetime_until(now, grant.until),
+            _ => self.lifetime_until(now, grant.until).min(longest),
         };
         Draft {
             kind: Kind::GRANT,

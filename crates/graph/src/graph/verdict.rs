@@ -209,6 +209,9 @@ pub enum GraphError {
     /// There is no contradiction of charters to decide, or not about that one.
     #[error("no fork of this channel is about that charter")]
     NoFork,
+    /// Nobody gave the identity anything in this channel that it could give back.
+    #[error("{0} has nothing in this channel to give back")]
+    NothingToLeave(PeerId),
     /// There is nothing of that kind and key to retract.
     #[error("there is no {kind} \"{key}\" by this identity to retract")]
     NothingToRetract {

@@ -34,6 +34,8 @@ pub(crate) struct Roster {
     /// By whom they revoke: an identity, or the one-time key of an invitation.
     revocations: BTreeMap<PeerId, BTreeMap<RecordId, (PeerId, Revocation)>>,
     times: BTreeMap<RecordId, WallMs>,
+    /// Who left, by which records.
+    left: BTreeMap<PeerId, BTreeMap<RecordId, Leave>>,
     /// Whose rights may have changed since the last [`take_changed`](Self::take_changed).
     changed: BTreeSet<PeerId>,
 }
@@ -48,6 +50,7 @@ pub(crate) struct Entry {
     pub(crate) authority: Authority,
     /// The rank of the author when it wrote this.
     issuer: u8,
+    seq: u64,
     pub(crate) created: WallMs,
     replaces: Option<u64>,
     pub(crate) uses: u32,
@@ -55,6 +58,30 @@ pub(crate) struct Entry {
     member_until: WallMs,
     pub(crate) renewable: bool,
     pub(crate) kind: Kind,
+}
+
+/// That somebody left the channel.
+#[derive(Debug, Clone, Copy)]
+struct Leave {
+    seq: u64,
+    created: WallMs,
+}
+
+impl Leave {
+    fn of(h: &HeaderRef<'_>) -> Self {
+        let (seq, created) = (h.seq, h.created);
+        Self { seq, created }
+    }
+
+    /// Whether it gives a credential of its author back. Redemptions are the author's own,
+    /// and its sequences need no clock; of what others gave it only the times tell what
+    /// came first.
+    fn covers(&self, entry: &Entry) -> bool {
+        match entry.kind {
+            Kind::REDEMPTION => entry.seq < self.seq,
+            _ => entry.created <= self.created,
+        }
+    }
 }
 
 /// Why a record is not admitted.
@@ -89,7 +116,7 @@ impl Roster {
         let unending = match h.control {
             Some(Control::Grant(grant)) => grant.role == Role::Admin && forever,
             Some(Control::Revocation(_)) => forever,
-            _ => false,
+            _ => leaves(h),
         };
         let most = match h.kind {
             Kind::REVOCATION => charter.limits.record_bytes,
@@ -110,6 +137,7 @@ impl Roster {
                 self.derive(charter, h, &BTreeMap::new()).map(drop)
             }
             Some(Control::Revocation(_)) => self.may_revoke(charter, h),
+            Some(Control::Retraction(_)) if leaves(h) => self.may_leave(h),
             Some(Control::Time { .. }) if !charter.tells_time(&h.author) => {
                 Err(Reject::NotPublisher.into())
             }
@@ -166,12 +194,34 @@ impl Roster {
         ids.map(|id| (id, &self.entries[id]))
     }
 
-    /// Up to which sequence records stand by a credential, if another one took its place.
+    /// Up to which sequence records stand by a credential, if another one took its place
+    /// or its holder left.
     fn cut(&self, id: &RecordId, entry: &Entry) -> Option<u64> {
         let later = self.held_by(&entry.subject).filter(|(other, by)| {
             by.issuer <= entry.issuer && (by.created, *other) > (entry.created, id)
         });
-        later.filter_map(|(_, by)| by.replaces).min()
+        let replaced = later.filter_map(|(_, by)| by.replaces);
+        let left = self.leaves_of(entry).map(|leave| leave.seq);
+        replaced.chain(left).min()
+    }
+
+    /// By which of its holder's records a credential was given back.
+    fn leaves_of<'a>(&'a self, entry: &'a Entry) -> impl Iterator<Item = &'a Leave> {
+        let all = self.left.get(&entry.subject).into_iter().flatten();
+        all.map(|(_, leave)| leave)
+            .filter(|leave| leave.covers(entry))
+    }
+
+    /// When the holder of a credential gave it back, if it did.
+    pub(crate) fn given_back(&self, credential: &RecordId) -> Option<WallMs> {
+        let entry = self.entries.get(credential)?;
+        self.leaves_of(entry).map(|leave| leave.created).min()
+    }
+
+    /// When `peer` left the channel last.
+    pub(crate) fn left_at(&self, peer: &PeerId) -> Option<WallMs> {
+        let all = self.left.get(peer)?.values();
+        all.map(|leave| leave.created).max()
     }
 
     /// Whether the revocations of its author let a record stand, and a redemption those
@@ -240,15 +290,17 @@ impl Roster {
                 return Err(Reject::InviteExpired.into());
             }
             let entry = self.derive(charter, h, &entries)?;
-            if self.cut(&h.id, &entry).is_some() {
-                return Err(Reject::OutOfTime.into());
-            }
             entries.insert(h.id, entry);
             leaf = Ok(h.id);
         }
-        entries
-            .remove(&leaf?)
-            .ok_or(Denied::Reject(Reject::NoAuthority))
+        let leaf = leaf?;
+        let entry = entries.remove(&leaf);
+        let entry = entry.ok_or(Denied::Reject(Reject::NoAuthority))?;
+        // Of the others only what was written before stands by them, as `derive` sees to.
+        match self.cut(&leaf, &entry) {
+            Some(_) => Err(Reject::OutOfTime.into()),
+            None => Ok(entry),
+        }
     }
 
     /// What a grant, an invite or a redemption comes to, by what is held and `shown`.
@@ -326,12 +378,27 @@ impl Roster {
             member_until,
             authority,
             issuer,
+            seq: h.seq,
             created: h.created,
             replaces,
             uses,
             renewable,
             kind: h.kind,
         })
+    }
+
+    /// Whoever was given anything may give it back. Neither rank nor other leaves matter:
+    /// so this hangs on nothing but what others wrote, and on redemptions with lower
+    /// sequences, which it cannot displace.
+    fn may_leave(&self, h: &HeaderRef<'_>) -> Result<(), Denied> {
+        let leave = Leave::of(h);
+        match self
+            .held_by(&h.author)
+            .any(|(_, entry)| leave.covers(entry))
+        {
+            true => Ok(()),
+            false => Err(Denied::Waits(Wait::Author(h.author))),
+        }
     }
 
     fn may_revoke(&self, charter: &Charter, h: &HeaderRef<'_>) -> Result<(), Denied> {
@@ -483,7 +550,14 @@ impl Roster {
                 }
                 self.link(h, entry);
             }
-            Control::Retraction(_) => {}
+            Control::Retraction(_) => {
+                if leaves(h) {
+                    let of = self.left.entry(h.author).or_default();
+                    of.insert(h.id, Leave::of(h));
+                    self.changed.insert(h.author);
+                    shaken.push(h.author);
+                }
+            }
         }
         shaken
     }
@@ -513,6 +587,15 @@ impl Roster {
                 }
             }
             self.changed.insert(whom);
+        }
+        if leaves(h) {
+            if let Some(of) = self.left.get_mut(&h.author) {
+                of.remove(&h.id);
+                if of.is_empty() {
+                    self.left.remove(&h.author);
+                }
+            }
+            self.changed.insert(h.author);
         }
         let Some(entry) = self.entries.remove(&h.id) else {
             return Vec::new();
@@ -610,6 +693,11 @@ impl Roster {
     }
 }
 
+/// Whether a record says that its author leaves the channel.
+fn leaves(h: &HeaderRef<'_>) -> bool {
+    matches!(h.control, Some(Control::Retraction(r)) if r.leaves(&h.author))
+}
+
 /// Whether `peer` wrote something in the chain that ends with `last`.
 fn gave<'a>(
     find: impl Fn(&RecordId) -> Option<&'a Entry>,
@@ -650,6 +738,7 @@ fn redeem(h: &HeaderRef<'_>, invite: RecordId, entry: &Entry) -> Result<Entry, D
         parent: Some(invite),
         authority,
         issuer: entry.issuer,
+        seq: h.seq,
         created: h.created,
         replaces: None,
         uses: 0,

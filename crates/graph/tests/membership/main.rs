@@ -5,6 +5,7 @@ mod charters;
 mod club;
 mod gate;
 mod invitations;
+mod leaves;
 #[path = "../lone/mod.rs"]
 mod lone;
 mod merge;

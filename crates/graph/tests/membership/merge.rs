@@ -4,7 +4,7 @@
 use proptest::prelude::*;
 use samara_graph::{
     Control, HeaderRef, Kind, NewRecord, Record, Role, WallMs,
-    body::{Grant, Invite, Revocation, id_prefix},
+    body::{Grant, Invite, Retraction, Revocation, id_prefix},
     limits,
 };
 use samara_wire::RecordId;
@@ -43,6 +43,9 @@ enum Deed {
         up_to: u64,
         keep: usize,
     },
+    Leave {
+        by: u8,
+    },
     Note {
         by: u8,
     },
@@ -79,8 +82,11 @@ fn deed() -> impl Strategy<Value = (Deed, u64)> {
         up_to: up_to.saturating_sub(4),
         keep,
     });
+    let leave = who.clone().prop_map(|by| Deed::Leave { by });
     let note = who.prop_map(|by| Deed::Note { by });
-    let any = prop_oneof![5 => grant, 2 => invite, 3 => redeem, 2 => revoke, 4 => note];
+    let any = prop_oneof![
+        5 => grant, 2 => invite, 3 => redeem, 2 => revoke, 2 => leave, 4 => note
+    ];
     // Small sequences, so that some are signed twice.
     (any, 1u64..10)
 }
@@ -149,6 +155,16 @@ fn signed(deeds: &[(Deed, u64)]) -> Vec<Record> {
                     keep: kept.iter().map(|r| id_prefix(&r.id())).collect(),
                 };
                 revoked(c, *by, seq, *whom, revocation)
+            }
+            Deed::Leave { by } => {
+                let new = NewRecord {
+                    // Before the grants, with them, after them.
+                    created: WallMs(NOW.0 - 60_000 + 60_000 * (n as u64 % 3)),
+                    expires: WallMs(limits::MAX_TIME_MS),
+                    body: Retraction::leave(&id(*by)).encode().into(),
+                    ..about(c, Kind::RETRACTION, seq, id(*by).as_bytes())
+                };
+                new.sign(&key(*by)).unwrap()
             }
             Deed::Note { by } => {
                 let new = NewRecord {

@@ -37,6 +37,9 @@ enum Step {
         whom: u8,
         all: bool,
     },
+    Leave {
+        who: u8,
+    },
     Write {
         by: u8,
     },
@@ -54,6 +57,8 @@ struct Credential {
     by: u8,
     parent: Option<usize>,
     gone: bool,
+    /// Its holder left: nothing more is made by it, what was stands.
+    given_back: bool,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -62,7 +67,8 @@ struct Model {
     credentials: Vec<Credential>,
     /// Index of the credential, and how many more may redeem it.
     invites: Vec<(usize, u32)>,
-    revoked: BTreeSet<u8>,
+    /// By whom, and whom.
+    revocations: BTreeSet<(u8, u8)>,
 }
 
 impl Model {
@@ -70,11 +76,12 @@ impl Model {
         if who == 1 {
             return vec![(Role::Owner, u64::MAX, None)];
         }
-        if self.revoked.contains(&who) {
+        if self.is_revoked(who) {
             return vec![];
         }
         let all = self.credentials.iter().enumerate();
-        let own = all.filter(|(_, c)| c.of == Some(who) && !c.gone && self.hour <= c.until);
+        let own = all
+            .filter(|(_, c)| c.of == Some(who) && !c.gone && !c.given_back && self.hour <= c.until);
         own.map(|(n, c)| (c.role, c.until, Some(n))).collect()
     }
 
@@ -101,12 +108,17 @@ impl Model {
     }
 
     fn may_revoke(&self, by: u8, whom: u8) -> bool {
-        let admin = |n: u8| {
-            self.credentials
-                .iter()
-                .any(|c| c.of == Some(n) && c.role == Role::Admin && !c.gone)
-        };
-        whom != 1 && (by == 1 || self.role(by) == Some(Role::Admin) && !admin(whom))
+        whom != 1 && (by == 1 || self.role(by) == Some(Role::Admin) && !self.is_admin(whom))
+    }
+
+    /// Whether or not its time is over.
+    fn is_admin(&self, who: u8) -> bool {
+        let mut all = self.credentials.iter();
+        all.any(|c| c.of == Some(who) && c.role == Role::Admin && !c.gone)
+    }
+
+    fn is_revoked(&self, who: u8) -> bool {
+        self.revocations.iter().any(|(_, whom)| *whom == who)
     }
 
     fn fell(&mut self) {
@@ -117,6 +129,13 @@ impl Model {
                 .is_some_and(|p| self.credentials[p].gone);
             self.credentials[n].gone |= orphan;
         }
+    }
+
+    /// An admin revokes no admin, also one that is made later.
+    fn outrank(&mut self) {
+        let admins: BTreeSet<u8> = (2..=PEOPLE).filter(|n| self.is_admin(*n)).collect();
+        let stands = |(by, whom): &(u8, u8)| *by == 1 || !admins.contains(whom);
+        self.revocations.retain(stands);
     }
 }
 
@@ -139,6 +158,7 @@ impl ReferenceStateMachine for Model {
             3 => (2..=PEOPLE, 0usize..8).prop_map(|(joiner, which)| Step::Redeem { joiner, which }),
             1 => (who.clone(), who.clone(), any::<bool>())
                 .prop_map(|(by, whom, all)| Step::Revoke { by, whom, all }),
+            1 => who.clone().prop_map(|who| Step::Leave { who }),
             3 => who.prop_map(|by| Step::Write { by }),
             2 => (1u32..30).prop_map(|hours| Step::Pass { hours }),
         ]
@@ -179,6 +199,7 @@ impl ReferenceStateMachine for Model {
                         by,
                         parent,
                         gone: false,
+                        given_back: false,
                     });
                 }
             }
@@ -198,6 +219,7 @@ impl ReferenceStateMachine for Model {
                         by,
                         parent,
                         gone: false,
+                        given_back: false,
                     });
                 }
             }
@@ -210,7 +232,7 @@ impl ReferenceStateMachine for Model {
                 let mut all = m.credentials.iter();
                 let again = all.any(|c| c.of == Some(joiner) && c.parent == Some(n));
                 let open = !at.gone && m.hour <= at.until && (left > 0 || again);
-                if open && !m.revoked.contains(&joiner) && !m.gave(Some(n), joiner) {
+                if open && !m.is_revoked(joiner) && !m.gave(Some(n), joiner) {
                     m.invites[which].1 -= u32::from(!again);
                     m.credentials.push(Credential {
                         of: Some(joiner),
@@ -222,7 +244,10 @@ impl ReferenceStateMachine for Model {
             }
             Step::Revoke { by, whom, all } => {
                 if m.may_revoke(by, whom) {
-                    m.revoked.insert(whom);
+                    m.revocations.insert((by, whom));
+                    if all {
+                        m.revocations.retain(|(by, _)| *by != whom);
+                    }
                     for c in &mut m.credentials {
                         // Redemptions stay, to keep their place taken.
                         c.gone |= all && c.by == whom && c.of != Some(whom);
@@ -230,9 +255,16 @@ impl ReferenceStateMachine for Model {
                     m.fell();
                 }
             }
+            Step::Leave { who } => {
+                if !m.is_revoked(who) {
+                    let own = m.credentials.iter_mut().filter(|c| c.of == Some(who));
+                    own.for_each(|c| c.given_back = true);
+                }
+            }
             Step::Write { .. } => {}
             Step::Pass { hours } => m.hour += u64::from(hours),
         }
+        m.outrank();
         m
     }
 }
@@ -309,6 +341,11 @@ impl StateMachineTest for Real {
                 let keep = if all { Keep::Nothing } else { Keep::Known };
                 _ = l.act(|g, now, out| g.revoke(now, &key(by), id(whom), keep, out));
             }
+            Step::Leave { who } => {
+                let done = l.act(|g, now, out| g.leave(now, &key(who), out));
+                let may = model.credentials.iter().any(|c| c.of == Some(who));
+                assert!(done.is_err() || may, "{done:?}");
+            }
             Step::Write { by } => {
                 let draft = samara_graph::Draft {
                     kind: Kind(70_000),
@@ -333,7 +370,7 @@ impl StateMachineTest for Real {
         for n in 1..=PEOPLE {
             let role = real.l.graph.role_of(&id(n), real.l.now);
             assert_eq!(role, model.role(n), "of {n}");
-            assert_eq!(real.l.graph.is_revoked(&id(n)), model.revoked.contains(&n));
+            assert_eq!(real.l.graph.is_revoked(&id(n)), model.is_revoked(n));
         }
         let members = real.l.graph.members(real.l.now);
         let with_role = members.iter().filter(|m| m.role.is_some()).count();

@@ -476,6 +476,31 @@ fn grants_are_renewed_in_their_last_quarter_by_who_gave_them() {
 }
 
 #[test]
+fn what_is_given_by_the_lesser_of_two_roles_ends_with_it() {
+    let mut l = club();
+    let c = l.channel();
+    let lesser = Grant {
+        until: NOW.after(29 * DAY),
+        ..new_grant(Role::Inviter)
+    };
+    // It lasts longer than the admin's role, and its record less long.
+    offer_all(&mut l, &[&granted(c, 1, 1, 2, &lesser), &admin(c, 2, 2)]);
+    let new = NewGrant {
+        subject: id(3),
+        role: Role::Member,
+        until: NOW.after(DAY),
+        kinds: [].into(),
+        renewable: false,
+        replaces: false,
+    };
+    let made = l
+        .act(|g, now, out| g.grant(now, &key(2), new, out))
+        .unwrap();
+    assert_eq!(made.expires(), NOW.after(30 * DAY));
+    assert_eq!(l.graph.role_of(&id(3), NOW), Some(Role::Member));
+}
+
+#[test]
 fn an_owners_time_raises_a_floor_and_nobody_elses_does() {
     let mut l = club();
     let c = l.channel();

@@ -120,7 +120,7 @@ pub enum Change {
     MemberLeft {
         /// Public key, base32.
         peer: String,
-        /// `revoked`, `lapsed` or `other`.
+        /// `revoked`, `lapsed`, `left` or `other`.
         reason: String,
     },
     /// Changes after the cursor that was asked for are not kept any more, or the

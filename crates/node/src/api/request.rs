@@ -385,6 +385,7 @@ impl Request {
             | Self::Ls { .. }
             | Self::Get { .. }
             | Self::Join { .. }
+            | Self::Leave { .. }
             | Self::Resolve { .. }
             | Self::Tell { .. }
             | Self::Watch { .. } => true,

@@ -17,7 +17,9 @@ use samara_store::{Batch, Store};
 use samara_wire::{ChannelId, ContentId, PeerId, RecordId, base32};
 use serde::{Deserialize, Serialize};
 
-use super::{Known, forks, presence::Presence, remembered, search::Lookup, time::Floor, wall_ms};
+use super::{
+    Known, Leaving, forks, presence::Presence, remembered, search::Lookup, time::Floor, wall_ms,
+};
 use crate::{EngineError, Priority, api::ErrorKind, limits};
 
 /// Where a channel's own small things are kept in the store.
@@ -152,6 +154,8 @@ pub(crate) struct Channel {
     pub(crate) presence: Presence,
     /// The time that owners vouched for.
     pub(crate) floor: Floor,
+    /// This node is on its way out.
+    pub(super) leaving: Option<Leaving>,
 }
 
 impl Channel {
@@ -177,6 +181,7 @@ impl Channel {
             lookup: Lookup::default(),
             presence: Presence::default(),
             floor: Floor::default(),
+            leaving: None,
         }
     }
 

@@ -4,8 +4,8 @@ use std::{collections::HashSet, net::SocketAddr, time::Duration};
 
 use bytes::Bytes;
 use samara_graph::{
-    Action, Draft, Event, Fault, Graph, Invitation, Kind, Link as WayIn, LinkPeer, Message,
-    PeerAddress, Record, RecordHeader, WallMs,
+    Action, Draft, Event, Fault, Graph, Invitation, Kind, LeaveReason, Link as WayIn, LinkPeer,
+    Message, PeerAddress, Record, RecordHeader, WallMs,
 };
 use samara_store::{Batch, StoreError};
 use samara_wire::{ChannelId, PeerId, RecordId};
@@ -241,9 +241,11 @@ impl Core {
             return;
         };
         channel.greeted.insert(peer);
-        if let Some(known) = channel.known.get_mut(&peer) {
-            known.said_no = false;
-        }
+        // Who is let in by one again is likely to be by all.
+        let known = channel.known.iter_mut();
+        known
+            .filter(|(who, known)| **who == peer || known.was_shut())
+            .for_each(|(_, known)| known.reopen());
         if channel.members.insert(peer) {
             self.graph_event(id, Event::NeighbourUp { peer });
         }
@@ -299,8 +301,13 @@ impl Core {
         found.members.remove(&peer);
         found.greeted.remove(&peer);
         found.synchronized.remove(&peer);
+        // The charter of a private channel is shown inside only: we were let in once.
+        let was_in = found.graph.is_private() == Some(true);
         if let Some(known) = found.known.get_mut(&peer) {
-            known.refused(why);
+            match was_in {
+                true => known.shut_out(why),
+                false => known.refused(why),
+            }
         }
         self.leave_swarms_with(id, peer);
         self.graph_event(id, Event::NeighbourDown { peer });
@@ -329,6 +336,11 @@ impl Core {
                 return;
             }
         };
+        if let Message::Have(ids) = &message
+            && channel.hear(ids)
+        {
+            self.changed.notify_waiters();
+        }
         let newcomer = channel.members.insert(peer);
         let Some(link) = self.sessions.get_mut(&peer) else {
             return;
@@ -549,7 +561,10 @@ impl Core {
                 self.note(&id, &Change::MemberLeft { peer, reason });
             }
             Action::CharterFork { ours, theirs } => self.on_fork(id, ours, theirs),
-            Action::Expel { peer, .. } => self.expel(id, peer),
+            Action::Expel { peer, reason } => match reason {
+                LeaveReason::Left => self.part(id, peer),
+                _ => self.expel(id, peer),
+            },
             other => tracing::debug!(?other, "unknown graph action"),
         }
     }

@@ -228,10 +228,11 @@ impl Core {
         );
         self.metrics.connections.set(self.sessions.len() as i64);
         let mut greet = Vec::new();
+        let now = Instant::now();
         for (id, channel) in &mut self.channels {
             if let Some(known) = channel.known.get_mut(&peer) {
                 known.answered();
-                if channel.active && !channel.graph.is_revoked(&peer) {
+                if channel.active && !channel.graph.is_revoked(&peer) && !known.is_shut(now) {
                     greet.push(*id);
                 }
             }

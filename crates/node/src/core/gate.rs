@@ -152,6 +152,9 @@ impl Core {
             // Everyone may read it, or it may be such a one: nobody has to belong.
             return Some((charter, Vec::new()));
         }
+        if let Some(ids) = channel.leaving_by() {
+            return Some((charter, ids));
+        }
         if let Some(ids) = channel.graph.credentials(&me, now) {
             return Some((charter, ids));
         }

@@ -18,6 +18,9 @@ use crate::{
 const FIRST_BACKOFF: Duration = Duration::from_millis(500);
 /// Longest wait between two dials of one peer.
 const MAX_BACKOFF: Duration = Duration::from_secs(60);
+/// Longest wait before a peer is asked again that let this node in once and does so no
+/// more: nobody says to it whether it was revoked.
+const MAX_SHUT_BACKOFF: Duration = Duration::from_secs(30 * 60);
 /// Of two that learn of each other at once, the one with the higher id waits this
 /// long for the other's dial.
 const POLITE_DELAY: Duration = Duration::from_millis(300);
@@ -42,6 +45,8 @@ pub(crate) struct Known {
     pub(crate) last_error: Option<String>,
     /// It answered, and has not the channel or does not let us in.
     pub(crate) said_no: bool,
+    /// How often in a row it did not let this node in any more.
+    shut: u32,
 }
 
 impl Known {
@@ -55,6 +60,7 @@ impl Known {
             not_before,
             last_error: None,
             said_no: false,
+            shut: 0,
         }
     }
 
@@ -129,6 +135,32 @@ impl Known {
         self.said_no = true;
     }
 
+    /// The peer lets this node in no more: try again later, and later each time.
+    pub(super) fn shut_out(&mut self, why: &str) {
+        let wait = shut_wait(self.shut);
+        self.shut = self.shut.saturating_add(1);
+        self.refused(why);
+        self.not_before = Instant::now() + wait;
+    }
+
+    /// There is reason to believe that it lets this node in.
+    pub(super) fn reopen(&mut self) {
+        if std::mem::take(&mut self.said_no) {
+            self.not_before = Instant::now();
+        }
+        self.shut = 0;
+    }
+
+    /// Whether it lets this node in no more, as far as is known.
+    pub(super) fn was_shut(&self) -> bool {
+        self.shut > 0
+    }
+
+    /// Whether it is not to be asked yet, since it let this node in no more.
+    pub(super) fn is_shut(&self, now: Instant) -> bool {
+        self.shut > 0 && self.not_before > now
+    }
+
     /// No address answered.
     pub(super) fn failed(&mut self, why: &str) {
         let wait = (FIRST_BACKOFF * 2u32.saturating_pow(self.failures)).min(MAX_BACKOFF);
@@ -151,8 +183,16 @@ impl Known {
 
     /// There is news: it may be worth a try sooner.
     pub(super) fn try_by(&mut self, at: Instant) {
-        self.not_before = self.not_before.min(at);
+        // Another address lets nobody in.
+        if self.shut == 0 {
+            self.not_before = self.not_before.min(at);
+        }
     }
+}
+
+/// The wait after so many refusals in a row.
+fn shut_wait(before: u32) -> Duration {
+    (MAX_BACKOFF * 2u32.saturating_pow(before.min(16))).min(MAX_SHUT_BACKOFF)
 }
 
 impl Channel {
@@ -186,6 +226,15 @@ impl Channel {
 }
 
 impl Core {
+    /// Asks those again that did not let this node into a channel, since it has something
+    /// new to show.
+    pub(crate) fn knock_again(&mut self, id: ChannelId) {
+        if let Some(channel) = self.channels.get_mut(&id) {
+            channel.known.values_mut().for_each(Known::reopen);
+            self.next_dial = Instant::now();
+        }
+    }
+
     /// Remembers addresses of a peer of a channel. Those of a link are dialled at
     /// once; a link may also name a peer without any.
     pub(crate) fn learn_peer(
@@ -266,6 +315,34 @@ mod tests {
         assert_eq!(ways.len(), 2 + discovery::limits::MAX_HINTS);
         assert!(ways.contains(&addr(1)) && ways.contains(&addr(2)));
         assert!(ways.contains(&addr(99)) && !ways.contains(&addr(10)));
+    }
+
+    #[test]
+    fn who_is_let_in_no_more_knocks_ever_less_often() {
+        let minutes = |n: u32| shut_wait(n).as_secs() / 60;
+        let waits: Vec<_> = (0..8).map(minutes).collect();
+        assert_eq!(waits, [1, 2, 4, 8, 16, 30, 30, 30]);
+        assert_eq!(shut_wait(u32::MAX), MAX_SHUT_BACKOFF);
+        let mut known = Known::new(Source::Link, Instant::now());
+        known.learn(&[addr(1)], Source::Link);
+        let soon = Instant::now();
+        for times in 1..4 {
+            known.shut_out("no");
+            assert!(known.is_shut(soon) && !known.is_due(soon) && known.said_no);
+            // Neither a lost connection nor another address is a reason to ask.
+            known.lost("closed");
+            known.learn(&[addr(times)], Source::Link);
+            known.try_by(soon);
+            assert!(!known.is_due(soon));
+        }
+        assert_eq!(known.shut, 3);
+        known.reopen();
+        let now = Instant::now();
+        assert!(known.is_due(now) && !known.is_shut(now) && !known.said_no);
+        // Who never let it in is asked at the old pace.
+        known.refused("no");
+        known.try_by(soon);
+        assert!(!known.is_shut(now) && known.is_due(now));
     }
 
     #[tokio::test]

@@ -11,6 +11,7 @@ mod exchange;
 mod forks;
 mod gate;
 mod known;
+mod leaving;
 mod news;
 mod offer;
 mod presence;
@@ -45,6 +46,7 @@ pub(crate) use channel::{
 };
 pub(crate) use direct::Heard;
 pub(crate) use known::Known;
+use leaving::Leaving;
 pub(crate) use news::{Live, News, reason_name};
 pub(crate) use transfers::{Sources, Terms, Transfer};
 use visits::Visits;

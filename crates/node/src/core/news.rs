@@ -128,6 +128,7 @@ pub(super) fn leave_name(reason: LeaveReason) -> &'static str {
     match reason {
         LeaveReason::Revoked => "revoked",
         LeaveReason::Lapsed => "lapsed",
+        LeaveReason::Left => "left",
         _ => "other",
     }
 }

@@ -118,6 +118,7 @@ pub(super) async fn store(
                 for peer in peers {
                     core.learn_peer(id, peer.peer, &peer.addrs, Source::Link);
                 }
+                core.knock_again(id);
             } else {
                 let mut meta = ChannelMeta::new(role);
                 meta.link = Some(text);

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, path::PathBuf, time::Duration};
 
-use samara_graph::{Keep, Kind, NewGrant, NewInvite, Role as Rank, SecretKey, WallMs};
+use samara_graph::{GraphError, Keep, Kind, NewGrant, NewInvite, Role as Rank, SecretKey, WallMs};
 use samara_store::Batch;
 use samara_wire::{ChannelId, PeerId, RecordId};
 
@@ -238,6 +238,7 @@ pub(super) async fn members(context: &Context, name: &str) -> Result<(), EngineE
                 by: m.by.map(|by| by.to_string()),
                 invitation: m.invite.map(|invite| invite.to_string()),
                 revoked: m.revoked,
+                left: m.left,
                 this_node: m.peer == me,
             };
             Ok::<_, EngineError>(rows.into_iter().map(row).collect::<Vec<_>>())
@@ -363,10 +364,11 @@ pub(super) async fn set_role(
     Ok(())
 }
 
-/// Stops belonging to a channel here. What was installed stays.
+/// Gives back what this node was given in a channel, tells a member, and forgets the
+/// channel. What was installed stays.
 pub(super) async fn leave(context: &Context, name: &str) -> Result<(), EngineError> {
     let name = name.to_owned();
-    let id = context
+    let (id, begun) = context
         .core()
         .call(move |core| {
             let id = resolve(core, &name)?;
@@ -376,17 +378,52 @@ pub(super) async fn leave(context: &Context, name: &str) -> Result<(), EngineErr
                     "this node owns the channel; `samara forget` drops it for good",
                 ));
             }
-            core.drop_channel(id, true);
-            Ok(id)
+            let begun = core.begin_leaving(id);
+            if begun.is_ok() {
+                core.visit(id);
+            }
+            Ok((id, begun))
         })
         .await??;
+    let told = match begun {
+        Ok(()) => Some(told(context, id).await?),
+        Err(GraphError::NothingToLeave(_) | GraphError::NoCharter) => None,
+        Err(error) => {
+            let message = format!("the members cannot be told: {error}");
+            context.emit(Event::Warning { message }).await;
+            Some(false)
+        }
+    };
+    context
+        .core()
+        .call(move |core| core.drop_channel(id, true))
+        .await?;
     durable(context).await?;
     context
         .emit(Event::Left {
             channel: id.to_string(),
+            told,
         })
         .await;
     Ok(())
+}
+
+/// Whether a member learns in time that this node leaves.
+async fn told(context: &Context, id: ChannelId) -> Result<bool, EngineError> {
+    let heard = context
+        .core()
+        .wait_for(move |core| core.has_left(id).then_some(()));
+    context.emit_lossy(Event::Waiting {
+        what: "a member that takes leave".into(),
+    });
+    let limit = context.config().timeout;
+    let heard = tokio::select! {
+        heard = tokio::time::timeout(limit, heard) => heard.is_ok(),
+        // It was said, and cannot be taken back.
+        () = context.cancel.cancelled() => false,
+    };
+    context.core().call(move |core| core.leave(id)).await?;
+    Ok(heard)
 }
 
 /// Who is meant: a whole PeerId, or the beginning of a member's.

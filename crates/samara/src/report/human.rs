@@ -326,7 +326,18 @@ impl Report for Human {
             Event::RoleGiven { peer_id, role, .. } => {
                 self.result(&format!("{} is {} now", line(peer_id), line(role)))?;
             }
-            Event::Left { channel } => self.result(&format!("Left {}", line(channel)))?,
+            Event::Left { channel, told } => {
+                let and = match told {
+                    Some(true) => "; the members know",
+                    _ => "",
+                };
+                self.result(&format!("Left {}{and}", line(channel)))?;
+                if *told == Some(false) {
+                    self.aside(
+                        "No member was reached to be told: they go on listing this node as one of them.",
+                    );
+                }
+            }
             Event::Published {
                 version,
                 files,
@@ -506,6 +517,7 @@ fn member_row(event: &Event) -> [String; 6] {
         by,
         invitation,
         revoked,
+        left,
         this_node,
         present_since,
         present_until,
@@ -521,6 +533,7 @@ fn member_row(event: &Event) -> [String; 6] {
     let role = match (revoked, role) {
         (true, _) => "revoked",
         (false, Some(role)) => role,
+        (false, None) if *left => "left",
         (false, None) => "ended",
     };
     [
