@@ -3,7 +3,7 @@
 use axum::{
     Json,
     body::Body,
-    extract::{Path, Query, State},
+    extract::{Path, Query, State, rejection::QueryRejection},
     http::{HeaderMap, HeaderValue, header::CONTENT_TYPE},
     response::{IntoResponse, Response},
 };
@@ -34,8 +34,12 @@ pub(crate) struct Which {
 pub(crate) async fn list(
     State(node): server::State,
     Path(channel): Path<String>,
-    Query(which): Query<Which>,
+    which: Result<Query<Which>, QueryRejection>,
 ) -> Response {
+    let which = match which {
+        Ok(Query(which)) => which,
+        Err(why) => return misread(&why),
+    };
     let request = Request::Records {
         channel,
         filter: which.filter,
@@ -77,9 +81,13 @@ pub(crate) struct Since {
 pub(crate) async fn watch(
     State(node): server::State,
     Path(channel): Path<String>,
-    Query(asked): Query<Since>,
+    asked: Result<Query<Since>, QueryRejection>,
     headers: HeaderMap,
 ) -> Response {
+    let asked = match asked {
+        Ok(Query(asked)) => asked,
+        Err(why) => return misread(&why),
+    };
     let last = headers.get("last-event-id").and_then(|id| id.to_str().ok());
     let since = match last.map(str::parse).transpose() {
         Ok(last) => last.or(asked.since),
@@ -89,6 +97,11 @@ pub(crate) async fn watch(
         }
     };
     stream(&*node, Request::Watch { channel, since }, Form::Sse).await
+}
+
+/// What stands after the question mark of an address cannot be read.
+fn misread(why: &QueryRejection) -> Response {
+    failure(Failure::new(ErrorKind::Usage, why.body_text()))
 }
 
 /// Events as they come; an error before the first of them is the whole answer.

@@ -406,7 +406,12 @@ async fn a_channel_is_watched_from_where_the_visitor_left_off() {
     let answer = site.send("GET", path, &again("5"), "").await;
     assert!(answer.contains("id: 5\n"), "{answer}");
     assert_eq!(code(&site.send("GET", path, &again("x"), "").await), 400);
-    assert_eq!(code(&site.get("/api/v1/watch/c?sinse=3").await), 400);
+    for wrong in ["watch/c?sinse=3", "watch/c?since=abc", "records/c?bodies=7"] {
+        let answer = site.get(&format!("/api/v1/{wrong}")).await;
+        assert_eq!(code(&answer), 400);
+        let told = answer.contains("{\"event\":\"error\",\"kind\":\"usage\"");
+        assert!(told, "{wrong}: {answer}");
+    }
 }
 
 #[tokio::test]

@@ -17,6 +17,8 @@ mod offer;
 mod presence;
 mod race;
 mod remembered;
+#[cfg(test)]
+mod revoked;
 mod search;
 mod throttle;
 mod time;

@@ -1,0 +1,189 @@
+//! What becomes of a peer here that was revoked: the connection, the dials, the links.
+
+use std::time::Instant;
+
+use samara_graph::{
+    Charter, CharterChain, Graph, Kind, Message, NewRecord, PeerAddress, Record, SecretKey, WallMs,
+    body::Revocation, limits::MAX_TIME_MS,
+};
+use samara_wire::{ChannelId, PeerId};
+use tokio::sync::mpsc;
+
+use super::{
+    Channel, ChannelMeta, Core, Input, Role, dial::tests::core_with_queue, graph_config, wall_ms,
+};
+use crate::{discovery::Source, message::Control, transport::tests::endpoint};
+
+/// An identity that [`endpoint`] makes too.
+fn key(n: u8) -> SecretKey {
+    SecretKey::from_bytes(&[n; 32])
+}
+
+fn owner() -> SecretKey {
+    key(77)
+}
+
+/// A channel of [`owner`]'s that this node carries.
+fn channel(me: PeerId) -> (ChannelId, Channel) {
+    let owner = owner();
+    let charter = Charter::open("x", owner.peer_id(), WallMs(wall_ms()), [3; 16]);
+    let chain = CharterChain::new(charter.sign(&[&owner]).unwrap()).unwrap();
+    let id = chain.channel();
+    let graph = Graph::restore(chain, [], graph_config(me).unwrap());
+    let meta = ChannelMeta::new(Role::Subscriber);
+    (id, Channel::new(graph, meta, Default::default()))
+}
+
+fn revocation(id: ChannelId, whom: &PeerId) -> Record {
+    let (up_to, keep) = (0, Default::default());
+    let new = NewRecord {
+        channel: id,
+        kind: Kind::REVOCATION,
+        seq: 1,
+        created: WallMs(wall_ms()),
+        expires: WallMs(MAX_TIME_MS),
+        priority: u8::MAX,
+        key: whom.as_bytes().to_vec().into(),
+        attributes: Default::default(),
+        body: Revocation { up_to, keep }.encode().into(),
+    };
+    new.sign(&owner()).unwrap()
+}
+
+/// A connection from a peer with key `n`; its end.
+async fn connect(core: &mut Core, n: u8) -> (PeerId, quinn::Connection) {
+    let (server, client) = (endpoint(1), endpoint(n));
+    let dialled = client
+        .endpoint
+        .connect(server.addr, crate::tls::SERVER_NAME);
+    let accepted = async { server.endpoint.accept().await.unwrap().await.unwrap() };
+    let (dialled, accepted) = tokio::join!(dialled.unwrap(), accepted);
+    let peer = crate::tls::remote_peer(&accepted).unwrap();
+    core.on_connected(peer, accepted, false);
+    (peer, dialled.unwrap())
+}
+
+fn say(core: &mut Core, id: ChannelId, peer: PeerId, message: Message) {
+    let body = message.encode().into();
+    core.on_control(peer, Control::Graph { channel: id, body });
+}
+
+fn greet(core: &mut Core, id: ChannelId, peer: PeerId) {
+    let charter = core.channels[&id].graph.charters().map(|c| c.reference());
+    let (address, summary) = (None, Default::default());
+    let hello = Message::Hello {
+        charter,
+        address,
+        summary,
+    };
+    say(core, id, peer, hello);
+}
+
+/// Handles nothing but what comes in, until a record is on the disk: no timer is ever
+/// asked.
+async fn until_stored(core: &mut Core, queue: &mut mpsc::Receiver<Input>) {
+    loop {
+        let input = queue.recv().await.expect("the core has a sender");
+        let stored = matches!(&input, Input::RecordStored { .. });
+        core.handle(input);
+        if stored {
+            return;
+        }
+    }
+}
+
+#[tokio::test]
+async fn who_is_revoked_is_cut_off_in_the_turn_in_which_the_record_is_stored() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut core, _handle, mut queue) = core_with_queue(dir.path());
+    let (id, held) = channel(core.me);
+    core.add_channel(id, held, true);
+    let (member, _theirs) = connect(&mut core, 2).await;
+    let (fifth, _fifths) = connect(&mut core, 3).await;
+    for peer in [member, fifth] {
+        greet(&mut core, id, peer);
+        assert!(core.channels[&id].members.contains(&peer));
+    }
+    let connection = core.sessions[&fifth].session.connection.clone();
+    let record = revocation(id, &fifth);
+    say(
+        &mut core,
+        id,
+        member,
+        Message::Record(record.bytes().clone()),
+    );
+    assert!(
+        connection.close_reason().is_none(),
+        "it is not on the disk yet"
+    );
+    until_stored(&mut core, &mut queue).await;
+    assert!(core.channels[&id].graph.contains(&record.id()));
+    // Neither a tick nor a round of dials came in between.
+    assert!(connection.close_reason().is_some());
+    assert!(!core.sessions.contains_key(&fifth));
+    assert!(!core.channels[&id].members.contains(&fifth));
+    // The others stay.
+    assert!(core.channels[&id].members.contains(&member));
+    let kept = &core.sessions[&member].session.connection;
+    assert!(kept.close_reason().is_none());
+}
+
+#[tokio::test]
+async fn who_was_revoked_is_not_dialled_nor_greeted_nor_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut core, _handle, mut queue) = core_with_queue(dir.path());
+    let (id, held) = channel(core.me);
+    core.add_channel(id, held, true);
+    core.transport = Some(endpoint(1));
+    // Nobody answers there.
+    let closed = "127.0.0.1:1".parse().unwrap();
+    let (kept, gone) = (key(2), key(3));
+    let (a, b) = (kept.peer_id(), gone.peer_id());
+    let addresses = |core: &mut Core| {
+        for who in [&kept, &gone] {
+            let address = PeerAddress::sign(who, &[closed], WallMs(wall_ms()));
+            core.graph_event(id, samara_graph::Event::PeerKnown(address));
+            core.learn_peer(id, who.peer_id(), &[closed], Source::Link);
+        }
+        let known = &mut core.channels.get_mut(&id).unwrap().known;
+        known.values_mut().for_each(|k| k.try_by(Instant::now()));
+    };
+    let named = |core: &Core| {
+        let link = core.link_of(id, &[closed], None).unwrap();
+        let link: samara_graph::Link = link.parse().unwrap();
+        let mut peers: Vec<_> = link.peers().iter().map(|p| p.peer).collect();
+        peers.retain(|peer| *peer != core.me);
+        peers.sort();
+        peers
+    };
+    let mut both = vec![a, b];
+    both.sort();
+    addresses(&mut core);
+    assert_eq!(named(&core), both);
+    core.dial_round();
+    assert!([a, b].iter().all(|p| core.dialling.contains_key(p)));
+    for peer in [a, b] {
+        core.on_dial_failed(peer, "no answer");
+    }
+
+    let record = revocation(id, &b);
+    let bytes = vec![record.bytes().clone()];
+    core.offer_records(id, bytes).unwrap()[0].unwrap();
+    until_stored(&mut core, &mut queue).await;
+    // Also when somebody tells of it again.
+    addresses(&mut core);
+    assert_eq!(named(&core), [a]);
+    core.dial_round();
+    assert!(core.dialling.contains_key(&a) && !core.dialling.contains_key(&b));
+    core.on_dial_failed(a, "no answer");
+    // It may call; nothing is said to it.
+    for n in [2, 3] {
+        connect(&mut core, n).await;
+    }
+    core.greet(id, b);
+    addresses(&mut core);
+    core.dial_round();
+    assert_eq!(core.channels[&id].greeted, [a].into());
+    greet(&mut core, id, b);
+    assert_eq!(core.channels[&id].members, [a].into());
+}
