@@ -8,6 +8,7 @@ use std::{
 };
 
 use crate::{
+    netns::skipped,
     tree::{assert_same, noise},
     wire::{Wire, first_addr},
     world::{World, number, sources, text},
@@ -35,7 +36,7 @@ impl SmallDisk {
         if mounted.is_ok_and(|output| output.status.success()) {
             return Some(Self { at });
         }
-        eprintln!("skipped: a small file system cannot be mounted here; it takes root");
+        skipped("a small file system cannot be mounted here; it takes root");
         None
     }
 

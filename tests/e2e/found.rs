@@ -15,7 +15,8 @@ use crate::{
 /// The same link without any way in.
 fn bare(link: &str) -> String {
     let link: Link = link.parse().unwrap();
-    Link::new(link.channel(), link.charter(), &[]).to_string()
+    let (charter, invitation) = (link.charter(), link.invitation().cloned());
+    Link::with(link.channel(), charter, link.is_private(), invitation, &[]).to_string()
 }
 
 /// A command in a namespace, listening everywhere.
@@ -82,6 +83,46 @@ fn a_neighbour_is_found_on_the_local_network_alone() {
     let addr = string(&by_id["addr"]);
     let expected = format!("{}:7421", address(0));
     assert!(addr == expected || addr.starts_with("[fe80:"), "{addr}");
+}
+
+#[test]
+fn a_private_channel_is_found_on_the_local_network_by_who_knows_it() {
+    let Some(cable) = Cable::lay() else { return };
+    let world = World::new();
+    let (a, b, stranger) = (world.peer("a"), world.peer("b"), world.peer("stranger"));
+    a.ask(&["channel", "create", "club", "--private"], "channel");
+    let text_of = world.path("first.md");
+    fs::write(&text_of, "# First\n\nFor us.\n").unwrap();
+    a.ask(&["post", "club", text(&text_of)], "posted");
+    let link = string(&a.ask(&["invite", "club"], "link")["link"]);
+    let mut node = Running::start(inside(cable.end(0), &a, &["node"]));
+    let peer = string(&node.event("listening")["peer_id"]);
+
+    // No address in the link: it is found by the name that only members can tell.
+    let joined = run_inside(cable.end(1), &b, &["join", &bare(&link)], "joined");
+    assert_eq!(
+        (&joined["name"], &joined["role"]),
+        (&"club".into(), &"member".into())
+    );
+    let follow = ["subscribe", &bare(&a.link("club")), "--once"];
+    run_inside(cable.end(1), &b, &follow, "subscribed");
+    let read = Running::start(inside(cable.end(1), &b, &["read", "club"]))
+        .end()
+        .ok();
+    assert_eq!(read.event("issue")["subject"], "First");
+    let found = run_inside(
+        cable.end(1),
+        &b,
+        &["resolve", "club", "--scope", "lan"],
+        "resolved",
+    );
+    assert_eq!(found["peer_id"], peer);
+
+    // One use, one member.
+    let late = ["join", &bare(&link), "--timeout", "5s"];
+    let late = Running::start(inside(cable.end(1), &stranger, &late)).end();
+    assert_ne!(late.status, Some(0), "{late:?}");
+    assert!(stranger.run(&["channel", "list"]).ok().events.is_empty());
 }
 
 /// Labels as DNS has them on the wire, without compression (RFC 1035 section 3.1).

@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    io::Write,
     net::Ipv4Addr,
     process::{Command, Output},
     sync::atomic::{AtomicU32, Ordering},
@@ -27,7 +28,7 @@ impl Cable {
         };
         let [a, b] = &cable.names;
         if let Err(why) = ip(&format!("netns add {a}")) {
-            eprintln!("skipped: network namespaces cannot be made here: {why}");
+            skipped(&format!("network namespaces cannot be made here: {why}"));
             return None;
         }
         let must = |args: String| ip(&args).unwrap_or_else(|why| panic!("ip {args}: {why}"));
@@ -48,6 +49,12 @@ impl Cable {
     pub(crate) fn end(&self, i: usize) -> &str {
         &self.names[i]
     }
+}
+
+/// Says that a test does not run here, also where the output of those that pass is not
+/// shown.
+pub(crate) fn skipped(why: &str) {
+    let _ = writeln!(std::io::stderr(), "\nskipped: {why}");
 }
 
 /// The address of one end.

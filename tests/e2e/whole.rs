@@ -5,6 +5,7 @@ use std::fs;
 use rustix::process::{Signal, kill_process};
 
 use crate::{
+    netns::skipped,
     running::Running,
     tree::{self, assert_nothing_in},
     world::{World, string, text},
@@ -39,7 +40,7 @@ fn the_demo_cleans_up_when_its_terminal_is_closed() {
     let ignored = status.lines().find_map(|l| l.strip_prefix("SigIgn:"));
     let ignored = u64::from_str_radix(ignored.unwrap().trim(), 16).unwrap();
     if ignored & 1 == 1 {
-        eprintln!("skipped: SIGHUP is ignored here");
+        skipped("SIGHUP is ignored here");
         return;
     }
     breaks_off_cleanly(&[Signal::HUP]);
