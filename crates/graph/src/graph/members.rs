@@ -5,7 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use samara_wire::{PeerId, RecordId};
 
 use super::{Action, Graph, LeaveReason};
-use crate::{Charter, CharterChain, Kind, Readers, Role, WallMs, limits, member::Entry};
+use crate::{
+    Charter, CharterChain, Kind, Readers, Role, WallMs, limits,
+    member::{Entry, Wait},
+};
 
 /// Somebody who has a role, had one, or was revoked.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -283,6 +286,9 @@ impl Graph {
             };
             out.push(action);
         }
+        // What took a right away may itself have gone: no grant comes that would tell.
+        let waits: Vec<_> = touched.into_iter().map(Wait::Author).collect();
+        self.wake(Some(&waits), out);
         self.expel(out);
     }
 

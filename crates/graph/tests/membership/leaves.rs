@@ -119,6 +119,28 @@ fn what_says_that_somebody_left_stands_in_any_order_as_long_as_what_it_gives_bac
 }
 
 #[test]
+fn what_waits_since_its_author_left_comes_in_when_the_leave_does_not_stand() {
+    // Of two records of one sequence the lower id stands.
+    let c = club().channel();
+    let leave = left(c, 3, 5);
+    let mut l = club();
+    l.now = LATER;
+    let grant = granted(c, 1, 1, 3, &new_grant(Role::Admin));
+    let below = samara_graph::body::Invite {
+        parent: Some(grant.id()),
+        ..new_invite(1)
+    };
+    let rival = (100..=255u8).map(|n| invited(c, 3, 5, n, &below));
+    let rival = rival.into_iter().find(|r| r.id() < leave.id());
+    let rival = rival.expect("one in many is lower");
+    let after = note(c, 3, 6);
+    offer_all(&mut l, &[&grant, &leave, &after]);
+    assert_eq!(l.held(), ids(&[&grant, &leave]));
+    offer_all(&mut l, &[&rival]);
+    assert_eq!(l.held(), ids(&[&grant, &rival, &after]));
+}
+
+#[test]
 fn nobody_leaves_for_another_nor_for_a_while_nor_who_does_not_belong() {
     let mut l = club();
     let c = l.channel();
