@@ -70,13 +70,15 @@ impl ChunkParams {
     }
 
     /// The parameters for a content of `total` bytes that no channel has pinned:
-    /// 16 KiB up to 4 MiB (a swarm wants 16·log2(N) chunks), 64 KiB up to 1 GiB,
-    /// 256 KiB up to 16 GiB, 1 MiB above.
+    /// 16 KiB up to 4 MiB (a swarm wants 16·log2(N) chunks), 32 KiB up to 256 MiB, 64 KiB
+    /// up to 1 GiB, 256 KiB up to 16 GiB, 1 MiB above.
     pub fn for_size(total: u64) -> Self {
         const MIB: u64 = 1 << 20;
         const GIB: u64 = 1 << 30;
         let avg_log2 = if total <= 4 * MIB {
             14
+        } else if total <= 256 * MIB {
+            15
         } else if total <= GIB {
             16
         } else if total <= 16 * GIB {
@@ -235,7 +237,9 @@ mod tests {
         for (total, avg) in [
             (0, 16 * KIB),
             (4 << 20, 16 * KIB),
-            ((4 << 20) + 1, 64 * KIB),
+            ((4 << 20) + 1, 32 * KIB),
+            (256 << 20, 32 * KIB),
+            ((256 << 20) + 1, 64 * KIB),
             (1 << 30, 64 * KIB),
             ((1 << 30) + 1, 256 * KIB),
             (16 << 30, 256 * KIB),
@@ -271,8 +275,8 @@ mod tests {
             (5000, small, 4096, 2),
             (100_000, small, 10_048, 10),
             (1 << 20, eighth, 16 << 10, 64),
-            (64 << 20, eighth, 64 << 10, 1024),
-            ((64 << 20) + 1, eighth, 63_552, 1056),
+            (64 << 20, eighth, 32 << 10, 2048),
+            ((64 << 20) + 1, eighth, 32_320, 2077),
             (40 << 30, eighth, 1 << 20, 40_960),
         ] {
             let params = ChunkParams::with_parity(total, parity);

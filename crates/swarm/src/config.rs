@@ -17,7 +17,7 @@ pub struct Config {
     /// shorter gives up on a peer during an ordinary loss of packets.
     pub request_timeout: Duration,
     /// Peers that have credit or answers outstanding at once. 16: each has only
-    /// about two chunks on a short path, so this is a queue of 32 chunks at most. Fewer
+    /// two or three chunks on a short path, so this is a queue of 48 chunks at most. Fewer
     /// leave the uplink idle whenever receivers are busy with other senders
     /// (simulated, 16 receivers on equal links: 1.03 of the bound with 16, 1.06
     /// with 8, 1.08 with 4); more delay everybody's first complete chunk.

@@ -68,6 +68,10 @@ struct Crowd {
 /// From so many on it is a crowd.
 const CROWD: usize = 12;
 
+/// A content of fewer chunks has one less on its way to a peer: its peers have nothing to
+/// pass on until their first chunk is whole.
+const FEW_CHUNKS: u32 = 512;
+
 /// An answer on its way out.
 #[derive(Debug)]
 struct Serve {
@@ -236,9 +240,10 @@ impl Swarm {
     /// Bytes to grant to a link, if it is worth a grant.
     ///
     /// Its pipe is 1.5 times what it takes in the two round trips from a grant to the
-    /// acknowledgement of what came of it, and at least two chunks: one
-    /// on its way while the next one is asked for. Small pipes to many keep
-    /// chunks from waiting in a slow peer's queue while others lack them.
+    /// acknowledgement of what came of it, and at least three chunks of average size: one
+    /// on its way, one waiting, for sizes differ, and one that is asked for. Small pipes
+    /// to many keep chunks from waiting in a slow peer's queue while others lack them,
+    /// which matters more the fewer there are.
     /// For one that is alone the pipe is twice that: there is nobody to delay, and it
     /// finds the rate of a fast path in half the time.
     fn room(content: &Content, link: &Link, company: Company) -> Option<u64> {
@@ -247,11 +252,9 @@ impl Swarm {
         let taken = (link.taken.get() as f64 * time.as_secs_f64()) as u64;
         let average = content.average();
         let slow = link.taken.time_for(average).is_some_and(|t| t > 2 * time);
-        let chunks = if slow && company == Company::Crowd {
-            1
-        } else {
-            2
-        };
+        let crowded = slow && company == Company::Crowd;
+        let few = content.have.len() < FEW_CHUNKS;
+        let chunks = 3 - u64::from(crowded) - u64::from(few);
         let unknown = company == Company::None && link.taken.get() == 0;
         let first = if unknown {
             let fills = (link.rtt.as_secs_f64() * FIRST_RATE) as u64;
@@ -259,12 +262,15 @@ impl Swarm {
         } else {
             0
         };
-        let pipe = taken.max(chunks * average).max(first).min(MAX_CREDIT);
-        // A quarter of the pipe at least, or long paths would drown in grants.
-        let quantum = (pipe / 4).max(average).min(pipe);
+        let least = chunks * average;
+        let pipe = taken.max(least).max(first).min(MAX_CREDIT);
+        // A quarter of the pipe at least, or long paths would drown in grants; and half a
+        // chunk, for a large one may leave no room for a whole one beside it.
+        let quantum = (pipe / 4).max(average / 2).min(pipe);
         let free = pipe.saturating_sub(link.outstanding());
-        // At most half, so that the next in need waits less.
-        (free >= quantum).then(|| free.min(quantum.max(pipe / 2)))
+        // At most half, or a chunk, so that the next in need waits less.
+        let most = if pipe == least { average } else { pipe / 2 };
+        (free >= quantum).then(|| free.min(most.max(quantum)))
     }
 
     fn grant_to(&mut self, key: ContentKey, peer: PeerId, company: Company, out: &mut Vec<Action>) {

@@ -44,8 +44,7 @@ const SAMPLE_EVERY: Duration = Duration::from_secs(1);
 pub(super) struct World {
     pub(super) clock: Clock,
     pub(super) wire: Wire,
-    pub(super) chunks: u32,
-    pub(super) chunk_bytes: u32,
+    pub(super) chunk_sizes: Arc<[u32]>,
     /// From a chunk's last byte to its being stored.
     pub(super) store_delay: Duration,
     pub(super) config: Config,
@@ -164,11 +163,11 @@ async fn connected(connection: quinn::Connection, dialled: bool, inputs: mpsc::S
 
 impl Member {
     async fn run(mut self, mut queue: mpsc::Receiver<Input>, seeder: bool) {
-        let chunks = self.world.chunks;
+        let chunks = self.world.chunk_sizes.len() as u32;
         self.tell(Event::ContentAdded {
             key: KEY,
             stripes: None,
-            chunk_sizes: vec![self.world.chunk_bytes; chunks as usize].into(),
+            chunk_sizes: self.world.chunk_sizes.clone(),
             have: match seeder {
                 true => ChunkSet::full(chunks),
                 false => ChunkSet::new(chunks),
@@ -259,7 +258,8 @@ impl Member {
                 control: Control::Swarm { body, .. },
                 ..
             } => {
-                let msg = Message::decode(&body, self.world.chunks).expect("an honest peer's");
+                let count = self.world.chunk_sizes.len() as u32;
+                let msg = Message::decode(&body, count).expect("an honest peer's");
                 self.tell(Event::Message {
                     peer,
                     key: KEY,
@@ -391,13 +391,13 @@ impl Member {
                 ..
             } => {
                 let stream = self.asked.remove(&serve).expect("asked before");
-                let bytes = chunks.len() as u64 * u64::from(self.world.chunk_bytes);
+                let sizes = Arc::clone(&self.world.chunk_sizes);
+                let bytes = chunks.iter().map(|c| u64::from(sizes[*c as usize])).sum();
                 self.serving.insert(serve, bytes);
                 if let Some(peer) = self.peers.get_mut(&peer) {
                     peer.owed += bytes;
                 }
-                let size = self.world.chunk_bytes;
-                let answer = answer(stream, (serve, peer, chunks), size, self.inputs.clone());
+                let answer = answer(stream, (serve, peer, chunks), sizes, self.inputs.clone());
                 tokio::spawn(answer);
             }
             Action::Refuse { serve, .. } => {
@@ -439,10 +439,10 @@ async fn fetch(
     };
     let mut whole = false;
     if let Ok((_request, mut stream)) = open_request(&connection, &ask, window).await {
-        let bytes = world.chunk_bytes;
-        let mut buffer = vec![0; bytes as usize + 1];
         whole = true;
         for chunk in chunks {
+            let bytes = world.chunk_sizes[chunk as usize];
+            let mut buffer = vec![0; bytes as usize + 1];
             if stream.read_exact(&mut buffer).await.is_err() {
                 whole = false;
                 break;
@@ -465,14 +465,15 @@ async fn fetch(
 async fn answer(
     mut stream: SendStream,
     (serve, peer, chunks): (ServeId, PeerId, Vec<u32>),
-    size: u32,
+    sizes: Arc<[u32]>,
     inputs: mpsc::Sender<Input>,
 ) {
     let key = KEY;
-    let zeros = Bytes::from(vec![0; size as usize]);
     let send = async {
         for chunk in chunks {
-            let mut parts = [Bytes::from_static(&[HERE]), zeros.clone()];
+            let size = sizes[chunk as usize];
+            let zeros = Bytes::from(vec![0; size as usize]);
+            let mut parts = [Bytes::from_static(&[HERE]), zeros];
             stream.write_all_chunks(&mut parts).await?;
             let served = Input::Served {
                 key,

@@ -133,14 +133,14 @@ impl Wire {
         self.state.lock().expect("nothing panics with it")
     }
 
-    fn send(&self, from: usize, to: usize, bytes: Bytes) {
+    fn send(&self, from: usize, to: usize, burst: Burst) {
         let now = self.clock.nanos();
         let mut state = self.lock();
-        (now, from, to, bytes.len()).hash(&mut state.trace);
-        if bytes.len() > MAX_DATAGRAM || to >= state.nodes.len() {
+        (now, from, to, burst.bytes.len()).hash(&mut state.trace);
+        if burst.segment > MAX_DATAGRAM || to >= state.nodes.len() {
             return;
         }
-        let size = bytes.len() + HEADERS;
+        let size = burst.on_the_wire();
         let Some(left) = state.nodes[from].up.take(now, &self.spec, size) else {
             return;
         };
@@ -148,30 +148,50 @@ impl Wire {
         let wire = self.clone();
         let at = left + self.spec.delay;
         self.clock
-            .plan(at, move |now| wire.forward(now, from, to, bytes));
+            .plan(at, move |now| wire.forward(now, from, to, burst));
     }
 
     /// At the switch.
-    fn forward(&self, now: Nanos, from: usize, to: usize, bytes: Bytes) {
-        let size = bytes.len() + HEADERS;
+    fn forward(&self, now: Nanos, from: usize, to: usize, burst: Burst) {
+        let size = burst.on_the_wire();
         let Some(left) = self.lock().nodes[to].down.take(now, &self.spec, size) else {
             return;
         };
         let wire = self.clone();
         self.clock
-            .plan(left, move |_| wire.deliver(from, to, bytes));
+            .plan(left, move |_| wire.deliver(from, to, burst));
     }
 
-    fn deliver(&self, from: usize, to: usize, bytes: Bytes) {
+    fn deliver(&self, from: usize, to: usize, burst: Burst) {
         let mut state = self.lock();
         let port = &mut state.nodes[to];
-        port.arrived.push_back((from, bytes));
+        port.arrived
+            .extend(burst.datagrams().map(|bytes| (from, bytes)));
         let reader = port.reader.take();
         drop(state);
         if let Some(reader) = reader {
             self.clock.stand_still();
             reader.wake();
         }
+    }
+}
+
+/// Datagrams of one size, the last may be shorter, which share their fate.
+struct Burst {
+    bytes: Bytes,
+    segment: usize,
+}
+
+impl Burst {
+    fn on_the_wire(&self) -> usize {
+        self.bytes.len() + HEADERS * self.bytes.len().div_ceil(self.segment)
+    }
+
+    fn datagrams(&self) -> impl Iterator<Item = Bytes> {
+        (0..self.bytes.len()).step_by(self.segment).map(|start| {
+            self.bytes
+                .slice(start..self.bytes.len().min(start + self.segment))
+        })
     }
 }
 
@@ -218,10 +238,11 @@ impl AsyncUdpSocket for Socket {
         let to = node_at(transmit.destination);
         let all = Bytes::copy_from_slice(transmit.contents);
         let size = transmit.segment_size.unwrap_or(all.len()).max(1);
-        for start in (0..all.len()).step_by(size) {
-            let end = all.len().min(start + size);
-            self.wire.send(self.node, to, all.slice(start..end));
-        }
+        let burst = Burst {
+            bytes: all,
+            segment: size,
+        };
+        self.wire.send(self.node, to, burst);
         Ok(())
     }
 

@@ -32,6 +32,25 @@ fn requests_need_credit_and_answers_renew_it() {
 }
 
 #[test]
+fn a_large_chunk_on_its_way_leaves_room_for_the_next() {
+    let granted = |out: &[Action]| grants(out).iter().map(|(_, bytes)| bytes).sum::<u64>();
+    // Contents of many chunks have one more of them under way.
+    for (chunks, pipe, beside) in [(8, 2000, 600), (510, 2000, 600), (512, 3000, 1000)] {
+        let mut given = Given::new(chunks, ChunkSet::full(chunks));
+        for pair in given.sizes.chunks_mut(2) {
+            pair.copy_from_slice(&[1400, 600]);
+        }
+        let mut node = Node::with(given);
+        node.join(A);
+        assert_eq!(granted(&node.hear(A, Message::Want(8000))), pipe);
+        node.hear(A, Message::Release(pipe - 1400));
+        assert!(is_served(&node.ask(A, &[0])));
+        // Less than an average chunk is worth a grant.
+        assert_eq!(granted(&node.hear(A, Message::Want(6600))), beside);
+    }
+}
+
+#[test]
 fn a_request_names_a_bounded_number_of_chunks() {
     let most = MAX_REQUEST_CHUNKS as u32;
     for (asked, served) in [(most, true), (most + 1, false)] {
