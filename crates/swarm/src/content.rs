@@ -4,8 +4,6 @@ use std::{
     time::Duration,
 };
 
-use rand::seq::SliceRandom;
-use rand_chacha::ChaCha8Rng;
 use samara_content::{ChunkSet, Stripes};
 use samara_wire::PeerId;
 
@@ -18,25 +16,6 @@ use crate::{
     spread::Spread,
     stripes::Striped,
 };
-
-/// From so many peers on it is a crowd: credit is granted, and chunks are asked for, no
-/// sooner than need be. With fewer it may be that none can use credit just then, and
-/// whatever is not on its way is missed.
-const CROWD: usize = 22;
-
-/// Chunks that are awaited at once in a crowd, and how many of those here make it one
-/// more. Few at first, when everybody's link is idle and chunks are rare; more when the
-/// links of those who want them are as busy as those of the senders.
-const AWAITED: u32 = 2;
-const AWAITED_RAMP: u32 = 128;
-/// Round trips at the rate of late, on top of that: a long path is full with less only
-/// of what it carries already.
-const PIPE: u64 = 2;
-/// How many times as long as it is sent an answer may take and be from a sender as fast
-/// as any.
-const WAITING: f64 = 3.0;
-/// What is later than this is not counted on.
-const LATE: Duration = Duration::from_millis(5);
 
 /// A request of ours that has not ended.
 #[derive(Debug)]
@@ -80,8 +59,7 @@ pub(crate) struct Content {
     pub(crate) seeding: bool,
     /// `None` without parity.
     pub(crate) striped: Option<Striped>,
-    /// Boxed, or the gaps in the tree's nodes would be as large as links.
-    pub(crate) links: BTreeMap<PeerId, Box<Link>>,
+    pub(crate) links: BTreeMap<PeerId, Link>,
     pub(crate) requests: BTreeMap<RequestId, Asked>,
     /// Which requests a chunk is expected from.
     pub(crate) flights: BTreeMap<u32, Vec<RequestId>>,
@@ -101,8 +79,6 @@ pub(crate) struct Content {
     pub(crate) spread: Spread,
     /// Peers that are not elsewhere.
     pub(crate) near: usize,
-    /// Peers of whom it is known which site they are in, and those that are near.
-    sited: usize,
     pub(crate) share: Share,
     /// It gave credit back for the sake of a more urgent content.
     pub(crate) yielded: bool,
@@ -143,7 +119,6 @@ impl Content {
             again: Vec::new(),
             spread: Spread::default(),
             near: 0,
-            sited: 0,
             share: Share::default(),
             yielded: false,
             told_complete: false,
@@ -218,16 +193,18 @@ impl Content {
     fn reindex(&mut self) {
         self.seeding = self.is_complete();
         let chunks = self.sizes.len() as u32;
-        let mut copies = vec![0; chunks as usize];
+        let mut rarity = Rarity::new(chunks);
         for link in self.links.values() {
-            link.add_copies(self.seeding, &mut copies);
-        }
-        self.rarity = Rarity::of(copies);
-        for chunk in 0..chunks {
-            if self.is_member(chunk) {
-                self.rarity.insert(chunk);
+            for chunk in (0..chunks).filter(|c| link.counts(*c, self.seeding)) {
+                rarity.add_copy(chunk);
             }
         }
+        for chunk in 0..chunks {
+            if self.is_member(chunk) {
+                rarity.insert(chunk);
+            }
+        }
+        self.rarity = rarity;
     }
 
     pub(crate) fn is_member(&self, chunk: u32) -> bool {
@@ -310,62 +287,10 @@ impl Content {
         self.links.get(peer).is_some_and(|link| link.released)
     }
 
-    /// Whether there are so many peers that somebody can always be served, all of them
-    /// equally near: where the way to some is narrower than our uplink, what waits
-    /// for it does not keep the uplink busy.
-    pub(crate) fn is_crowd(&self) -> bool {
-        self.links.len() >= CROWD && (self.sited == 0 || self.near == self.links.len())
-    }
-
-    /// Whether so much is on its way that nobody else is to be asked for now.
-    ///
-    /// In a crowd a chunk comes from whoever is first able to send it. Asked for early, it
-    /// waits in the queue of one of them, or before our own link, and who could send
-    /// it sooner sends nothing. `rtt`: to whom would be asked.
-    pub(crate) fn is_sated(&self, now: Duration, rtt: Duration) -> bool {
-        // What is late of the last ones is asked for twice.
-        if !self.is_crowd() || self.rarity.is_empty() {
-            return false;
-        }
-        let rate = self.rate.get();
-        let pipe = (rate as f64 * rtt.as_secs_f64()) as u64;
-        let chunks = AWAITED + self.have.count() / AWAITED_RAMP;
-        let enough = u64::from(chunks) * self.average() + PIPE * pipe;
-        if self.asked < enough || pipe > self.average() {
-            return false;
-        }
-        // A slow sender takes up no more of our link than it fills. One as fast as
-        // others seems slower than it is by what its answers wait.
-        let part = |asked: &Asked| {
-            let theirs = self.links.get(&asked.peer).map(|link| link.rate.get());
-            let ratio = match theirs {
-                Some(theirs @ 1..) => theirs as f64 / rate.max(1) as f64,
-                _ => 1.0,
-            };
-            asked.bytes as f64 * (ratio * WAITING).min(1.0).powi(2)
-        };
-        let in_time = |asked: &&Asked| now <= asked.due + LATE;
-        let awaited = self.requests.values().filter(in_time);
-        awaited.map(part).sum::<f64>() >= enough as f64
-    }
-
-    /// Those who were given credit back, and have something that nobody was asked for: any
-    /// `most` of them.
-    pub(crate) fn idle_sources(&self, most: usize, rng: &mut ChaCha8Rng) -> Vec<PeerId> {
-        let open = |link: &Link| {
-            let offers = || link.theirs.iter_difference(&self.have);
-            link.released && link.offers > 0 && offers().any(|c| self.is_open(c))
-        };
-        let sources = self.links.iter().filter(|(_, link)| open(link));
-        let mut sources: Vec<PeerId> = sources.map(|(peer, _)| *peer).collect();
-        let most = most.min(sources.len());
-        sources.partial_shuffle(rng, most).0.to_vec()
-    }
-
     /// Whether one of these chunks is the first copy near us.
     pub(crate) fn brings(&self, peer: &PeerId, chunks: &[u32]) -> bool {
         let is_near = |link: &Link| link.tier != Tier::Elsewhere;
-        if self.near == 0 || !self.links.get(peer).is_some_and(|link| is_near(link)) {
+        if self.near == 0 || !self.links.get(peer).is_some_and(is_near) {
             return false;
         }
         let near = || self.links.values().filter(|link| is_near(link));
@@ -420,17 +345,15 @@ impl Content {
         rtt: Duration,
     ) {
         self.near += usize::from(tier != Tier::Elsewhere);
-        self.sited += usize::from(tier != Tier::Elsewhere || site.is_some());
         self.links
-            .insert(peer, Box::new(Link::new(now, tier, site, rtt, &self.have)));
+            .insert(peer, Link::new(now, tier, site, rtt, &self.have));
     }
 
     /// Takes the peer out, with what only it was expected to bring.
-    pub(crate) fn leave(&mut self, peer: &PeerId) -> Option<Box<Link>> {
+    pub(crate) fn leave(&mut self, peer: &PeerId) -> Option<Link> {
         let link = self.links.remove(peer)?;
         let seeding = self.seeding;
         self.near -= usize::from(link.tier != Tier::Elsewhere);
-        self.sited -= usize::from(link.tier != Tier::Elsewhere || link.site.is_some());
         self.spread.forget(peer);
         // What only it had is to be handed out again.
         for other in self.links.values_mut() {

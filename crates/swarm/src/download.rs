@@ -26,10 +26,6 @@ const LATE: Duration = Duration::from_millis(50);
 /// A request without progress is given up after this many times what it should take.
 const GIVE_UP: u32 = 8;
 
-/// Those who were given credit back and are told, with every chunk that comes in a
-/// crowd, that there is room for more. One may be busy by now.
-const TOLD: usize = 2;
-
 /// How often chunks that are left to others of the site are looked at again.
 const LOOK_ELSEWHERE: Duration = Duration::from_millis(500);
 
@@ -51,13 +47,12 @@ impl Swarm {
             content.peer_has(&peer, *chunk);
         }
         let shunned = !content.links[&peer].shunned.is_over(self.now);
-        let sated = content.is_sated(self.now, content.links[&peer].rtt);
         if !self.contents[&key].role.fetches() {
             // Granted before it heard that nothing is wanted.
         } else if self.is_preempted(key) {
             let content = self.contents.get_mut(&key).expect("looked up by hear");
             content.yielded = true;
-        } else if !shunned && !sated && self.contents[&key].asked < MAX_IN_FLIGHT {
+        } else if !shunned && self.contents[&key].asked < MAX_IN_FLIGHT {
             left = self.request(key, peer, left, suggested, out);
             if left > 0 {
                 left = self.duplicate(key, peer, left, out);
@@ -177,7 +172,7 @@ impl Swarm {
         let waits = |c: &Content| c.yielded || c.share.retry_at.is_some();
         self.fetching
             .iter()
-            .any(|key| self.contents.get(key).is_some_and(|content| waits(content)))
+            .any(|key| self.contents.get(key).is_some_and(waits))
     }
 
     /// Asks again where credit was given back for others' sake, now that they may be done.
@@ -196,8 +191,8 @@ impl Swarm {
                 content.yielded = false;
             }
             if due || resumes {
-                let offering = content.links.iter().filter(|(_, link)| link.offers > 0);
-                let peers: Vec<_> = offering.map(|(peer, _)| *peer).collect();
+                let offers = |(peer, link): (&PeerId, &Link)| (link.offers > 0).then_some(*peer);
+                let peers: Vec<_> = content.links.iter().filter_map(offers).collect();
                 for peer in peers {
                     content.ask_credit(&peer, key, self.now, out);
                 }
@@ -329,17 +324,6 @@ impl Swarm {
         }
         if let Some(link) = content.links.get_mut(&peer) {
             link.received_bytes += u64::from(bytes);
-        }
-        let rtt = content.links.get(&peer).map_or(Duration::ZERO, |l| l.rtt);
-        let has_room = content.is_crowd() && !content.is_sated(self.now, rtt);
-        if has_room && content.missing > 0 {
-            let most = match content.requests.is_empty() {
-                true => usize::MAX,
-                false => TOLD,
-            };
-            for source in content.idle_sources(most, &mut self.rng) {
-                content.ask_credit(&source, key, self.now, out);
-            }
         }
         if was_full && content.asked < MAX_IN_FLIGHT {
             let missing: Vec<u32> = content.wanted.iter_difference(&content.have).collect();
@@ -510,12 +494,6 @@ impl Swarm {
                     content.again.extend(&asked.chunks);
                 }
             }
-            // What is late is not counted on, and nothing else may come to tell so.
-            if content.is_crowd() && !content.is_sated(self.now, Duration::ZERO) {
-                for source in content.idle_sources(TOLD, &mut self.rng) {
-                    content.ask_credit(&source, *key, self.now, out);
-                }
-            }
         }
         for (key, request) in dead {
             let content = self.contents.get_mut(&key).expect("seen above");
@@ -564,7 +542,7 @@ impl Swarm {
                 return false;
             };
             let helps = |link: &Link| content.is_helped_by(peer, link);
-            let helps = content.links.get(peer).is_some_and(|link| helps(link));
+            let helps = content.links.get(peer).is_some_and(helps);
             let Some(link) = content.links.get_mut(peer) else {
                 return false;
             };

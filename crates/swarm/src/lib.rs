@@ -12,7 +12,6 @@
 //! what it has no use for. docs/protocol.md has the messages' bytes.
 
 mod action;
-mod backlog;
 mod config;
 mod content;
 mod download;

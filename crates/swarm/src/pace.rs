@@ -1,4 +1,4 @@
-use std::time::Duration;
+use std::{collections::VecDeque, time::Duration};
 
 /// How long a measured extreme counts.
 const WINDOW: Duration = Duration::from_secs(10);
@@ -13,26 +13,22 @@ const UNKNOWN_RTT: Duration = Duration::from_millis(50);
 /// samples of which each is more extreme than those after it.
 #[derive(Debug, Default)]
 struct Extreme {
-    /// When, in nanoseconds: there are many of these.
-    queue: Vec<(u64, u64)>,
+    queue: VecDeque<(Duration, u64)>,
 }
 
 impl Extreme {
     fn push(&mut self, now: Duration, window: Duration, value: u64, beats: fn(u64, u64) -> bool) {
-        let nanos = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
-        let (now, window) = (nanos(now), nanos(window));
         while self
             .queue
-            .last()
+            .back()
             .is_some_and(|(_, old)| !beats(*old, value))
         {
-            self.queue.pop();
+            self.queue.pop_back();
         }
-        self.queue.reserve_exact(1);
-        self.queue.push((now, value));
-        let past = |(at, _): &(u64, u64)| at.saturating_add(window) < now;
-        let past = self.queue.iter().take_while(|sample| past(sample)).count();
-        self.queue.drain(..past.min(self.queue.len() - 1));
+        self.queue.push_back((now, value));
+        while self.queue.len() > 1 && self.queue[0].0 + window < now {
+            self.queue.pop_front();
+        }
         // Ever weaker samples would queue up; half of them tell the same story.
         if self.queue.len() == MOST_SAMPLES {
             let mut keep = false;
@@ -44,7 +40,7 @@ impl Extreme {
     }
 
     fn get(&self) -> Option<u64> {
-        self.queue.first().map(|(_, value)| *value)
+        self.queue.front().map(|(_, value)| *value)
     }
 }
 

@@ -33,8 +33,7 @@ pub struct Swarm {
     pub(crate) our_id: PeerId,
     pub(crate) rng: ChaCha8Rng,
     pub(crate) now: Duration,
-    /// Boxed, or the gaps in the tree's nodes would be as large as contents.
-    pub(crate) contents: BTreeMap<ContentKey, Box<Content>>,
+    pub(crate) contents: BTreeMap<ContentKey, Content>,
     pub(crate) peers: BTreeMap<PeerId, Peer>,
     /// Who was punished, the last one at the end.
     banned: VecDeque<(PeerId, Offence)>,
@@ -142,8 +141,7 @@ impl Swarm {
     /// except that an [`Incoming`](Event::Incoming) is then refused.
     pub fn handle(&mut self, now: Duration, event: Event, out: &mut Vec<Action>) {
         self.now = now.max(self.now);
-        let leaves = matches!(event, Event::Served { .. });
-        let frees = may_free_credit(&event) || leaves && self.uplink.waits();
+        let frees = may_free_credit(&event);
         match event {
             Event::ContentAdded {
                 key,
@@ -165,7 +163,7 @@ impl Swarm {
                 if let Some(stripes) = stripes {
                     content.stripe(stripes);
                 }
-                self.contents.insert(key, Box::new(content));
+                self.contents.insert(key, content);
                 self.fetching.insert(key);
                 self.check_stripes(key, out);
                 self.check_complete(key, out);
@@ -358,11 +356,11 @@ impl Swarm {
 
     fn leave(&mut self, key: ContentKey, peer: PeerId, out: &mut Vec<Action>) {
         self.paused.remove(&(key, peer));
+        self.uplink.forget(key, peer);
         let Some(content) = self.contents.get_mut(&key) else {
             return;
         };
         if let Some(link) = content.leave(&peer) {
-            self.uplink.forget(key, peer, link.credit);
             out.extend(link.requests.iter().map(|request| Action::Cancel {
                 peer,
                 key,
@@ -453,14 +451,14 @@ impl Swarm {
             }
             Message::HaveMore(chunks) => {
                 let chunks: Vec<u32> = chunks.into_iter().filter(|c| *c < count).collect();
-                let (rtt, brought) = (link.rtt, content.brings(&peer, &chunks));
+                let brought = content.brings(&peer, &chunks);
                 for chunk in &chunks {
                     content.peer_has(&peer, *chunk);
                 }
                 if brought && let Some(link) = content.links.get_mut(&peer) {
                     link.pulse.beat(self.now);
                 }
-                if content.released(&peer) && !content.is_sated(self.now, rtt) {
+                if content.released(&peer) {
                     let near = Near::of(content, &self.our_id, &peer, self.now);
                     let ours = |c: u32| near.as_ref().is_none_or(|n| n.leaves_us(c));
                     let shards = chunks.iter().any(|c| content.is_shard(*c));

@@ -42,7 +42,7 @@ impl Swarm {
             let peers: Vec<_> = content.links.keys().copied().collect();
             for link in content.links.values_mut() {
                 // Requests for it are refused from now on.
-                self.uplink.set_credit(link, 0);
+                link.credit = 0;
             }
             for peer in peers {
                 self.rest(key, peer);

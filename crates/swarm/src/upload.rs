@@ -10,7 +10,6 @@ use samara_wire::PeerId;
 
 use crate::{
     Action, ContentKey, Message, Offence, Policy, ServeId, Tier,
-    backlog::Backlog,
     content::Content,
     limits::{MAX_CREDIT, MAX_REFUSALS, MAX_REQUEST_CHUNKS, MAX_SERVES_PER_PEER, MAX_SUGGESTED},
     link::Link,
@@ -86,8 +85,6 @@ struct Serve {
     left: Vec<u32>,
     /// What the peer had acknowledged when it began.
     mark: Mark,
-    /// What the transport had taken by then.
-    all: Mark,
 }
 
 /// What this node sends, over all contents.
@@ -101,27 +98,11 @@ pub(crate) struct Uplink {
     turn: Option<(ContentKey, PeerId)>,
     /// Contents that somebody wanted something of when last looked.
     demand: BTreeSet<ContentKey>,
-    pub(crate) backlog: Backlog,
-    /// Round trip to whom something was granted last.
-    rtt: Duration,
-    /// Credit is granted when less is left to be sent.
-    waits: bool,
 }
 
 impl Uplink {
-    /// Changes the credit that a link has.
-    pub(crate) fn set_credit(&mut self, link: &mut Link, bytes: u64) {
-        self.backlog.credit = self.backlog.credit - link.credit + bytes;
-        link.credit = bytes;
-    }
-
     pub(crate) fn is_busy(&self) -> bool {
         !self.busy.is_empty()
-    }
-
-    /// Whether credit waits for something to leave.
-    pub(crate) fn waits(&self) -> bool {
-        self.waits
     }
 
     /// Somebody wants something of this content.
@@ -130,20 +111,12 @@ impl Uplink {
     }
 
     /// The link is gone; answers that are still going out are not its any more.
-    pub(crate) fn forget(&mut self, key: ContentKey, peer: PeerId, credit: u64) {
-        self.backlog.credit -= credit;
+    pub(crate) fn forget(&mut self, key: ContentKey, peer: PeerId) {
         self.busy.remove(&(key, peer));
     }
 
     pub(crate) fn forget_peer(&mut self, peer: PeerId) {
-        self.serves.retain(|_, serve| {
-            let keeps = serve.peer != peer;
-            if !keeps {
-                self.backlog
-                    .strike(serve.bytes.saturating_sub(serve.served));
-            }
-            keeps
-        });
+        self.serves.retain(|_, serve| serve.peer != peer);
     }
 }
 
@@ -153,42 +126,10 @@ impl Swarm {
         if self.uplink.demand.is_empty() {
             return;
         }
-        if self.has_enough_to_send() {
-            return;
-        }
         let crowd = self.crowd();
         while let Some((key, peer)) = self.next_to_serve(&crowd) {
             self.grant_to(key, peer, crowd.company, out);
-            if self.has_enough_to_send() {
-                return;
-            }
         }
-    }
-
-    /// Whether a crowd can wait for its credit; if so, it is looked at again in time.
-    fn has_enough_to_send(&mut self) -> bool {
-        let contents = || {
-            self.uplink
-                .demand
-                .iter()
-                .filter_map(|key| self.contents.get(key))
-        };
-        if !contents().any(|content| content.is_crowd()) {
-            return false;
-        }
-        let chunk = contents()
-            .map(|content| content.average())
-            .max()
-            .unwrap_or_default();
-        let at = self
-            .uplink
-            .backlog
-            .grant_at(self.now, self.uplink.rtt, chunk);
-        self.uplink.waits = at.is_some();
-        if let Some(at) = at {
-            self.held_at = Some(self.held_at.map_or(at, |held| held.min(at)));
-        }
-        at.is_some()
     }
 
     /// Looks over those who want something.
@@ -348,9 +289,7 @@ impl Swarm {
         if link.credit == 0 {
             link.credit_at = self.now;
         }
-        let credit = link.credit + bytes;
-        self.uplink.set_credit(link, credit);
-        self.uplink.rtt = link.rtt;
+        link.credit += bytes;
         let bytes = (bytes + std::mem::take(&mut link.overdrawn)).min(MAX_CREDIT);
         self.uplink.grants += 1;
         self.uplink.busy.insert((key, peer));
@@ -444,9 +383,8 @@ impl Swarm {
         let content = self.contents.get_mut(&key).expect("looked up by hear");
         let link = content.links.get_mut(&peer).expect("looked up by hear");
         link.declined = true;
-        let credit = link.credit.saturating_sub(bytes);
-        self.uplink.set_credit(link, credit);
-        if credit == 0 {
+        link.credit = link.credit.saturating_sub(bytes);
+        if link.credit == 0 {
             content.forget_suggestions(&peer);
         }
         self.rest(key, peer);
@@ -482,8 +420,7 @@ impl Swarm {
         }
         let link = content.links.get_mut(&peer).expect("accepted");
         link.overdrawn = bytes.saturating_sub(link.credit);
-        let credit = link.credit.saturating_sub(bytes);
-        self.uplink.set_credit(link, credit);
+        link.credit = link.credit.saturating_sub(bytes);
         link.credit_at = self.now;
         link.owed += bytes;
         link.held_off.forgive();
@@ -492,7 +429,6 @@ impl Swarm {
             content.forget_suggestions(&peer);
         }
         self.uplink.busy.insert((key, peer));
-        let all = self.uplink.backlog.begin(self.now, bytes);
         self.uplink.serves.insert(
             serve,
             Serve {
@@ -502,7 +438,6 @@ impl Swarm {
                 served: 0,
                 left: chunks.clone(),
                 mark,
-                all,
             },
         );
         out.push(Action::Serve {
@@ -545,7 +480,7 @@ impl Swarm {
         if let Some(content) = self.contents.get_mut(&key)
             && let Some(link) = content.links.get_mut(&peer)
         {
-            self.uplink.set_credit(link, 0);
+            link.credit = 0;
             link.overdrawn = 0;
             content.forget_suggestions(&peer);
             self.rest(key, peer);
@@ -570,8 +505,6 @@ impl Swarm {
         if let Some(serve) = self.uplink.serves.get_mut(&serve) {
             serve.left.retain(|c| *c != chunk);
             serve.served += u64::from(bytes);
-            let all = serve.all;
-            self.uplink.backlog.take(self.now, all, u64::from(bytes));
         }
         let link = self
             .contents
@@ -591,9 +524,6 @@ impl Swarm {
         let Some(serve) = self.uplink.serves.remove(&serve) else {
             return;
         };
-        self.uplink
-            .backlog
-            .strike(serve.bytes.saturating_sub(serve.served));
         if let Some(state) = self.peers.get_mut(&peer) {
             state.serves = state.serves.saturating_sub(1);
         }
@@ -628,7 +558,7 @@ impl Swarm {
                 continue;
             };
             if link.credit > 0 && link.credit_at + timeout <= self.now {
-                self.uplink.set_credit(link, 0);
+                link.credit = 0;
                 link.held_off.strike(self.now);
                 content.forget_suggestions(&peer);
                 self.paused.insert((key, peer));
