@@ -308,6 +308,9 @@ impl Core {
                 true => known.shut_out(why),
                 false => known.refused(why),
             }
+            if known.asks_anew() {
+                self.next_dial = std::time::Instant::now();
+            }
         }
         self.leave_swarms_with(id, peer);
         self.graph_event(id, Event::NeighbourDown { peer });

@@ -47,6 +47,8 @@ pub(crate) struct Known {
     pub(crate) said_no: bool,
     /// How often in a row it did not let this node in any more.
     shut: u32,
+    /// There is something new to show since it was asked.
+    anew: bool,
 }
 
 impl Known {
@@ -61,6 +63,7 @@ impl Known {
             last_error: None,
             said_no: false,
             shut: 0,
+            anew: false,
         }
     }
 
@@ -151,6 +154,15 @@ impl Known {
         self.shut = 0;
     }
 
+    /// After a refusal: whether what was refused is not what there is to show now.
+    pub(super) fn asks_anew(&mut self) -> bool {
+        let anew = std::mem::take(&mut self.anew);
+        if anew {
+            self.reopen();
+        }
+        anew
+    }
+
     /// Whether it lets this node in no more, as far as is known.
     pub(super) fn was_shut(&self) -> bool {
         self.shut > 0
@@ -230,7 +242,11 @@ impl Core {
     /// new to show.
     pub(crate) fn knock_again(&mut self, id: ChannelId) {
         if let Some(channel) = self.channels.get_mut(&id) {
-            channel.known.values_mut().for_each(Known::reopen);
+            for (peer, known) in &mut channel.known {
+                known.reopen();
+                // Its answer may be on its way.
+                known.anew = channel.greeted.contains(peer);
+            }
             self.next_dial = Instant::now();
         }
     }
