@@ -286,14 +286,20 @@ fn table() {
             scenario.compare();
         }
     }
-    for (receivers, kib) in [(8, 64), (8, 32), (16, 64), (16, 32)] {
+    for (receivers, kib, mib) in [
+        (8, 64, 64),
+        (8, 32, 64),
+        (16, 64, 64),
+        (16, 32, 64),
+        (32, 64, 32),
+    ] {
         for seed in 1..=2 {
             println!("sizes drawn, {kib} KiB on average:");
             let scenario = Scenario {
                 seed,
                 chunk_bytes: kib << 10,
                 drawn: true,
-                ..Scenario::equal(receivers, (64 << 10) / kib)
+                ..Scenario::equal(receivers, (mib << 10) / kib)
             };
             scenario.compare();
         }
