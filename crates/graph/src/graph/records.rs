@@ -262,16 +262,23 @@ impl Records {
     /// What the rules say to a record that is not held, beside the records that are.
     pub(super) fn judge(&self, charter: &Charter, h: &HeaderRef<'_>) -> Result<(), Denied> {
         self.roster.admits(charter, h)?;
-        self.compete(charter, h).map_err(Denied::Reject)
+        let rival = self.authors.get(&h.author).and_then(|a| a.at(h.seq));
+        self.compete(charter, h, rival).map_err(Denied::Reject)
     }
 
-    fn compete(&self, charter: &Charter, h: &HeaderRef<'_>) -> Result<(), Reject> {
+    /// `rival` has the same author and sequence.
+    fn compete(
+        &self,
+        charter: &Charter,
+        h: &HeaderRef<'_>,
+        rival: Option<Slot>,
+    ) -> Result<(), Reject> {
         let none = Author::default();
         let author = self.authors.get(&h.author).unwrap_or(&none);
         if author.retractions.iter().any(|r| self.covers(*r, h)) {
             return Err(Reject::Retracted);
         }
-        let rival = author.at(h.seq).map(|slot| self.headers.at(slot));
+        let rival = rival.map(|slot| self.headers.at(slot));
         if rival.is_some_and(|rival| precedence(&rival) < precedence(h)) {
             return Err(Reject::Equivocation);
         }
@@ -340,11 +347,10 @@ impl Records {
         now: WallMs,
         h: RecordHeader,
     ) -> Result<Removed, Reject> {
-        let judged = self.compete(charter, &h.view());
-        let mut rival = None;
-        if let Some(author) = self.authors.get_mut(&h.author) {
-            rival = author.at(h.seq);
-            author.equivocated |= rival.is_some();
+        let rival = self.authors.get(&h.author).and_then(|a| a.at(h.seq));
+        let judged = self.compete(charter, &h.view(), rival);
+        if rival.is_some() {
+            self.mark(&h.author);
         }
         judged?;
         let mut removed = Vec::new();
