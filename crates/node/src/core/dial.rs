@@ -42,6 +42,7 @@ impl Core {
         let now = Instant::now();
         self.next_dial = now + DIAL_ROUND;
         self.close_strangers();
+        self.seek_company();
         let mut due: BTreeMap<PeerId, (Turn, Vec<SocketAddr>)> = BTreeMap::new();
         let mut greet = Vec::new();
         for (id, channel) in self.channels.iter().filter(|(_, c)| c.active) {

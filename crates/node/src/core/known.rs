@@ -2,6 +2,7 @@
 //! often they did not answer.
 
 use std::{
+    collections::BTreeSet,
     net::SocketAddr,
     time::{Duration, Instant},
 };
@@ -12,6 +13,7 @@ use super::{Channel, Core};
 use crate::{
     discovery::{self, Source},
     limits,
+    session::{canonical, is_lan},
 };
 
 /// Wait after a peer's first failed dial; doubles with each further one.
@@ -24,6 +26,9 @@ const MAX_SHUT_BACKOFF: Duration = Duration::from_secs(30 * 60);
 /// Of two that learn of each other at once, the one with the higher id waits this
 /// long for the other's dial.
 const POLITE_DELAY: Duration = Duration::from_millis(300);
+
+/// Peers that one round of dialling learns of for a swarm's sake.
+const COMPANY_AT_ONCE: usize = 4;
 
 /// See [`Known::turn`].
 pub(super) type Turn = (Source, u32, Instant);
@@ -295,14 +300,51 @@ impl Core {
         }
         self.next_dial = self.next_dial.min(at);
     }
+
+    /// Learns of more peers where something is fetched and there are fewer than the swarm
+    /// wants to choose from: those that the overlay has heard of, the nearest first, for
+    /// whoever is not connected to all at its site fetches what another one there does.
+    pub(super) fn seek_company(&mut self) {
+        let fetching = self.transfers.values().filter(|t| t.is_moving());
+        let wanted: BTreeSet<_> = fetching.flat_map(|t| t.channels.iter().copied()).collect();
+        for id in wanted {
+            for (peer, addrs) in self.company(id) {
+                self.learn_peer(id, peer, &addrs, Source::Overlay);
+            }
+        }
+    }
+
+    /// Whom [`seek_company`](Self::seek_company) learns of this time.
+    fn company(&self, id: ChannelId) -> Vec<(PeerId, Vec<SocketAddr>)> {
+        let Some(channel) = self.channels.get(&id).filter(|c| c.active) else {
+            return Vec::new();
+        };
+        let distance = |addr: &SocketAddr| match canonical(*addr).ip() {
+            ip if self.on_own_subnet(ip) => 0,
+            ip if is_lan(ip) => 1,
+            _ => 2,
+        };
+        let heard_of = channel.graph.known_peers();
+        let mut strangers: Vec<_> = heard_of
+            .filter(|p| !channel.known.contains_key(&p.peer()))
+            .map(|p| (p.addrs().iter().map(distance).min(), p))
+            .collect();
+        strangers.sort_by_key(|(nearest, p)| (*nearest, p.peer()));
+        let room = limits::WANTED_NEIGHBOURS.saturating_sub(channel.members.len());
+        strangers.truncate(room.min(COMPANY_AT_ONCE));
+        let strangers = strangers.into_iter();
+        strangers
+            .map(|(_, p)| (p.peer(), p.addrs().to_vec()))
+            .collect()
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use samara_graph::{CharterHash, CharterRef, Graph};
+    use samara_graph::{CharterHash, CharterRef, Graph, PeerAddress, SecretKey, WallMs};
 
     use super::*;
-    use crate::core::{ChannelMeta, Role, dial::tests::core, graph_config};
+    use crate::core::{ChannelMeta, Role, dial::tests::core, graph_config, wall_ms};
 
     fn addr(last: u8) -> SocketAddr {
         ([10, 0, 0, last], 7421).into()
@@ -331,6 +373,54 @@ mod tests {
         assert_eq!(ways.len(), 2 + discovery::limits::MAX_HINTS);
         assert!(ways.contains(&addr(1)) && ways.contains(&addr(2)));
         assert!(ways.contains(&addr(99)) && !ways.contains(&addr(10)));
+    }
+
+    #[tokio::test]
+    async fn company_is_sought_near_first_and_no_more_than_there_is_room_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut core = core(dir.path());
+        let id = ChannelId([1; 32]);
+        let hash = CharterHash(id.0);
+        let charter = CharterRef { version: 1, hash };
+        let mut graph = Graph::join(id, charter, graph_config(core.me).unwrap());
+        let now = WallMs(wall_ms());
+        // Six far away, then three in a private network.
+        let mut near = BTreeSet::new();
+        for i in 0..9 {
+            let key = SecretKey::from_bytes(&[i + 10; 32]);
+            let far = SocketAddr::from(([203, 0, 113, i], 7421));
+            let at = if i < 6 { far } else { addr(i) };
+            let address = PeerAddress::sign(&key, &[at], now);
+            if i >= 6 {
+                near.insert(key.peer_id());
+            }
+            let event = samara_graph::Event::PeerKnown(address);
+            graph.handle(now, Duration::ZERO, event, &mut Vec::new());
+        }
+        let meta = ChannelMeta::new(Role::Guest);
+        let channel = Channel::new(graph, meta, Default::default());
+        core.add_channel(id, channel, true);
+        let peers = |core: &Core| core.company(id).into_iter().map(|(peer, _)| peer);
+        assert_eq!(peers(&core).count(), COMPANY_AT_ONCE);
+        assert_eq!(
+            peers(&core).take(near.len()).collect::<BTreeSet<_>>(),
+            near,
+            "the nearest first"
+        );
+        // Nothing is fetched: nobody is sought.
+        core.seek_company();
+        assert!(core.channels[&id].known.is_empty());
+        // Who is known already is tried by other rules.
+        for (peer, addrs) in core.company(id) {
+            core.learn_peer(id, peer, &addrs, Source::Overlay);
+        }
+        assert!(peers(&core).all(|peer| !near.contains(&peer)));
+        let channel = core.channels.get_mut(&id).unwrap();
+        channel.members = (1..limits::WANTED_NEIGHBOURS).map(peer).collect();
+        assert_eq!(peers(&core).count(), 1);
+        let channel = core.channels.get_mut(&id).unwrap();
+        channel.members.insert(peer(0));
+        assert_eq!(peers(&core).count(), 0);
     }
 
     #[test]

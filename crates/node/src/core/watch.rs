@@ -316,7 +316,7 @@ impl Core {
 
 impl Transfer {
     /// Whether it is being fetched.
-    fn is_moving(&self) -> bool {
+    pub(super) fn is_moving(&self) -> bool {
         !self.finished && self.failure.is_none() && self.terms.role.fetches()
     }
 }
