@@ -73,6 +73,8 @@ pub(crate) struct Content {
     pub(crate) arrived: BTreeSet<u32>,
     /// Stored, and not yet announced.
     pub(crate) news: BTreeSet<u32>,
+    /// Stored, and not yet announced to those beyond the site's way out.
+    pub(crate) far_news: BTreeSet<u32>,
     /// Wanted again since links were last told.
     pub(crate) again: Vec<u32>,
     /// What became of the chunks that were handed out, for a seeder.
@@ -116,6 +118,7 @@ impl Content {
             answers: AnswerTime::default(),
             arrived: BTreeSet::new(),
             news: BTreeSet::new(),
+            far_news: BTreeSet::new(),
             again: Vec::new(),
             spread: Spread::default(),
             near: 0,
@@ -245,6 +248,7 @@ impl Content {
             self.settle(chunk);
         }
         self.news.insert(chunk);
+        self.far_news.insert(chunk);
         true
     }
 
@@ -254,6 +258,7 @@ impl Content {
             return false;
         }
         self.news.remove(&chunk);
+        self.far_news.remove(&chunk);
         self.undecode(chunk);
         let missing = self.is_missing(chunk);
         for link in self.links.values_mut() {

@@ -12,6 +12,7 @@
 //! what it has no use for. docs/protocol.md has the messages' bytes.
 
 mod action;
+mod announce;
 mod config;
 mod content;
 mod download;

@@ -10,8 +10,9 @@ use samara_wire::PeerId;
 
 use crate::{
     Action, Config, ContentKey, Event, Message, Offence, SiteId, Tier,
+    announce::Heralds,
     content::Content,
-    limits::{MAX_BANNED, MAX_LINKS, MAX_LIST, SNAPSHOT_BURST, SNAPSHOT_RATE},
+    limits::{MAX_BANNED, MAX_LINKS, SNAPSHOT_BURST, SNAPSHOT_RATE},
     pace::PathDelay,
     site::Near,
     upload::Uplink,
@@ -19,12 +20,6 @@ use crate::{
 
 /// How often open requests and unused credit are looked over, while there are any.
 const LOOK_OVER: Duration = Duration::from_millis(100);
-
-/// Announcements wait for their whole delay with so many peers or more, and with
-/// fewer for less: the messages a second stay the same.
-const WHOLE_CROWD: f64 = 32.0;
-/// Least part of the delay.
-const SHORTEST_DELAY: f64 = 0.1;
 
 /// All swarms that a node takes part in.
 #[derive(Debug)]
@@ -41,9 +36,7 @@ pub struct Swarm {
     /// Contents of which something may be missing.
     pub(crate) fetching: BTreeSet<ContentKey>,
     pub(crate) next_request: u64,
-    /// When collected announcements go out, and of which contents.
-    announce_at: Option<Duration>,
-    unannounced: BTreeSet<ContentKey>,
+    pub(crate) news: Heralds,
     look_over_at: Option<Duration>,
     /// When a link that is held back may be served.
     pub(crate) held_at: Option<Duration>,
@@ -126,8 +119,7 @@ impl Swarm {
             uplink: Uplink::default(),
             fetching: BTreeSet::new(),
             next_request: 0,
-            announce_at: None,
-            unannounced: BTreeSet::new(),
+            news: Heralds::default(),
             look_over_at: None,
             held_at: None,
             paused: BTreeSet::new(),
@@ -237,7 +229,7 @@ impl Swarm {
 
     /// When [`Event::Tick`] is due at the latest; `None`: nothing is pending.
     pub fn next_timeout(&self) -> Option<Duration> {
-        let due = [self.announce_at, self.look_over_at, self.held_at];
+        let due = [self.news.due(), self.look_over_at, self.held_at];
         due.into_iter().flatten().min()
     }
 
@@ -304,9 +296,7 @@ impl Swarm {
         if frees {
             self.grant(out);
         }
-        if self.announce_at.is_some_and(|at| at <= self.now) {
-            self.announce(out);
-        }
+        self.announce(out);
         let pending = self.uplink.is_busy()
             || !self.paused.is_empty()
             || self.is_waiting()
@@ -404,7 +394,7 @@ impl Swarm {
         }
         self.contents.remove(&key);
         self.fetching.remove(&key);
-        self.unannounced.remove(&key);
+        self.news.forget(key);
     }
 
     fn want_more(&mut self, key: ContentKey, wanted: &ChunkSet, out: &mut Vec<Action>) {
@@ -490,38 +480,6 @@ impl Swarm {
                 if link.sent.contains(chunk) {
                     content.unsend(&peer, chunk);
                     out.push(Action::Recheck { key, chunk });
-                }
-            }
-        }
-    }
-
-    /// Has `key`'s news announced soon.
-    pub(crate) fn announce_soon(&mut self, key: ContentKey) {
-        self.unannounced.insert(key);
-        let links = self.contents.get(&key).map_or(0, |c| c.links.len());
-        let share = (links as f64 / WHOLE_CROWD).clamp(SHORTEST_DELAY, 1.0);
-        let at = self.now + self.config.announce_delay.mul_f64(share);
-        self.announce_at.get_or_insert(at);
-    }
-
-    fn announce(&mut self, out: &mut Vec<Action>) {
-        self.announce_at = None;
-        for key in std::mem::take(&mut self.unannounced) {
-            let Some(content) = self.contents.get_mut(&key) else {
-                continue;
-            };
-            let news: Vec<u32> = std::mem::take(&mut content.news).into_iter().collect();
-            if !content.role.serves() {
-                continue;
-            }
-            for peer in content.links.keys() {
-                for part in news.chunks(MAX_LIST) {
-                    let msg = Message::HaveMore(part.to_vec());
-                    out.push(Action::Send {
-                        peer: *peer,
-                        key,
-                        msg,
-                    });
                 }
             }
         }

@@ -31,6 +31,7 @@ impl Swarm {
                 false => ChunkSet::new(count),
             };
             content.news.clear();
+            content.far_news.clear();
             for peer in content.links.keys() {
                 let (peer, msg) = (*peer, Message::Have(have.clone()));
                 out.push(Action::Send { peer, key, msg });

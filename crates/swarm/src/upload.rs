@@ -307,7 +307,7 @@ impl Swarm {
         // What is not announced yet, or the credit would come back for want of use.
         let link = &content.links[peer];
         let lacks = |chunk: &u32| !link.theirs.contains(*chunk) && !link.sent.contains(*chunk);
-        let news = content.news.iter().copied().filter(lacks);
+        let news = content.untold(link).iter().copied().filter(lacks);
         Some((room, news.take(MAX_SUGGESTED).collect()))
     }
 

@@ -58,6 +58,57 @@ fn a_member_fetches_its_share_and_waits_for_the_others() {
     );
 }
 
+/// What A, B and C are told of in this time.
+fn told(node: &mut Node, time: Duration) -> [Vec<u32>; 3] {
+    let said = messages(&node.wait(time));
+    [A, B, C].map(|peer| {
+        let of_peer = said.iter().filter(|(to, _)| *to == peer);
+        let chunks = of_peer.filter_map(|(_, msg)| match msg {
+            Message::HaveMore(chunks) => Some(chunks.clone()),
+            _ => None,
+        });
+        chunks.flatten().collect()
+    })
+}
+
+#[test]
+fn those_beyond_the_way_out_hear_of_news_seldom() {
+    let ms = Duration::from_millis;
+    let mut node = member();
+    node.store(0);
+    assert_eq!(told(&mut node, ms(10)), [vec![], vec![0], vec![0]]);
+    assert_eq!(told(&mut node, ms(10)), [vec![0], vec![], vec![]]);
+    node.store(1);
+    node.store(2);
+    assert_eq!(told(&mut node, ms(20)), [vec![], vec![1, 2], vec![1, 2]]);
+    assert_eq!(told(&mut node, ms(470)), [vec![], vec![], vec![]]);
+    assert_eq!(told(&mut node, ms(10)), [vec![1, 2], vec![], vec![]]);
+    // Enough of them do not wait: three members tell one peer.
+    for chunk in 3..33 {
+        node.store(chunk);
+    }
+    assert_eq!(told(&mut node, ms(20))[0], Vec::from_iter(3..33));
+}
+
+#[test]
+fn nobody_misses_news_when_mates_leave_and_nobody_hears_them_twice() {
+    let ms = Duration::from_millis;
+    let mut node = member();
+    node.store(0);
+    assert_eq!(told(&mut node, ms(20))[0], [0]);
+    node.store(1);
+    assert_eq!(told(&mut node, ms(20)), [vec![], vec![1], vec![1]]);
+    node.leave(B);
+    node.leave(C);
+    // There is no way out to share any more, and these are news to A like the last.
+    node.store(2);
+    assert_eq!(told(&mut node, ms(20))[0], [2]);
+    let late = told(&mut node, ms(500));
+    assert_eq!(late, [vec![1], vec![], vec![]]);
+    node.store(3);
+    assert_eq!(told(&mut node, ms(1000)), [vec![3], vec![], vec![]]);
+}
+
 #[test]
 fn what_the_others_do_not_fetch_in_twice_the_time_is_fetched_all_the_same() {
     let mut node = member();

@@ -29,6 +29,26 @@ fn announcements_are_collected() {
 }
 
 #[test]
+fn news_follow_news_after_a_while_unless_they_are_worth_a_message() {
+    let ms = Duration::from_millis;
+    let mut node = Node::receiver(64);
+    node.join(A);
+    let told = |node: &mut Node, time| messages(&node.wait(time));
+    let more = |chunks: Vec<u32>| vec![(A, Message::HaveMore(chunks))];
+    node.store(0);
+    assert_eq!(told(&mut node, ms(2)), more(vec![0]));
+    node.store(1);
+    assert_eq!(told(&mut node, ms(3)), []);
+    node.store(2);
+    assert_eq!(told(&mut node, ms(3)), more(vec![1, 2]));
+    // An announcement and its acknowledgement are a fiftieth of ten chunks.
+    for chunk in 3..13 {
+        assert_eq!(node.store(chunk), []);
+    }
+    assert_eq!(told(&mut node, ms(2)), more((3..13).collect()));
+}
+
+#[test]
 fn snapshots_are_as_many_as_their_chunks_allow() {
     const CHUNKS: u32 = 1 << 20;
     let mut node = Node::receiver(CHUNKS);
