@@ -59,7 +59,8 @@ pub(crate) struct Content {
     pub(crate) seeding: bool,
     /// `None` without parity.
     pub(crate) striped: Option<Striped>,
-    pub(crate) links: BTreeMap<PeerId, Link>,
+    /// Boxed, or the gaps in the tree's nodes would be as large as links.
+    pub(crate) links: BTreeMap<PeerId, Box<Link>>,
     pub(crate) requests: BTreeMap<RequestId, Asked>,
     /// Which requests a chunk is expected from.
     pub(crate) flights: BTreeMap<u32, Vec<RequestId>>,
@@ -196,18 +197,16 @@ impl Content {
     fn reindex(&mut self) {
         self.seeding = self.is_complete();
         let chunks = self.sizes.len() as u32;
-        let mut rarity = Rarity::new(chunks);
+        let mut copies = vec![0; chunks as usize];
         for link in self.links.values() {
-            for chunk in (0..chunks).filter(|c| link.counts(*c, self.seeding)) {
-                rarity.add_copy(chunk);
-            }
+            link.add_copies(self.seeding, &mut copies);
         }
+        self.rarity = Rarity::of(copies);
         for chunk in 0..chunks {
             if self.is_member(chunk) {
-                rarity.insert(chunk);
+                self.rarity.insert(chunk);
             }
         }
-        self.rarity = rarity;
     }
 
     pub(crate) fn is_member(&self, chunk: u32) -> bool {
@@ -295,7 +294,7 @@ impl Content {
     /// Whether one of these chunks is the first copy near us.
     pub(crate) fn brings(&self, peer: &PeerId, chunks: &[u32]) -> bool {
         let is_near = |link: &Link| link.tier != Tier::Elsewhere;
-        if self.near == 0 || !self.links.get(peer).is_some_and(is_near) {
+        if self.near == 0 || !self.links.get(peer).is_some_and(|link| is_near(link)) {
             return false;
         }
         let near = || self.links.values().filter(|link| is_near(link));
@@ -351,11 +350,11 @@ impl Content {
     ) {
         self.near += usize::from(tier != Tier::Elsewhere);
         self.links
-            .insert(peer, Link::new(now, tier, site, rtt, &self.have));
+            .insert(peer, Box::new(Link::new(now, tier, site, rtt, &self.have)));
     }
 
     /// Takes the peer out, with what only it was expected to bring.
-    pub(crate) fn leave(&mut self, peer: &PeerId) -> Option<Link> {
+    pub(crate) fn leave(&mut self, peer: &PeerId) -> Option<Box<Link>> {
         let link = self.links.remove(peer)?;
         let seeding = self.seeding;
         self.near -= usize::from(link.tier != Tier::Elsewhere);

@@ -8,7 +8,6 @@ use crate::{
     Action, ContentKey, Message, Offence, Policy, RequestId, Tier,
     content::{Asked, Content},
     limits::{MAX_BAD_CHUNKS, MAX_IN_FLIGHT, MAX_REQUEST_CHUNKS},
-    link::Link,
     site::{Near, weight},
     swarm::Swarm,
 };
@@ -169,10 +168,10 @@ impl Swarm {
 
     /// Whether any content waits for others, nearer or more urgent, to be done.
     pub(crate) fn is_sharing(&self) -> bool {
-        let waits = |c: &Content| c.yielded || c.share.retry_at.is_some();
-        self.fetching
-            .iter()
-            .any(|key| self.contents.get(key).is_some_and(waits))
+        self.fetching.iter().any(|key| {
+            let content = self.contents.get(key);
+            content.is_some_and(|c| c.yielded || c.share.retry_at.is_some())
+        })
     }
 
     /// Asks again where credit was given back for others' sake, now that they may be done.
@@ -191,8 +190,8 @@ impl Swarm {
                 content.yielded = false;
             }
             if due || resumes {
-                let offers = |(peer, link): (&PeerId, &Link)| (link.offers > 0).then_some(*peer);
-                let peers: Vec<_> = content.links.iter().filter_map(offers).collect();
+                let offering = content.links.iter().filter(|(_, link)| link.offers > 0);
+                let peers: Vec<_> = offering.map(|(peer, _)| *peer).collect();
                 for peer in peers {
                     content.ask_credit(&peer, key, self.now, out);
                 }
@@ -541,8 +540,8 @@ impl Swarm {
             let Some(content) = contents.get_mut(key) else {
                 return false;
             };
-            let helps = |link: &Link| content.is_helped_by(peer, link);
-            let helps = content.links.get(peer).is_some_and(helps);
+            let link = content.links.get(peer);
+            let helps = link.is_some_and(|link| content.is_helped_by(peer, link));
             let Some(link) = content.links.get_mut(peer) else {
                 return false;
             };

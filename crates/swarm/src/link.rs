@@ -132,6 +132,22 @@ impl Link {
                 || seeding && (self.sent.contains(chunk) || self.suggested.contains(&chunk)))
     }
 
+    /// Adds one for each chunk that it [counts](Self::counts) as a holder of.
+    pub(crate) fn add_copies(&self, seeding: bool, copies: &mut [u16]) {
+        if self.whole {
+            return;
+        }
+        let mut add = |chunk: u32| copies[chunk as usize] += 1;
+        self.theirs.iter().for_each(&mut add);
+        if seeding {
+            self.sent.iter_difference(&self.theirs).for_each(&mut add);
+            let suggested = self.suggested.iter().copied();
+            suggested
+                .filter(|c| !self.theirs.contains(*c) && !self.sent.contains(*c))
+                .for_each(add);
+        }
+    }
+
     /// Whether `chunk` was sent to it so often that it does not get it again.
     pub(crate) fn is_served_out(&self, chunk: u32) -> bool {
         const { assert!(MAX_SENDS_PER_CHUNK == 2) };

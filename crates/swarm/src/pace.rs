@@ -1,4 +1,4 @@
-use std::{collections::VecDeque, time::Duration};
+use std::time::Duration;
 
 /// How long a measured extreme counts.
 const WINDOW: Duration = Duration::from_secs(10);
@@ -13,22 +13,26 @@ const UNKNOWN_RTT: Duration = Duration::from_millis(50);
 /// samples of which each is more extreme than those after it.
 #[derive(Debug, Default)]
 struct Extreme {
-    queue: VecDeque<(Duration, u64)>,
+    /// When, in nanoseconds: there are many of these.
+    queue: Vec<(u64, u64)>,
 }
 
 impl Extreme {
     fn push(&mut self, now: Duration, window: Duration, value: u64, beats: fn(u64, u64) -> bool) {
+        let nanos = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+        let (now, window) = (nanos(now), nanos(window));
         while self
             .queue
-            .back()
+            .last()
             .is_some_and(|(_, old)| !beats(*old, value))
         {
-            self.queue.pop_back();
+            self.queue.pop();
         }
-        self.queue.push_back((now, value));
-        while self.queue.len() > 1 && self.queue[0].0 + window < now {
-            self.queue.pop_front();
-        }
+        self.queue.reserve_exact(1);
+        self.queue.push((now, value));
+        let past = |(at, _): &(u64, u64)| at.saturating_add(window) < now;
+        let past = self.queue.iter().take_while(|sample| past(sample)).count();
+        self.queue.drain(..past.min(self.queue.len() - 1));
         // Ever weaker samples would queue up; half of them tell the same story.
         if self.queue.len() == MOST_SAMPLES {
             let mut keep = false;
@@ -40,7 +44,7 @@ impl Extreme {
     }
 
     fn get(&self) -> Option<u64> {
-        self.queue.front().map(|(_, value)| *value)
+        self.queue.first().map(|(_, value)| *value)
     }
 }
 

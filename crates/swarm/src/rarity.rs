@@ -34,6 +34,17 @@ impl Rarity {
         }
     }
 
+    /// So many copies of each chunk, no members.
+    pub(crate) fn of(copies: Vec<u16>) -> Self {
+        let most = copies.iter().copied().max().unwrap_or_default();
+        Self {
+            order: Vec::new(),
+            place: vec![ABSENT; copies.len()],
+            ends: vec![0; usize::from(most) + 1],
+            copies,
+        }
+    }
+
     pub(crate) fn copies(&self, chunk: u32) -> u16 {
         self.copies[chunk as usize]
     }
@@ -214,6 +225,9 @@ mod tests {
                     _ => {}
                 }
                 check(&rarity);
+                let mut again = Rarity::of(rarity.copies.clone());
+                rarity.order.iter().for_each(|chunk| again.insert(*chunk));
+                check(&again);
             }
         }
     }

@@ -115,11 +115,12 @@ impl<'a> Near<'a> {
         if link.tier != Tier::Elsewhere || content.near == 0 {
             return None;
         }
+        let links = content.links.iter().map(|(peer, link)| (peer, &**link));
         let near = |(_, link): &(&PeerId, &Link)| link.tier != Tier::Elsewhere;
         Some(Self {
             now,
             ours,
-            links: content.links.iter().filter(near).collect(),
+            links: links.filter(near).collect(),
             over: content.share.is_over(now),
         })
     }

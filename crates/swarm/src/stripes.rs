@@ -147,10 +147,10 @@ impl Content {
         if self.striped.is_none() || self.is_complete() {
             return;
         }
-        let given_up = |(peer, link): (&PeerId, &Link)| {
-            (link.released && self.substitute(peer, |_| true).is_some()).then_some(*peer)
-        };
-        let peers: Vec<PeerId> = self.links.iter().filter_map(given_up).collect();
+        let given_up = self.links.iter().filter(|(_, link)| link.released);
+        let substitutes = |peer: &&PeerId| self.substitute(peer, |_| true).is_some();
+        let peers = given_up.map(|(peer, _)| peer).filter(substitutes);
+        let peers: Vec<PeerId> = peers.copied().collect();
         for peer in peers {
             self.ask_credit(&peer, key, now, out);
         }

@@ -28,7 +28,8 @@ pub struct Swarm {
     pub(crate) our_id: PeerId,
     pub(crate) rng: ChaCha8Rng,
     pub(crate) now: Duration,
-    pub(crate) contents: BTreeMap<ContentKey, Content>,
+    /// Boxed, or the gaps in the tree's nodes would be as large as contents.
+    pub(crate) contents: BTreeMap<ContentKey, Box<Content>>,
     pub(crate) peers: BTreeMap<PeerId, Peer>,
     /// Who was punished, the last one at the end.
     banned: VecDeque<(PeerId, Offence)>,
@@ -155,7 +156,7 @@ impl Swarm {
                 if let Some(stripes) = stripes {
                     content.stripe(stripes);
                 }
-                self.contents.insert(key, content);
+                self.contents.insert(key, Box::new(content));
                 self.fetching.insert(key);
                 self.check_stripes(key, out);
                 self.check_complete(key, out);

@@ -25,7 +25,8 @@ use super::{
 
 const KEY: ContentKey = ContentKey(0);
 
-/// What is to happen.
+/// What is to happen. What is large is boxed: a crowd plans a great deal at once, and
+/// the places for it are never given back.
 #[derive(Debug)]
 enum Next {
     /// A node takes part from now on.
@@ -40,13 +41,12 @@ enum Next {
     /// A node's own event.
     Tell {
         node: usize,
-        event: Event,
+        event: Box<Event>,
     },
     /// News reach several nodes.
     News {
         from: usize,
-        to: Vec<u32>,
-        chunks: Box<[u32]>,
+        news: Box<News>,
     },
     /// The last byte of the transfer at the head of a pair has left.
     Sent(End),
@@ -84,7 +84,8 @@ enum Next {
 /// Things to come, the earliest first, in the order they were planned.
 #[derive(Debug, Default)]
 struct Agenda {
-    heap: BinaryHeap<Reverse<(Duration, u64, u32)>>,
+    /// Nanosecond, sequence and place.
+    heap: BinaryHeap<Reverse<(u64, u64, u32)>>,
     /// Places of past things are used again.
     plans: Vec<Option<Next>>,
     free: Vec<u32>,
@@ -99,6 +100,7 @@ impl Agenda {
             (self.plans.len() - 1) as u32
         });
         self.plans[place as usize] = Some(next);
+        let at = u64::try_from(at.as_nanos()).expect("within some centuries");
         self.heap.push(Reverse((at, self.sequence, place)));
     }
 
@@ -106,11 +108,12 @@ impl Agenda {
         let Reverse((at, _, place)) = self.heap.pop()?;
         self.free.push(place);
         let next = self.plans[place as usize].take();
-        Some((at, next.expect("planned together")))
+        Some((Duration::from_nanos(at), next.expect("planned together")))
     }
 }
 
 /// The same news for several nodes.
+#[derive(Debug)]
 struct News {
     delay: Duration,
     to: Vec<u32>,
@@ -324,6 +327,11 @@ impl<'a> World<'a> {
         self.agenda.plan(self.now + delay, next);
     }
 
+    fn tell_after(&mut self, delay: Duration, node: usize, event: Event) {
+        let event = Box::new(event);
+        self.after(delay, Next::Tell { node, event });
+    }
+
     fn schedule(&mut self, ends: impl IntoIterator<Item = End>) {
         for end in ends {
             let at = Duration::from_secs_f64(end.at).max(self.now);
@@ -336,15 +344,16 @@ impl<'a> World<'a> {
             Next::Start { node } => self.start(node),
             Next::Meet { a, b } => self.meet(a, b),
             Next::Tell { node, event } => {
-                if matches!(event, Event::Tick) {
+                if matches!(*event, Event::Tick) {
                     if self.nodes[node].tick_at != Some(self.now) {
                         return;
                     }
                     self.nodes[node].tick_at = None;
                 }
-                self.tell(node, event);
+                self.tell(node, *event);
             }
-            Next::News { from, to, chunks } => {
+            Next::News { from, news } => {
+                let News { to, chunks, .. } = *news;
                 for node in to {
                     let event = Event::Message {
                         peer: peer_id(from),
@@ -409,7 +418,7 @@ impl<'a> World<'a> {
         if let Some(at) = due.filter(|at| state.tick_at.is_none_or(|old| *at < old)) {
             let at = at.max(self.now);
             state.tick_at = Some(at);
-            let event = Event::Tick;
+            let event = Box::new(Event::Tick);
             self.agenda.plan(at, Next::Tell { node, event });
         }
         if stored {
@@ -451,11 +460,9 @@ impl<'a> World<'a> {
     }
 
     fn spread(&mut self, from: usize, news: Option<News>) {
-        if let Some(News {
-            delay, to, chunks, ..
-        }) = news
-        {
-            self.after(delay, Next::News { from, to, chunks });
+        if let Some(news) = news {
+            let news = Box::new(news);
+            self.after(news.delay, Next::News { from, news });
         }
     }
 
@@ -524,8 +531,7 @@ impl<'a> World<'a> {
             .filter(|chunk| have.is_some_and(|have| !have.contains(*chunk)))
             .collect();
         for chunk in missing {
-            let event = Event::ChunkStored { key: KEY, chunk };
-            self.after(delay, Next::Tell { node, event });
+            self.tell_after(delay, node, Event::ChunkStored { key: KEY, chunk });
         }
     }
 
@@ -551,7 +557,7 @@ impl<'a> World<'a> {
             msg,
         };
         let delay = self.half((node, other));
-        self.after(delay, Next::Tell { node: other, event });
+        self.tell_after(delay, other, event);
     }
 
     fn asked(&mut self, ticket: Ticket) {
@@ -690,12 +696,12 @@ impl<'a> World<'a> {
         let delay = self.scenario.store_delay;
         if garbage {
             let event = Event::ChunkRejected { key, chunk, peer };
-            self.after(delay, Next::Tell { node, event });
+            self.tell_after(delay, node, event);
         } else {
             let event = Event::ChunkVerified { key, chunk, peer };
-            self.after(delay / 2, Next::Tell { node, event });
+            self.tell_after(delay / 2, node, event);
             let event = Event::ChunkStored { key, chunk };
-            self.after(delay, Next::Tell { node, event });
+            self.tell_after(delay, node, event);
         }
     }
 
@@ -765,7 +771,7 @@ impl<'a> World<'a> {
             let peer = peer_id(peer);
             let event = Event::Disconnected { peer };
             let rtt = self.rtt((a, b));
-            self.after(rtt, Next::Tell { node, event });
+            self.tell_after(rtt, node, event);
         }
     }
 }
