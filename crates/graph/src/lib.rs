@@ -30,8 +30,8 @@ mod time;
 pub use address::{AddressError, PeerAddress};
 pub use attribute::{AttributeError, Attributes, Value};
 pub use charter::{
-    Charter, CharterChain, CharterDraft, CharterError, CharterHash, CharterLimits, CharterRef,
-    Former, Publishers, Readers, SignedCharter,
+    Charter, CharterBounds, CharterChain, CharterDraft, CharterError, CharterHash, CharterLimits,
+    CharterRef, Former, Publishers, Readers, SignedCharter,
 };
 pub use gate::{Access, Gate, GateError, Proof, Refusal};
 pub use graph::{

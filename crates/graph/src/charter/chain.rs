@@ -3,7 +3,7 @@ use std::collections::BTreeSet;
 use bytes::Bytes;
 use samara_wire::{ChannelId, PeerId, Reader, WireError, Writer};
 
-use super::{Charter, CharterError, CharterHash, CharterRef};
+use super::{Charter, CharterBounds, CharterError, CharterHash, CharterRef};
 use crate::{Domain, SecretKey, Signature, limits, verify};
 
 /// A charter with its signatures, as it travels: all of them verified, though
@@ -41,7 +41,10 @@ impl SignedCharter {
         signatures.sort_by_key(|s| s.0);
         signatures.dedup_by_key(|s| s.0);
         if signatures.len() > limits::MAX_CHARTER_SIGNATURES {
-            return Err(CharterError::Invalid("the number of signatures"));
+            return Err(CharterError::Invalid {
+                what: "the number of signatures",
+                bounds: CharterBounds::Number(1, limits::MAX_CHARTER_SIGNATURES as u64),
+            });
         }
         let mut w = Writer::new();
         w.bytes(&body);

@@ -1,3 +1,4 @@
+mod bounds;
 mod chain;
 mod draft;
 
@@ -11,6 +12,7 @@ use samara_wire::{PeerId, Reader, VARINT_MAX, WireError, Writer};
 use thiserror::Error;
 
 use crate::{Role, WallMs, limits};
+pub use bounds::CharterBounds;
 pub use chain::{CharterChain, SignedCharter};
 pub use draft::CharterDraft;
 
@@ -306,85 +308,6 @@ impl Charter {
         charter.check()?;
         Ok(charter)
     }
-
-    /// Whether it is a root or an admin of this charter.
-    fn names(&self, peer: &PeerId) -> bool {
-        self.roots.contains(peer) || self.admins.contains(peer)
-    }
-
-    fn check(&self) -> Result<(), CharterError> {
-        let first = self.version == 1;
-        let named = match &self.publishers {
-            Publishers::Named(list) => list.len(),
-            Publishers::Members => 0,
-        };
-        let l = &self.limits;
-        let rules = [
-            (
-                (1..=limits::MAX_CHARTER_VERSIONS as u32).contains(&self.version),
-                "the version",
-            ),
-            (first == self.previous.is_none(), "the previous version"),
-            (
-                self.name.len() <= limits::MAX_NAME_BYTES
-                    && !self.name.chars().any(char::is_control),
-                "the name",
-            ),
-            (
-                (1..=limits::MAX_ROOTS).contains(&self.roots.len()),
-                "the number of roots",
-            ),
-            (
-                (1..=self.roots.len()).contains(&self.threshold.into()),
-                "the threshold",
-            ),
-            (
-                self.admins.len() <= limits::MAX_ADMINS,
-                "the number of admins",
-            ),
-            (
-                self.former.len() <= limits::MAX_FORMER
-                    && self.former.iter().all(|(peer, f)| {
-                        f.role <= Role::Admin && f.up_to <= VARINT_MAX && !self.names(peer)
-                    }),
-                "the list of former owners and admins",
-            ),
-            (named <= limits::MAX_PUBLISHERS, "the number of publishers"),
-            (
-                (1024..=limits::MAX_RECORD_BYTES as u32).contains(&l.record_bytes),
-                "the record size",
-            ),
-            (
-                (1..=limits::MAX_CHANNEL_RECORDS).contains(&l.records_per_author),
-                "the records per author",
-            ),
-            (
-                (1..=limits::MAX_CHANNEL_RECORDS).contains(&l.records_total),
-                "the records in total",
-            ),
-            (
-                (1..=limits::MAX_LIFETIME.as_millis() as u64).contains(&l.lifetime_ms),
-                "the lifetime",
-            ),
-            (
-                self.chunk_bits.is_none_or(|b| (14..=20).contains(&b)),
-                "the chunk size",
-            ),
-            (
-                self.presence_ms
-                    .is_none_or(|lease| limits::PRESENCE_LEASE.contains(&lease)),
-                "the presence lease",
-            ),
-            (
-                self.created.0 <= limits::MAX_TIME_MS,
-                "the time of creation",
-            ),
-        ];
-        match rules.iter().find(|(holds, _)| !holds) {
-            Some((_, what)) => Err(CharterError::Invalid(what)),
-            None => Ok(()),
-        }
-    }
 }
 
 /// Why bytes are not a charter, or a charter not the next of its chain.
@@ -398,8 +321,13 @@ pub enum CharterError {
     #[error("the charter is of format {0}; this version of Samara knows format {FORMAT}")]
     UnknownFormat(u8),
     /// A field is outside its bounds.
-    #[error("{0} of the charter is outside its bounds")]
-    Invalid(&'static str),
+    #[error("{what} of the charter is outside its bounds: {bounds}")]
+    Invalid {
+        /// Which.
+        what: &'static str,
+        /// What it may be.
+        bounds: CharterBounds,
+    },
     /// A signature on it is not its signer's.
     #[error("the charter's signature by {signer} is forged or damaged")]
     BadSignature {
