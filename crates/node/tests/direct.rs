@@ -103,3 +103,21 @@ async fn one_is_told_and_the_others_hear_nothing() {
     }
     assert_eq!(a.failure(tell(&a_id, b"me")).await, ErrorKind::Usage);
 }
+
+#[tokio::test]
+async fn who_cannot_be_told_is_named_with_where_it_was_looked_for() {
+    let a = owner(false).await.restart_impatient(Mode::Node).await;
+    let b = follower(&a).await;
+    let b_id = id(&b).await;
+    b.stop().await;
+    match a.ask(tell(&b_id, b"hello")).await.last() {
+        Some(Event::Error { kind, message }) => {
+            assert_eq!(*kind, ErrorKind::NoPeer);
+            let named = format!("{b_id} could not be reached");
+            assert!(message.starts_with(&named), "{message}");
+            // Nothing is fetched.
+            assert!(!message.contains("has it"), "{message}");
+        }
+        other => panic!("no error but {other:?}"),
+    }
+}

@@ -20,9 +20,26 @@ use crate::{
 /// engine has its own, tighter limits; this one is against reading a disk image.
 const MAX_TEXT_BYTES: u64 = 2 << 20;
 
-/// Largest body that is read for a record: the engine's limit, which counts the rest
-/// of the record as well.
-const MAX_BODY_BYTES: u64 = 64 << 10;
+/// How much is read of a body, and what to say of a larger one.
+struct BodyBound {
+    bytes: usize,
+    what: &'static str,
+    instead: &'static str,
+}
+
+/// The engine's limit of a record, which counts the rest of it as well.
+const RECORD_BODY: BodyBound = BodyBound {
+    bytes: 64 << 10,
+    what: "a record has",
+    instead: "content, to be published",
+};
+
+/// The engine's limit of what is told.
+const WORDS: BodyBound = BodyBound {
+    bytes: samara_node::limits::MAX_WORDS,
+    what: "a member can be told",
+    instead: "a record (`samara record put`), or content, to be published",
+};
 
 /// Where a charter's draft goes if nobody says.
 const DRAFT_NAME: &str = "new.charter";
@@ -209,7 +226,7 @@ impl Plan {
                     attributes: by_name,
                     lifetime_ms: expires.map(|time| time.as_millis() as u64),
                     priority,
-                    body: BASE64.encode(&read_body(&file)?),
+                    body: BASE64.encode(&read_body(&file, &RECORD_BODY)?),
                 })
             }
             Command::Record(RecordCommand::Retract { channel, kind, key }) => {
@@ -244,7 +261,7 @@ impl Plan {
             } => of(Request::Tell {
                 channel,
                 peer,
-                body: BASE64.encode(&read_body(&file)?),
+                body: BASE64.encode(&read_body(&file, &WORDS)?),
             }),
             Command::Status => of(Request::Status),
             Command::Peers => of(Request::Peers),
@@ -309,18 +326,20 @@ fn millis(time: Duration) -> u64 {
     time.as_millis().try_into().unwrap_or(u64::MAX)
 }
 
-/// The body of a record, of a file or of standard input.
-fn read_body(path: &Path) -> Result<Vec<u8>, EngineError> {
+/// The body of a record or what is told, of a file or of standard input.
+fn read_body(path: &Path, bound: &BodyBound) -> Result<Vec<u8>, EngineError> {
     let say = |what: String| usage(format!("{}: {what}", path.display()));
     let mut body = Vec::new();
+    let most = bound.bytes as u64 + 1;
     let read = match path == Path::new("-") {
-        true => io::stdin().take(MAX_BODY_BYTES + 1).read_to_end(&mut body),
-        false => File::open(path).and_then(|f| f.take(MAX_BODY_BYTES + 1).read_to_end(&mut body)),
+        true => io::stdin().take(most).read_to_end(&mut body),
+        false => File::open(path).and_then(|f| f.take(most).read_to_end(&mut body)),
     };
     read.map_err(|e| say(e.to_string()))?;
-    match body.len() as u64 > MAX_BODY_BYTES {
+    match body.len() > bound.bytes {
         true => Err(say(format!(
-            "a record has at most {MAX_BODY_BYTES} bytes; what is larger is content, to be published"
+            "{} at most {} bytes; what is larger is {}",
+            bound.what, bound.bytes, bound.instead
         ))),
         false => Ok(body),
     }
@@ -395,6 +414,28 @@ mod tests {
             assert_eq!((plan.mode, plan.endless), (mode, endless), "{line}");
         }
         assert_eq!(plan("samara node").unwrap(), None);
+    }
+
+    #[test]
+    fn what_is_too_large_to_be_told_is_not_called_a_record() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("words");
+        let body = |command: &str, bytes: usize| {
+            fs::write(&file, vec![b'x'; bytes]).unwrap();
+            plan(&format!("samara {command} {}", file.display())).map(|plan| plan.is_some())
+        };
+        let most = samara_node::limits::MAX_WORDS;
+        assert_eq!(most, 4_000);
+        assert!(body("tell c p", most).unwrap());
+        for bytes in [most + 1, 70_000] {
+            let said = body("tell c p", bytes).unwrap_err().message;
+            assert!(said.contains("can be told at most 4000 bytes"), "{said}");
+            assert!(said.contains("record put"), "{said}");
+        }
+        let put = "record put c --kind 70000";
+        assert!(body(put, 64 << 10).unwrap());
+        let said = body(put, (64 << 10) + 1).unwrap_err().message;
+        assert!(said.contains("a record has at most 65536 bytes"), "{said}");
     }
 
     #[test]

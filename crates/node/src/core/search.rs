@@ -442,6 +442,13 @@ impl Core {
         }
     }
 
+    /// What is known of where a peer is, in a channel or since a request looks for it.
+    pub(crate) fn known_in(&self, id: ChannelId, peer: &PeerId) -> Option<&Known> {
+        let sought = || self.search.sought.get(peer).map(|sought| &sought.known);
+        let channel = self.channels.get(&id);
+        channel.and_then(|c| c.known.get(peer)).or_else(sought)
+    }
+
     /// Peers that requests look for and that may be dialled now.
     pub(super) fn sought_due(
         &self,

@@ -11,7 +11,7 @@ use super::Context;
 use crate::{
     EngineError,
     api::{ErrorKind, Event},
-    core::Core,
+    core::{Core, Known},
     fetch::fetch_pages,
     limits,
     message::ROOT_PAGE,
@@ -234,6 +234,21 @@ pub(crate) async fn no_peer(context: &Context, channel: ChannelId, bad: usize) -
     EngineError::new(kind, format!("{what}; tried {whom}"))
 }
 
+/// Where a peer was looked for, and how that ended.
+pub(super) fn attempt(core: &Core, peer: &PeerId, known: &Known) -> String {
+    let ways = known.ways();
+    let addrs: Vec<_> = ways.iter().map(ToString::to_string).collect();
+    let barred = !ways.is_empty() && !ways.iter().any(|at| core.may_reach(at));
+    let connected = core.sessions.contains_key(peer);
+    let how = match known.last_error.as_deref() {
+        _ if barred => "not tried: beyond the local network, and no-wan is on",
+        Some(error) => error,
+        None if connected => "connected, has not what is needed",
+        None => "no answer",
+    };
+    format!("{} at {} ({how})", peer.short(), addrs.join(", "))
+}
+
 /// Whom we tried to reach for a channel, and how that ended.
 pub(super) async fn tried(context: &Context, channel: ChannelId) -> String {
     let tried = context
@@ -244,19 +259,7 @@ pub(super) async fn tried(context: &Context, channel: ChannelId) -> String {
                 .get(&channel)
                 .into_iter()
                 .flat_map(|c| &c.known)
-                .map(|(peer, known)| {
-                    let ways = known.ways();
-                    let addrs: Vec<_> = ways.iter().map(ToString::to_string).collect();
-                    let barred = !ways.is_empty() && !ways.iter().any(|at| core.may_reach(at));
-                    let connected = core.sessions.contains_key(peer);
-                    let how = match known.last_error.as_deref() {
-                        _ if barred => "not tried: beyond the local network, and no-wan is on",
-                        Some(error) => error,
-                        None if connected => "connected, has not what is needed",
-                        None => "no answer",
-                    };
-                    format!("{} at {} ({how})", peer.short(), addrs.join(", "))
-                })
+                .map(|(peer, known)| attempt(core, peer, known))
                 .collect();
             tried.sort();
             let more = tried.len().saturating_sub(TRIED_SHOWN);

@@ -6,10 +6,11 @@ use data_encoding::BASE64;
 use samara_wire::{ChannelId, PeerId};
 use tokio::time::timeout;
 
-use super::{Context, get::leave, manifest::no_peer, members::member, resolve};
+use super::{Context, get::leave, manifest::attempt, members::member, resolve};
 use crate::{
     EngineError,
     api::{ErrorKind, Event},
+    core::Core,
     fetch::HERE,
     limits::MAX_WORDS,
     message::Ask,
@@ -30,7 +31,7 @@ pub(super) async fn tell(
         .map_err(|e| usage(format!("the body is not base64: {e}")))?;
     if body.is_empty() || body.len() > MAX_WORDS {
         return Err(usage(format!(
-            "1 to {MAX_WORDS} bytes can be told; what is larger is a record, or content"
+            "1 to {MAX_WORDS} bytes can be told; what is larger is a record (`samara record put`), or content, to be published"
         )));
     }
     let (channel, peer) = (channel.to_owned(), peer.to_owned());
@@ -70,6 +71,17 @@ pub(super) async fn tell(
     Ok(())
 }
 
+/// That a member could not be told anything, and where it was looked for.
+fn unreached(core: &Core, id: ChannelId, peer: PeerId) -> String {
+    match core.known_in(id, &peer) {
+        Some(known) if !known.ways().is_empty() => format!(
+            "{peer} could not be reached in the channel; tried {}",
+            attempt(core, &peer, known)
+        ),
+        _ => format!("{peer} could not be reached: no address of it is known"),
+    }
+}
+
 async fn say(
     context: &Context,
     id: ChannelId,
@@ -80,7 +92,8 @@ async fn say(
         .core()
         .wait_for(move |core| core.connection_in(id, peer));
     let Ok(connection) = timeout(context.config().timeout, connected).await else {
-        return Err(no_peer(context, id, 0).await);
+        let message = context.core().call(move |core| unreached(core, id, peer));
+        return Err(EngineError::new(ErrorKind::NoPeer, message.await?));
     };
     let connection = connection?;
     let ask = Ask::Words {
