@@ -8,7 +8,9 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 mod charter;
+mod duration;
 mod explanation;
+mod invitation;
 mod limits;
 mod record;
 mod request;
@@ -17,7 +19,9 @@ mod standing;
 pub use charter::{
     CharterEdit, CharterVersion, CharterView, DraftView, ForkView, FormerView, TermChange, Terms,
 };
+pub(crate) use duration::{milliseconds, seconds};
 pub use explanation::{Explanation, Shares, SourceStatus};
+pub use invitation::InvitationView;
 pub use limits::{LimitStatus, Limits};
 pub(crate) use record::attributes;
 pub use record::{Attribute, Change, RecordAbout, RecordView};
@@ -173,6 +177,9 @@ pub enum Event {
     Link {
         /// The link.
         link: String,
+        /// The invitation in it, if it is one.
+        #[serde(flatten)]
+        invitation: Option<InvitationView>,
     },
     /// This node was admitted to a channel.
     Joined {
@@ -217,6 +224,10 @@ pub enum Event {
         present_until: Option<String>,
         /// Whether it is this node.
         this_node: bool,
+        /// Whether this node has been alike with a member since it came to the channel, or
+        /// made it: until then more may belong to it than are listed. The same in all.
+        #[serde(default)]
+        synchronized: bool,
     },
     /// Somebody's rights were taken.
     Revoked {

@@ -121,7 +121,7 @@ pub(crate) fn view(graph: &Graph) -> Option<CharterView> {
 }
 
 fn terms(charter: &Charter, reference: CharterRef) -> Terms {
-    let seconds = |ms: u64| ms as f64 / 1e3;
+    let seconds = |ms: u64| ms.div_ceil(1000);
     let former = charter.former.iter().map(|(peer, former)| FormerView {
         peer_id: peer.to_string(),
         role: former.role.to_string(),

@@ -216,7 +216,10 @@ mod tests {
     fn receipts_are_kept_for_a_while() {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(dir.path(), Default::default()).unwrap();
-        let event = Event::Link { link: "l".into() };
+        let event = Event::Link {
+            link: "l".into(),
+            invitation: None,
+        };
         let mut batch = Batch::new();
         put(&mut batch, "fresh", event.clone());
         let old = Kept {

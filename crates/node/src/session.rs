@@ -16,6 +16,7 @@ use samara_wire::{FrameDecoder, PeerId, WireError};
 use tokio::sync::mpsc;
 
 use crate::{
+    api::milliseconds,
     core::Input,
     limits,
     message::{Ask, Control},
@@ -117,6 +118,11 @@ impl Session {
 
     pub(crate) fn rtt(&self) -> Duration {
         self.connection.rtt()
+    }
+
+    /// The same as it is told.
+    pub(crate) fn rtt_ms(&self) -> f64 {
+        milliseconds(self.rtt())
     }
 
     pub(crate) fn is_lan(&self) -> bool {

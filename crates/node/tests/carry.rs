@@ -32,7 +32,7 @@ async fn exported() -> (Node, Link, Vec<u8>) {
         private: true,
     })
     .await;
-    let Some(Event::Link { link }) = node.done(invite(None)).await.into_iter().next() else {
+    let Some(Event::Link { link, .. }) = node.done(invite(None)).await.into_iter().next() else {
         panic!("no invitation");
     };
     let attached = node.path("chart.bin");
@@ -123,7 +123,7 @@ async fn of_a_private_channels_file_cut_anywhere_nothing_is_known() {
 async fn nothing_of_a_whole_file_waits() {
     let (a, _, _) = exported().await;
     let publisher = a.done(invite(Some("publisher"))).await;
-    let Some(Event::Link { link }) = publisher.into_iter().next() else {
+    let Some(Event::Link { link, .. }) = publisher.into_iter().next() else {
         panic!("no invitation");
     };
     let b = Node::start(Mode::Node).await;

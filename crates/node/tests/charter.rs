@@ -114,7 +114,7 @@ async fn one_owner_changes_what_it_likes_at_once() {
         terms.records_total,
     );
     assert_eq!(numbers, (2048, 3, 4));
-    assert_eq!((terms.lifetime, terms.presence), (1.0, Some(60.0)));
+    assert_eq!((terms.lifetime, terms.presence), (1, Some(60)));
     assert!(terms.deferred_expiry && terms.announced);
     assert_eq!(next.versions.len(), 2);
     assert_eq!(next.versions[1].signers, [own(&node)]);
@@ -257,7 +257,7 @@ async fn a_draft_that_was_overtaken_is_refused_and_makes_no_fork() {
     let kind = failure(&node, apply(&node.path("draft"))).await;
     assert_eq!(kind, ErrorKind::Exists);
     let after = shown(&node).await;
-    assert_eq!((after.terms.lifetime, after.fork), (6.0, None));
+    assert_eq!((after.terms.lifetime, after.fork), (6, None));
 }
 
 #[tokio::test]

@@ -147,7 +147,7 @@ async fn receivers_carry_it_on_when_the_origin_has_left() {
             let id = status.channels[0].id.clone();
             let events = b.ask(Request::Link { channel: id }).await;
             match events.first() {
-                Some(Event::Link { link }) => link.clone(),
+                Some(Event::Link { link, .. }) => link.clone(),
                 other => panic!("{other:?}"),
             }
         }

@@ -117,7 +117,7 @@ impl Node {
         events
             .into_iter()
             .find_map(|event| match event {
-                Event::Link { link } => Some(link),
+                Event::Link { link, .. } => Some(link),
                 _ => None,
             })
             .unwrap()

@@ -46,7 +46,7 @@ async fn invite_to(node: &Node, role: &str, expires_ms: Option<u64>) -> String {
         uses: None,
     };
     match done(node, request).await.first() {
-        Some(Event::Link { link }) => link.clone(),
+        Some(Event::Link { link, .. }) => link.clone(),
         other => panic!("{other:?}"),
     }
 }

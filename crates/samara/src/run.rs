@@ -384,6 +384,7 @@ mod tests {
     fn link() -> Event {
         Event::Link {
             link: "samara:x".into(),
+            invitation: None,
         }
     }
 

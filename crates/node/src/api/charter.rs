@@ -49,14 +49,14 @@ pub struct Terms {
     pub records_per_author: u32,
     /// Ordinary records of the channel.
     pub records_total: u32,
-    /// Longest life of a record, in seconds.
-    pub lifetime: f64,
+    /// Longest life of a record, in whole seconds, rounded up.
+    pub lifetime: u64,
     /// Average chunk size that all contents are cut with, if it is fixed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub chunk_bytes: Option<u32>,
-    /// Longest lease of a member's presence, in seconds; absent: no presence.
+    /// Longest lease of a member's presence, likewise; absent: no presence.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub presence: Option<f64>,
+    pub presence: Option<u64>,
     /// Whether what ends while a node is off the network stays readable there.
     pub deferred_expiry: bool,
     /// Whether members may announce the channel beyond their site.

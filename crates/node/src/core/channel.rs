@@ -77,6 +77,9 @@ pub(crate) struct ChannelMeta {
     /// As a mirror: of old releases with parity only a share is kept.
     #[serde(default)]
     pub(crate) keep_share: bool,
+    /// This node made the channel, or has had all that a member had since it came to it.
+    #[serde(default)]
+    pub(crate) synchronized: bool,
 }
 
 impl ChannelMeta {
@@ -89,6 +92,7 @@ impl ChannelMeta {
             chunk_avg: None,
             parity: None,
             keep_share: false,
+            synchronized: false,
         }
     }
 }

@@ -33,9 +33,11 @@ pub(super) async fn new_channel(
     context: &Context,
     name: &str,
     private: bool,
-    meta: ChannelMeta,
+    mut meta: ChannelMeta,
     beside: impl FnOnce(&mut Batch, ChannelId),
 ) -> Result<ChannelId, EngineError> {
+    // There is nobody who could know more of it.
+    meta.synchronized = true;
     let mut nonce = [0; 16];
     identity::random(&mut nonce)?;
     let (key, me) = context
@@ -163,7 +165,8 @@ pub(super) async fn link(context: &Context, channel: &str) -> Result<(), EngineE
             })
         })
         .await??;
-    context.emit(Event::Link { link }).await;
+    let invitation = None;
+    context.emit(Event::Link { link, invitation }).await;
     Ok(())
 }
 

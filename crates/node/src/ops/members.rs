@@ -9,7 +9,7 @@ use samara_wire::{ChannelId, PeerId, RecordId};
 use super::{Context, channel, follow, manifest::no_peer, parse_link, resolve};
 use crate::{
     EngineError,
-    api::{ErrorKind, Event},
+    api::{ErrorKind, Event, InvitationView},
     core::{ChannelMeta, Core, Role, wall_ms},
     identity, rfc3339,
 };
@@ -63,7 +63,7 @@ pub(super) async fn invite(context: &Context, order: InviteOrder) -> Result<(), 
     identity::random(&mut secret)?;
     let one_time = SecretKey::from_bytes(&secret);
     let name = order.channel;
-    let link = context
+    let (link, view) = context
         .core()
         .call(move |core| {
             let id = resolve(core, &name)?;
@@ -80,13 +80,21 @@ pub(super) async fn invite(context: &Context, order: InviteOrder) -> Result<(), 
             let invitation = core.with_graph(id, |graph, now, out| {
                 graph.invite(now, &key, new, &one_time, out)
             })?;
-            core.link_of(id, &own, Some(invitation)).ok_or_else(|| {
+            let view = InvitationView {
+                invitation: invitation.invite.to_string(),
+                role: role.label().to_owned(),
+                uses,
+                expires: rfc3339::format(invitation.until.0),
+            };
+            let link = core.link_of(id, &own, Some(invitation)).ok_or_else(|| {
                 EngineError::new(ErrorKind::NotFound, "the channel has no charter yet")
-            })
+            })?;
+            Ok::<_, EngineError>((link, view))
         })
         .await??;
     durable(context).await?;
-    context.emit(Event::Link { link }).await;
+    let invitation = Some(view);
+    context.emit(Event::Link { link, invitation }).await;
     Ok(())
 }
 
@@ -240,6 +248,7 @@ pub(super) async fn members(context: &Context, name: &str) -> Result<(), EngineE
                 revoked: m.revoked,
                 left: m.left,
                 this_node: m.peer == me,
+                synchronized: channel.meta.synchronized,
             };
             Ok::<_, EngineError>(rows.into_iter().map(row).collect::<Vec<_>>())
         })

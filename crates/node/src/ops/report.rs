@@ -117,7 +117,7 @@ pub(super) async fn peers(context: &Context) -> Result<(), EngineError> {
                         peer_id: peer.to_string(),
                         addr: link.session.addr().to_string(),
                         scope: if link.session.is_lan() { "lan" } else { "wan" }.to_owned(),
-                        rtt_ms: link.session.rtt().as_secs_f64() * 1e3,
+                        rtt_ms: link.session.rtt_ms(),
                         received: link.received,
                         sent: core.sent_to(peer),
                         channels,

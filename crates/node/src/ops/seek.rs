@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     EngineError,
-    api::{ErrorKind, Event, Scope},
+    api::{ErrorKind, Event, Scope, milliseconds},
     core::Core,
     session::Session,
 };
@@ -74,7 +74,7 @@ pub(super) async fn resolve_name(
                 channel: answer.channel.map(|id| id.to_string()),
                 addr: answer.addr,
                 scope: answer.scope,
-                rtt_ms: answer.rtt.as_secs_f64() * 1e3,
+                rtt_ms: milliseconds(answer.rtt),
             })
             .await;
     }

@@ -150,7 +150,7 @@ pub(crate) async fn link_of(node: &Node, channel: &str) -> String {
         channel: channel.into(),
     };
     match node.ask(request).await.first() {
-        Some(Event::Link { link }) => link.clone(),
+        Some(Event::Link { link, .. }) => link.clone(),
         other => panic!("{other:?}"),
     }
 }

@@ -140,7 +140,7 @@ impl Member {
         };
         let events = self.call(request).await?;
         let link = events.into_iter().find_map(|event| match event {
-            Event::Link { link } => Some(link),
+            Event::Link { link, .. } => Some(link),
             _ => None,
         });
         link.ok_or_else(|| bug("no link came"))

@@ -116,13 +116,13 @@ fn terms_text(terms: &Terms, style: Style) -> String {
             size(terms.record_bytes.into()),
             terms.records_per_author,
             terms.records_total,
-            span(terms.lifetime as u64)
+            span(terms.lifetime)
         ),
     ));
     if let Some(bytes) = terms.chunk_bytes {
         rows.push(("chunks", size(bytes.into())));
     }
-    let presence = terms.presence.map(|lease| span(lease as u64));
+    let presence = terms.presence.map(span);
     rows.push((
         "presence",
         presence.map_or("off".into(), |lease| format!("leases up to {lease}")),
@@ -173,7 +173,7 @@ mod tests {
             record_bytes: 65_536,
             records_per_author: 7,
             records_total: 9,
-            lifetime: 86_400.0,
+            lifetime: 86_400,
             chunk_bytes: None,
             presence: None,
             deferred_expiry: false,

@@ -1,6 +1,6 @@
 use std::io::{self, Write};
 
-use samara_node::api::{Event, PeerStatus, Request, Status};
+use samara_node::api::{Event, InvitationView, PeerStatus, Request, Status};
 
 use super::{
     Report, bars::Bars, charter, explanation, limits, markdown, qr::Scannable, record, standing,
@@ -39,6 +39,8 @@ pub(crate) struct Human {
     qr: bool,
     style: Style,
     bars: Bars,
+    /// The list may lack some.
+    partial: bool,
     table: Table,
     out: io::Stdout,
 }
@@ -73,6 +75,7 @@ impl Human {
             qr,
             style: Style::of_stdout(),
             bars: Bars::new(),
+            partial: false,
             table: Table::new(head, right),
             out: io::stdout(),
         }
@@ -290,7 +293,12 @@ impl Report for Human {
             }
             Event::Charter(view) => self.result(&charter::charter_text(view, style))?,
             Event::CharterDraft(_) => self.result(&charter::draft_text(event, style))?,
-            Event::Link { link } => self.link(link)?,
+            Event::Link { link, invitation } => {
+                self.link(link)?;
+                if let Some(invitation) = invitation {
+                    self.aside(&invitation_text(invitation));
+                }
+            }
             Event::Joined { name, role, .. } => {
                 self.result(&format!(
                     "Joined {} as {}",
@@ -298,7 +306,10 @@ impl Report for Human {
                     line(role)
                 ))?;
             }
-            Event::Member { .. } => self.table.row(member_row(event)),
+            Event::Member { synchronized, .. } => {
+                self.partial = !synchronized;
+                self.table.row(member_row(event));
+            }
             Event::Revoked { peer_id, .. } => {
                 self.result(&format!("Revoked {}", line(peer_id)))?;
             }
@@ -489,13 +500,37 @@ impl Report for Human {
         };
         if self.table.is_empty() {
             self.aside(nothing);
-            return Ok(());
+        } else {
+            if let Some(columns) = terminal_columns() {
+                self.table.fit(columns);
+            }
+            self.result(self.table.render(self.style).trim_end())?;
         }
-        if let Some(columns) = terminal_columns() {
-            self.table.fit(columns);
+        if self.partial {
+            self.aside(
+                "This node has not been alike with another member yet: there may be more members than it knows of.",
+            );
         }
-        self.result(self.table.render(self.style).trim_end())
+        Ok(())
     }
+}
+
+/// How an invitation is told from others, beside its link.
+fn invitation_text(invitation: &InvitationView) -> String {
+    let expires = &invitation.expires;
+    format!(
+        "Invitation {}: {}, {}, until {} UTC. `samara revoke CHANNEL {} --invitation` takes it back.",
+        line(&invitation.invitation),
+        line(&invitation.role),
+        count(invitation.uses.into(), "use", "uses"),
+        line(&expires.get(..16).unwrap_or(expires).replace('T', " ")),
+        line(
+            invitation
+                .invitation
+                .get(..12)
+                .unwrap_or(&invitation.invitation)
+        ),
+    )
 }
 
 /// By whom somebody has its role: an identity, by an invitation of its, or the charter.

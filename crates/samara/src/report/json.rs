@@ -101,6 +101,7 @@ mod tests {
         };
         let link = Event::Link {
             link: String::new(),
+            invitation: None,
         };
         let quiet = Json::new(&get(), false);
         assert!(!quiet.wants(&progress) && quiet.wants(&warning));

@@ -102,7 +102,10 @@ mod tests {
     }
 
     fn link(link: &str) -> Event {
-        Event::Link { link: link.into() }
+        Event::Link {
+            link: link.into(),
+            invitation: None,
+        }
     }
 
     #[test]
