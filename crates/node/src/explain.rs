@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use crate::{api::Shares, limit::Line};
+use crate::{api::Shares, core::ShutOut, limit::Line};
 
 /// A share of the time from which on something counts as the reason.
 const MOSTLY: f64 = 0.5;
@@ -18,6 +18,11 @@ const LEAST: Duration = Duration::from_secs(1);
 #[derive(Debug, Clone)]
 pub(crate) struct Seen {
     pub(crate) state: State,
+    /// Bytes of it that are here.
+    pub(crate) have: u64,
+    /// Nobody talks with this node of any channel that names it: the first of them, and
+    /// why.
+    pub(crate) shut_out: Option<(String, ShutOut)>,
     /// How long it was looked at; the shares are of this.
     pub(crate) over: Duration,
     pub(crate) shares: Shares,
@@ -42,7 +47,7 @@ pub(crate) enum State {
     Complete,
     /// Whole, and nobody takes part.
     AtRest,
-    /// Part of it is here, and nothing fetches the rest.
+    /// At most part of it is here, and nothing fetches the rest.
     Partial,
     /// Neither fetched nor served, as somebody said.
     Paused,
@@ -62,6 +67,7 @@ pub(crate) enum Verdict {
     Failed,
     TooSoon,
     NoSource,
+    ShutOut,
     OwnLimit,
     Cpu,
     Disk,
@@ -81,6 +87,7 @@ impl Verdict {
             Self::Failed => "failed",
             Self::TooSoon => "too_soon",
             Self::NoSource => "no_source",
+            Self::ShutOut => "shut_out",
             Self::OwnLimit => "own_limit",
             Self::Cpu => "cpu",
             Self::Disk => "disk",
@@ -113,6 +120,10 @@ pub(crate) fn explain(seen: &Seen) -> Explained {
 }
 
 fn judge(seen: &Seen) -> Verdict {
+    let waits = matches!(seen.state, State::Partial | State::Moving);
+    if waits && seen.peers == 0 && seen.shut_out.is_some() {
+        return Verdict::ShutOut;
+    }
     match seen.state {
         State::Complete => return Verdict::Complete,
         State::AtRest => return Verdict::AtRest,
@@ -170,6 +181,10 @@ fn words(verdict: Verdict, seen: &Seen) -> (String, String) {
             _ => text("It is whole, and served to who wants it.", ""),
         },
         Verdict::AtRest => text("It is whole, and nobody takes part at the moment.", ""),
+        Verdict::Partial if seen.have == 0 => text(
+            "Nothing of it is here, and nothing fetches it.",
+            "`samara get` or `samara subscribe` with its link fetches it.",
+        ),
         Verdict::Partial => text(
             "Part of it is here, and nothing fetches the rest.",
             "`samara get` or `samara subscribe` with its link goes on where it stopped.",
@@ -183,6 +198,10 @@ fn words(verdict: Verdict, seen: &Seen) -> (String, String) {
             "It has only begun: there is nothing to tell yet.",
             "Ask again in a few seconds.",
         ),
+        Verdict::ShutOut => match &seen.shut_out {
+            Some((channel, why)) => barred(channel, *why),
+            None => text("Nobody talks with this node about it.", ""),
+        },
         Verdict::NoSource if seen.peers == 0 => text(
             "Nobody is connected who takes part in it.",
             "Is a node that has it running, and to be reached? `samara peers` shows who is connected, `samara resolve` finds members.",
@@ -267,6 +286,31 @@ fn words(verdict: Verdict, seen: &Seen) -> (String, String) {
     }
 }
 
+/// Why nothing of a channel comes here any more, and what helps.
+fn barred(channel: &str, why: ShutOut) -> (String, String) {
+    let (what, advice) = match why {
+        ShutOut::Revoked => (
+            format!("This node was revoked in {channel}: nobody sends it anything of it any more."),
+            "A revocation lasts as long as the channel: an owner or admin can admit another identity.",
+        ),
+        ShutOut::Ended => (
+            format!("This node's role in {channel} has ended, and nobody lets it in."),
+            "Somebody who may can give it a role again, or invite it.",
+        ),
+        ShutOut::NoRole => (
+            format!("This node has no role in {channel}, and nobody lets it in."),
+            "`samara join` with an invitation makes it a member.",
+        ),
+        ShutOut::Refused => (
+            format!(
+                "Those who answer do not talk with this node about {channel}: it may have been revoked there, or they carry the channel no more."
+            ),
+            "An owner or admin knows which. They are asked again every few minutes.",
+        ),
+    };
+    (what, advice.to_owned())
+}
+
 /// A line as the option for it.
 fn written(line: Line) -> String {
     line.name().replace('_', "-")
@@ -294,6 +338,8 @@ mod tests {
     fn seen() -> Seen {
         Seen {
             state: State::Moving,
+            have: 1,
+            shut_out: None,
             over: Duration::from_secs(5),
             shares: Shares::default(),
             rate: 3_000_000,
@@ -364,6 +410,41 @@ mod tests {
         // It came back just now, after most of the time without.
         assert_eq!(told(|s| s.shares.source = 0.6).0, Verdict::NoSource);
         assert_ne!(told(|s| s.shares.source = 0.4).0, Verdict::NoSource);
+    }
+
+    #[test]
+    fn who_is_let_in_by_nobody_hears_why() {
+        for (why, part) in [
+            (ShutOut::Revoked, "was revoked in news"),
+            (ShutOut::Ended, "role in news has ended"),
+            (ShutOut::NoRole, "no role in news"),
+            (ShutOut::Refused, "may have been revoked"),
+        ] {
+            let out = |state: State| {
+                move |s: &mut Seen| {
+                    s.state = state;
+                    (s.peers, s.sources, s.have) = (0, 0, 0);
+                    s.shut_out = Some(("news".to_owned(), why));
+                }
+            };
+            for state in [State::Partial, State::Moving] {
+                let (verdict, text) = told(out(state));
+                assert_eq!(verdict, Verdict::ShutOut);
+                assert!(text.contains(part), "{text}");
+            }
+            // What is here is here, and what was paused is.
+            assert_eq!(told(out(State::AtRest)).0, Verdict::AtRest);
+            assert_eq!(told(out(State::Paused)).0, Verdict::Paused);
+        }
+    }
+
+    #[test]
+    fn of_what_is_not_here_no_part_is_said_to_be() {
+        let partial = |have| move |s: &mut Seen| (s.state, s.have) = (State::Partial, have);
+        let (verdict, text) = told(partial(0));
+        assert_eq!(verdict, Verdict::Partial);
+        assert!(text.contains("Nothing of it is here"), "{text}");
+        assert!(told(partial(1)).1.contains("Part of it is here"));
     }
 
     #[test]

@@ -7,7 +7,7 @@ pub struct Explanation {
     pub content: String,
     /// Name of the file or folder.
     pub name: String,
-    /// What limits it: `no_source`, `one_source`, `uplinks`, `own_limit`, `receive_window`,
+    /// What limits it: `no_source`, `shut_out`, `one_source`, `uplinks`, `own_limit`, `receive_window`,
     /// `disk`, `cpu`; or how it stands: `complete`, `at_rest`, `partial`, `paused`, `failed`,
     /// `too_soon`.
     pub verdict: String,

@@ -33,9 +33,10 @@ pub struct Standing {
     pub time_floor: Option<String>,
     /// Whether this machine's clock is behind that.
     pub clock_behind: bool,
-    /// Why this node takes no part in the channel any more: `revoked`; `ended`, its role in
-    /// a private channel is over; `refused`, peers of a private channel answer, and none
-    /// lets it in, since it was revoked, as far as they say. Absent if it does.
+    /// Why this node takes no part in the channel: `revoked`; `ended`, its role in a private
+    /// channel is over; `no_role`, it never had one there; `refused`, peers answer, and none
+    /// talks of the channel with this node: it was revoked, or they carry the channel no
+    /// more. Absent if it does.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub shut_out: Option<String>,
 }

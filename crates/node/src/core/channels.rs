@@ -292,8 +292,10 @@ impl Core {
 
     /// A peer does not talk of a channel, or no more.
     pub(super) fn on_no_channel(&mut self, peer: PeerId, id: ChannelId, why: &str) {
+        let mut parted = false;
         if let Some(link) = self.sessions.get_mut(&peer) {
             link.doors.shut(&id);
+            parted = link.channels.contains(&id);
         }
         let Some(found) = self.channels.get_mut(&id) else {
             return;
@@ -305,6 +307,8 @@ impl Core {
         let was_in = found.graph.is_private() == Some(true);
         if let Some(known) = found.known.get_mut(&peer) {
             match was_in {
+                // Who talked of it takes leave: that says nothing of this node's rights.
+                _ if parted => known.parted(why),
                 true => known.shut_out(why),
                 false => known.refused(why),
             }
@@ -358,6 +362,10 @@ impl Core {
         }
         self.graph_event(id, Event::Message { peer, message });
         if proved {
+            let channel = self.channels.get_mut(&id);
+            if let Some(known) = channel.and_then(|c| c.known.get_mut(&peer)) {
+                known.reopen();
+            }
             self.news.tell(id, Live::NeighbourUp(peer));
             self.announce_channel(id, peer);
             self.notify();
@@ -541,6 +549,10 @@ impl Core {
             Action::Synchronized { peer } => {
                 if let Some(channel) = self.channels.get_mut(&id) {
                     channel.synchronized.insert(peer);
+                    if !std::mem::replace(&mut channel.meta.synchronized, true) {
+                        let meta = channel.meta.clone();
+                        self.remember_meta(id, &meta);
+                    }
                 }
                 self.redeem_openly(id);
                 self.news.tell(id, Live::Synchronized(peer));

@@ -138,9 +138,14 @@ impl Known {
 
     /// The peer answered and has not what we are after: try again much later.
     pub(super) fn refused(&mut self, why: &str) {
+        self.parted(why);
+        self.said_no = true;
+    }
+
+    /// The peer talks of the channel no more, after it did: likewise.
+    pub(super) fn parted(&mut self, why: &str) {
         self.not_before = Instant::now() + MAX_BACKOFF;
         self.last_error = Some(why.to_owned());
-        self.said_no = true;
     }
 
     /// The peer lets this node in no more: try again later, and later each time.

@@ -20,6 +20,7 @@ mod remembered;
 #[cfg(test)]
 mod revoked;
 mod search;
+mod shut_out;
 mod throttle;
 mod time;
 mod transfers;
@@ -50,6 +51,7 @@ pub(crate) use direct::Heard;
 pub(crate) use known::Known;
 use leaving::Leaving;
 pub(crate) use news::{Live, News, reason_name};
+pub(crate) use shut_out::ShutOut;
 pub(crate) use transfers::{Sources, Terms, Transfer};
 use visits::Visits;
 pub(crate) use watch::thread_time;

@@ -1,16 +1,20 @@
-//! What becomes of a peer here that was revoked: the connection, the dials, the links.
+//! What becomes of a peer here that was revoked: the connection, the dials, the links;
+//! and what this node can see of its own exclusion.
 
 use std::time::Instant;
 
 use samara_graph::{
-    Charter, CharterChain, Graph, Kind, Message, NewRecord, PeerAddress, Record, SecretKey, WallMs,
-    body::Revocation, limits::MAX_TIME_MS,
+    Charter, CharterChain, Graph, Kind, Message, NewRecord, PeerAddress, Record, Role as Rank,
+    SecretKey, WallMs,
+    body::{Grant, Revocation},
+    limits::MAX_TIME_MS,
 };
 use samara_wire::{ChannelId, PeerId};
 use tokio::sync::mpsc;
 
 use super::{
-    Channel, ChannelMeta, Core, Input, Role, dial::tests::core_with_queue, graph_config, wall_ms,
+    Channel, ChannelMeta, Core, Input, Role, ShutOut, dial::tests::core_with_queue, graph_config,
+    wall_ms,
 };
 use crate::{discovery::Source, message::Control, transport::tests::endpoint};
 
@@ -186,4 +190,78 @@ async fn who_was_revoked_is_not_dialled_nor_greeted_nor_named() {
     assert_eq!(core.channels[&id].greeted, [a].into());
     greet(&mut core, id, b);
     assert_eq!(core.channels[&id].members, [a].into());
+}
+
+#[tokio::test]
+async fn who_answers_and_talks_of_an_open_channel_no_more_shuts_this_node_out() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut core, _handle, _queue) = core_with_queue(dir.path());
+    let (id, held) = channel(core.me);
+    core.add_channel(id, held, true);
+    let (member, _theirs) = connect(&mut core, 2).await;
+    core.learn_peer(id, member, &["127.0.0.1:1".parse().unwrap()], Source::Link);
+    let why = |core: &Core| core.channels[&id].shut_out(&core.me, WallMs(wall_ms()));
+    let no = |core: &mut Core| core.on_control(member, Control::NoChannel { channel: id });
+    // Nobody has answered yet.
+    core.greet(id, member);
+    assert_eq!(why(&core), None);
+    no(&mut core);
+    assert_eq!(why(&core), Some(ShutOut::Refused));
+    // It changes its mind, or did not have it then.
+    greet(&mut core, id, member);
+    assert_eq!(why(&core), None);
+    // Who has talked of it takes leave by the same word: that is no refusal.
+    no(&mut core);
+    assert!(core.channels[&id].members.is_empty());
+    assert_eq!(why(&core), None);
+    // Asked again, it is.
+    core.greet(id, member);
+    no(&mut core);
+    assert_eq!(why(&core), Some(ShutOut::Refused));
+}
+
+#[tokio::test]
+async fn a_role_that_has_ended_is_told_from_one_that_never_was() {
+    let dir = tempfile::tempdir().unwrap();
+    let (core, _handle, _queue) = core_with_queue(dir.path());
+    let (owner, me, now) = (owner(), core.me, wall_ms());
+    let hour = 3_600_000;
+    let charter = Charter::private("x", owner.peer_id(), WallMs(now - 3 * hour), [3; 16]);
+    let chain = CharterChain::new(charter.sign(&[&owner]).unwrap()).unwrap();
+    let grant = |whom: &PeerId, until: u64| {
+        let new = NewRecord {
+            channel: chain.channel(),
+            kind: Kind::GRANT,
+            seq: until,
+            created: WallMs(now - 2 * hour),
+            expires: WallMs(now + 9 * hour),
+            priority: 0,
+            key: whom.as_bytes().to_vec().into(),
+            attributes: Default::default(),
+            body: Grant {
+                role: Rank::Member,
+                parent: None,
+                until: WallMs(until),
+                kinds: Default::default(),
+                renewable: false,
+                replaces: None,
+            }
+            .encode()
+            .into(),
+        };
+        new.sign(&owner).unwrap().header().unwrap()
+    };
+    let other = key(9).peer_id();
+    let (ended, lasts) = (now - hour, now + hour);
+    for (whom, until, why) in [
+        (me, lasts, None),
+        (me, ended, Some(ShutOut::Ended)),
+        (other, lasts, Some(ShutOut::NoRole)),
+    ] {
+        let records = [grant(&whom, until)];
+        let graph = Graph::restore(chain.clone(), records, graph_config(me).unwrap());
+        let meta = ChannelMeta::new(Role::Subscriber);
+        let channel = Channel::new(graph, meta, Default::default());
+        assert_eq!(channel.shut_out(&me, WallMs(now)), why);
+    }
 }

@@ -6,11 +6,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use samara_wire::ContentId;
+use samara_graph::WallMs;
+use samara_store::Content;
+use samara_wire::{ChannelId, ContentId};
 
-use super::{Core, Transfer, TransferKey};
+use super::{Core, Item, ShutOut, Transfer, TransferKey, wall_ms};
 use crate::{
-    api::{Explanation, Shares, SourceStatus},
+    api::{Explanation, Shares, SourceStatus, seconds},
     explain::{Explained, Seen, State, explain},
     limit::Line,
 };
@@ -209,6 +211,13 @@ impl Core {
             .map(|(id, _)| id)
             .collect();
         let paused = self.orders.paused.has(id, naming.iter().copied());
+        // Until the manifest is here, its author's word.
+        let said = || {
+            let channels = naming.iter().filter_map(|id| self.channels.get(*id));
+            let items = channels.flat_map(|channel| channel.items.values());
+            let mut contents = items.flat_map(Item::contents);
+            contents.find(|c| c.id == *id).map_or(0, |c| c.bytes)
+        };
         let view = transfer.and_then(|(key, _)| self.view(key));
         let links = transfer.map(|(key, _)| self.swarm.links(key));
         let watched = transfer.map(|(_, transfer)| &transfer.watched);
@@ -249,7 +258,7 @@ impl Core {
                     peer_id: link.peer.to_string(),
                     addr: session.addr().to_string(),
                     rate: link.rate,
-                    rtt_ms: session.rtt().as_secs_f64() * 1e3,
+                    rtt_ms: session.rtt_ms(),
                 })
             })
             .collect();
@@ -268,8 +277,16 @@ impl Core {
             });
             lowest.min_by_key(|(_, rate)| *rate)
         };
+        let manifest = held.as_ref().map(|content| content.manifest().root());
+        let have = match (&view, &held) {
+            (Some(view), _) => view.have,
+            (None, Some(content)) => bytes_of(content),
+            (None, None) => 0,
+        };
         let seen = Seen {
             state,
+            have,
+            shut_out: self.shut_out_of(&naming),
             over,
             shares,
             rate: view.as_ref().map_or(0, |view| view.rate),
@@ -285,32 +302,40 @@ impl Core {
             what,
             advice,
         } = explain(&seen);
-        let manifest = held.as_ref().map(|content| content.manifest().root());
         Some(Explanation {
             content: id.to_string(),
             name: manifest.map(|root| root.name.clone()).unwrap_or_default(),
             verdict: verdict.name().to_owned(),
             what,
             advice,
-            have: match (&view, &held) {
-                (Some(view), _) => view.have,
-                (None, Some(content)) if content.is_complete() => {
-                    content.manifest().root().total_bytes
-                }
-                _ => 0,
-            },
+            have,
             total: match &view {
                 Some(view) => view.total,
-                None => manifest.map_or(0, |root| root.total_bytes),
+                None => manifest.map_or_else(said, |root| root.total_bytes),
             },
             rate_down: seen.rate,
             rate_up,
             peers,
             sources: seen.sources,
-            seconds: over.as_secs_f64(),
+            seconds: seconds(over),
             shares: seen.shares,
             from,
         })
+    }
+}
+
+impl Core {
+    /// The first of some channels and why nobody talks with this node of it, if that is so
+    /// of all of them.
+    fn shut_out_of(&self, ids: &[&ChannelId]) -> Option<(String, ShutOut)> {
+        let now = WallMs(wall_ms());
+        let mut first = None;
+        for id in ids {
+            let channel = self.channels.get(*id)?;
+            let why = channel.shut_out(&self.me, now)?;
+            first.get_or_insert((channel.name().unwrap_or_default(), why));
+        }
+        first
     }
 }
 
@@ -319,6 +344,17 @@ impl Transfer {
     pub(super) fn is_moving(&self) -> bool {
         !self.finished && self.failure.is_none() && self.terms.role.fetches()
     }
+}
+
+/// Bytes of a content that were verified and written.
+fn bytes_of(content: &Content) -> u64 {
+    let manifest = content.manifest();
+    if content.is_complete() {
+        return manifest.root().total_bytes;
+    }
+    let have = content.have();
+    let chunks = have.iter().filter_map(|chunk| manifest.chunk(chunk));
+    chunks.map(|chunk| u64::from(chunk.len)).sum()
 }
 
 /// Adds a look and drops those that are too old.

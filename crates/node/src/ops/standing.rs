@@ -37,22 +37,6 @@ pub(super) fn standing(channel: &Channel, me: &PeerId, now: WallMs) -> Standing 
         offenders: offenders.collect(),
         time_floor: channel.floor.at().map(|at| rfc3339::format(at.0)),
         clock_behind: channel.floor.is_ahead_of(now),
-        shut_out: shut_out(channel, me, now).map(str::to_owned),
+        shut_out: channel.shut_out(me, now).map(|why| why.name().to_owned()),
     }
-}
-
-/// Whether this node is out. Who was revoked is told so by nobody: it hears nothing of
-/// the channel any more, and sees only that those who answer do not let it in.
-fn shut_out(channel: &Channel, me: &PeerId, now: WallMs) -> Option<&'static str> {
-    if channel.graph.is_revoked(me) {
-        return Some("revoked");
-    }
-    if !channel.is_private() || channel.graph.charters().is_none() {
-        return None;
-    }
-    if channel.graph.role_of(me, now).is_none() {
-        return Some("ended");
-    }
-    let refused = channel.known.values().any(|known| known.said_no);
-    (channel.members.is_empty() && refused).then_some("refused")
 }

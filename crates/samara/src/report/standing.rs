@@ -32,7 +32,10 @@ pub(super) fn trouble(status: &Status, style: Style) -> String {
         let out = match standing.shut_out.as_deref() {
             Some("revoked") => Some("This node was revoked in"),
             Some("ended") => Some("This node's role has ended in"),
-            Some(_) => Some("This node may have been revoked: nobody lets it into"),
+            Some("no_role") => Some("This node has no role, and never had one, in"),
+            Some(_) => Some(
+                "This node may have been revoked, or those who answer carry the channel no more: nobody lets it into",
+            ),
             None => None,
         };
         if let Some(out) = out {
