@@ -317,10 +317,22 @@ fn nothing_of_a_damaged_file_is_used() {
     refused(b"hello", "usage", 2);
     b.run(&["import", text(&world.path("none"))])
         .failed("not_found", 14);
+    let folder = world.path("folder");
+    fs::create_dir(&folder).unwrap();
+    let message = b.run(&["import", text(&folder)]).failed("usage", 2);
+    assert!(message.contains(text(&folder)), "{message}");
     // What stood there stays when a new file cannot be written.
     let kept = a.path("kept.samara");
     fs::write(&kept, "kept").unwrap();
     a.run(&["export", "nothing", text(&kept)])
         .failed("not_found", 14);
     assert_eq!(fs::read(&kept).unwrap(), b"kept");
+    let nowhere = folder.join("none/x");
+    for bad in [&nowhere, &folder] {
+        let message = a.run(&["export", "weekly", text(bad)]).failed("usage", 2);
+        assert!(
+            message.starts_with(text(bad)) && !message.contains(".samara-"),
+            "{message}"
+        );
+    }
 }

@@ -126,6 +126,8 @@ fn a_directory_that_another_node_has() {
     let (_node, _) = a.node();
     let message = a.run(&["node"]).failed("locked", 11);
     assert!(message.contains(text(&a.data_dir())), "{message}");
+    let who = format!("a node runs on {}", a.data_dir().display());
+    assert!(message.starts_with(&who), "{message}");
     // Nor can anything else take it when the socket is lost.
     fs::remove_file(a.data_dir().join("control.sock")).unwrap();
     a.run(&["status", "--timeout", "1s"]).failed("locked", 11);

@@ -4,10 +4,10 @@
 use std::fs;
 
 use crate::{
-    running::poll,
+    running::{Running, poll},
     tree::{assert_same, noise},
     wire::{Wire, first_addr},
-    world::{Peer, World, number, sources, text},
+    world::{Peer, World, number, sources, string, text},
 };
 
 /// What passes the wire before it is clamped, of contents of 24 MB.
@@ -39,7 +39,7 @@ fn all_of_many_commands_at_once_succeed() {
 }
 
 /// A clamped download on `b` that has its directory, and something else to share.
-fn holder(world: &World, b: &Peer) -> (crate::running::Running, crate::running::Running, Wire) {
+fn holder(world: &World, b: &Peer) -> (Running, Running, Wire) {
     let a = world.peer("a");
     let file = world.path("file.bin");
     fs::write(&file, noise(MIDDLING, 1)).unwrap();
@@ -141,4 +141,89 @@ fn a_command_does_not_wait_for_those_that_it_carries_out() {
         status["listen"] != ""
     });
     guest.interrupt().ok();
+}
+
+/// Publishes a record in "jobs"; its id.
+fn put(peer: &Peer, key: &str) -> String {
+    fs::write(peer.path("body"), key).unwrap();
+    let args = ["record", "put", "jobs", "--kind", "70000", "--key", key];
+    let record = peer.ask(&[&args[..], &["body"]].concat(), "record");
+    string(&record["record"])
+}
+
+/// The record that a watcher hears of next, and the event's cursor.
+fn next_arrived(watch: &mut Running) -> (String, u64) {
+    let event = watch.until("a record", |event| event["change"] == "arrived");
+    (string(&event["record"]), number(&event["cursor"]))
+}
+
+#[test]
+fn a_watcher_makes_room_for_a_node_and_misses_nothing() {
+    for kill in [false, true] {
+        let world = World::new();
+        let a = world.peer("a");
+        a.run(&["channel", "create", "jobs"]).ok();
+        let (mut node, _) = a.node();
+        let mut watch = a.start(&["watch", "jobs"]);
+        let event = watch.until("the start", |event| event["change"] == "watching");
+        let mut seen = number(&event["cursor"]);
+        let mut published = Vec::new();
+        for round in 0..2 {
+            published.push(put(&a, &format!("through the node {round}")));
+            match kill {
+                true => node.kill(),
+                false => drop(node.interrupt().ok()),
+            }
+            // By whoever has the directory: the command itself, or the watcher.
+            published.push(put(&a, &format!("while there is none {round}")));
+            poll("the watcher to have the directory", || {
+                a.ask(&["status"], "status")["listen"] != ""
+            });
+            published.push(put(&a, &format!("through the watcher {round}")));
+            (node, _) = a.node();
+            published.push(put(&a, &format!("through the next node {round}")));
+        }
+        for record in &published {
+            let next = (record.clone(), seen + 1);
+            assert_eq!(next_arrived(&mut watch), next);
+            seen += 1;
+        }
+        let ended = watch.interrupt().ok();
+        assert_eq!(ended.stderr, "");
+        node.interrupt().ok();
+    }
+}
+
+#[test]
+fn a_share_goes_on_through_a_node_that_is_started() {
+    let world = World::new();
+    let (a, b, c) = (world.peer("a"), world.peer("b"), world.peer("c"));
+    let file = world.path("file.bin");
+    fs::write(&file, noise(200_000, 1)).unwrap();
+    let (share, link) = a.share(&file);
+    let (a_node, _) = a.node();
+    // The node has the port of the share, which goes on: the link leads there.
+    b.get(&link).ok();
+    assert_same(&file, &b.path("out/file.bin"));
+    a_node.interrupt().ok();
+    poll("the share to have the directory", || {
+        a.ask(&["status"], "status")["listen"] != ""
+    });
+    c.get(&link).ok();
+    let ended = share.interrupt().ok();
+    let shared = ended.events.iter().filter(|e| e["event"] == "sharing");
+    assert_eq!((shared.count(), ended.stderr.as_str()), (1, ""));
+}
+
+#[test]
+fn a_download_goes_on_through_a_node_that_is_started() {
+    let world = World::new();
+    let b = world.peer("b");
+    let (_share, holder, wire) = holder(&world, &b);
+    let (_b_node, _) = b.node();
+    wire.open();
+    let ended = holder.end().ok();
+    let complete = ended.event("complete");
+    assert!(sources(complete).2 > 0, "{complete}");
+    assert_same(&world.path("file.bin"), &b.path("first/file.bin"));
 }

@@ -4,7 +4,9 @@
 //! Whoever has the data directory serves it, were it only for the moment of one
 //! command. When that process is done it gives the directory up: requests of others
 //! that it has not carried out end with [`Event::Moved`], and their askers ask again,
-//! or take the directory themselves.
+//! or take the directory themselves. A node that is started says [`GIVE_WAY`] in place
+//! of a request: who has the directory for a command that a node can carry out as well
+//! gives it up to the node.
 
 use std::{
     io::{self, Write},
@@ -40,6 +42,10 @@ const MAX_EVENT: u64 = 64 << 20;
 pub(crate) const MAX_QUEUED_EVENTS: usize = 256;
 /// Requests that are carried out at once; more are refused.
 const MAX_GUESTS: usize = 128;
+/// What a node that wants the directory says.
+const GIVE_WAY: &str = r#"{"command":"give_way"}"#;
+/// How long the answer to that may take: it needs no disk and no network.
+const GIVE_WAY_PATIENCE: Duration = Duration::from_secs(1);
 /// How long whoever connects has to say its request.
 const REQUEST_PATIENCE: Duration = Duration::from_secs(10);
 /// How long a process that gives the directory up waits for what it does for others
@@ -71,6 +77,50 @@ pub async fn ask(
         }
     });
     Some(receiver)
+}
+
+/// Asks the process that serves `data_dir` to leave it to a node. `Ok` if the directory
+/// will be free in a moment; `None` if nobody answers, or not to that.
+///
+/// # Errors
+/// [`ErrorKind::Locked`]: it keeps the directory. The message says who it is, and what
+/// to do.
+pub async fn ask_to_give_way(data_dir: &Path) -> Option<Result<(), EngineError>> {
+    let asked = async {
+        let path = SocketPath::of(data_dir).ok()?;
+        let mut stream = UnixStream::connect(path.as_ref()).await.ok()?;
+        let said = stream.write_all(format!("{GIVE_WAY}\n").as_bytes()).await;
+        let mut line = String::new();
+        let mut answer = BufReader::new(stream).take(MAX_EVENT);
+        match said.and(answer.read_line(&mut line).await) {
+            // It ends at this moment.
+            Ok(0) | Err(_) => Some(Ok(())),
+            Ok(_) => match serde_json::from_str(&line).ok()? {
+                Event::Error { kind, message } => {
+                    let keeps = kind == ErrorKind::Locked;
+                    keeps.then(|| Err(EngineError::new(kind, message)))
+                }
+                _ => Some(Ok(())),
+            },
+        }
+    };
+    timeout(GIVE_WAY_PATIENCE, asked).await.ok().flatten()
+}
+
+/// What a node is told that wants the directory.
+fn give_way(engine: &Engine) -> Event {
+    if let Some(work) = engine.inner().gives_way.get() {
+        work.cancel();
+        return Event::Done;
+    }
+    let (dir, pid) = (engine.data_dir().display(), std::process::id());
+    let message = match engine.mode() {
+        Mode::Node => format!("a node runs on {dir} already: process {pid}"),
+        _ => format!(
+            "{dir} is in use: process {pid} carries out a command there; start the node when that has ended"
+        ),
+    };
+    EngineError::new(ErrorKind::Locked, message).into()
 }
 
 /// Forwards events until the last; `Some` if the last has still to be said.
@@ -258,6 +308,9 @@ async fn answer(engine: Engine, stream: UnixStream, drain: &CancellationToken) -
         },
         () = drain.cancelled() => return send(&mut write, &Event::Moved).await,
     }
+    if line.trim_end() == GIVE_WAY {
+        return send(&mut write, &give_way(&engine)).await;
+    }
     let asked = match Asked::parse(&line) {
         Ok(asked) => asked,
         Err(error) => {
@@ -357,6 +410,36 @@ mod tests {
     use rustix::fs::inotify::{self, CreateFlags, ReadFlags, WatchFlags};
 
     use super::*;
+
+    #[tokio::test]
+    async fn a_node_gets_the_directory_from_who_may_leave_it() {
+        for (mode, who) in [
+            (Mode::Offline, "carries out a command there"),
+            (Mode::Node, "a node runs on"),
+        ] {
+            let dir = tempfile::tempdir().unwrap();
+            let mut config = crate::NodeConfig::new(dir.path().join("data"));
+            config.listen = Some("127.0.0.1:0".parse().unwrap());
+            let data_dir = config.data_dir.clone();
+            assert_eq!(ask_to_give_way(&data_dir).await, None, "nobody is there");
+
+            let engine = Engine::open(config, mode).await.unwrap();
+            let Some(Err(error)) = ask_to_give_way(&data_dir).await else {
+                panic!("it was given up")
+            };
+            assert_eq!(error.kind, ErrorKind::Locked);
+            assert!(error.message.contains(who), "{error}");
+            let pid = format!("process {}", std::process::id());
+            assert!(error.message.contains(&pid), "{error}");
+
+            let work = CancellationToken::new();
+            engine.give_way(work.clone());
+            assert_eq!(ask_to_give_way(&data_dir).await, Some(Ok(())));
+            assert!(work.is_cancelled());
+            engine.shutdown().await;
+            assert_eq!(ask_to_give_way(&data_dir).await, None);
+        }
+    }
 
     #[tokio::test]
     async fn at_no_moment_can_others_open_the_socket() {

@@ -85,6 +85,8 @@ pub(crate) struct Inner {
     runtime: tokio::runtime::Handle,
     stop: CancellationToken,
     control: OnceLock<Control>,
+    /// What is cancelled when a node asks for the data directory, if it may have it.
+    pub(crate) gives_way: OnceLock<CancellationToken>,
     thread: Mutex<Option<thread::JoinHandle<()>>>,
 }
 
@@ -176,6 +178,7 @@ impl Engine {
                 runtime: started.runtime,
                 stop: stop.clone(),
                 control: OnceLock::new(),
+                gives_way: OnceLock::new(),
                 thread: Mutex::new(Some(thread)),
             }),
         };
@@ -255,6 +258,13 @@ impl Engine {
     /// All metrics, for `/metrics`.
     pub fn metrics(&self) -> &prometheus::Registry {
         &self.inner.metrics.registry
+    }
+
+    /// From now on a node that wants the data directory gets it: when one asks, `work` is
+    /// cancelled, and whoever opened this engine has to [shut it down](Self::shutdown)
+    /// then. Without this, such a node is told to wait. The first call counts.
+    pub fn give_way(&self, work: CancellationToken) {
+        let _ = self.inner.gives_way.set(work);
     }
 
     /// Has other limits hold than those that it was opened with; what was ordered by

@@ -377,11 +377,17 @@ pub(crate) enum Command {
     /// Publish a record of an application, or read one.
     #[command(subcommand)]
     Record(RecordCommand),
-    /// Tell what happens in a channel: records that arrive, are replaced, retracted or expire, and
-    /// neighbours that come and go; until interrupted.
+    /// Tell what happens in a channel, until interrupted: to its records, members and neighbours.
     ///
-    /// Each event has a cursor. Records' events are kept (65,536 of them): with --since nothing is
-    /// missed, whoever was away. Those of neighbours are told only while one watches.
+    /// Records arrive, are replaced or retracted, expire; members join, leave, get another role.
+    /// Each event has a cursor, and these are kept (65,536 of them): with --since nothing is missed,
+    /// whoever was away.
+    ///
+    /// Only while one watches it is told that neighbours come, go, or have told all that they have
+    /// (synchronized), who is present or absent, and the words of members to this node (`samara
+    /// tell`).
+    ///
+    /// A node may be stopped and started meanwhile: the watcher goes on where it was.
     #[command(after_help = "Example:\n  samara watch jobs --since 1207 --json")]
     Watch {
         /// Name, id, or the beginning of an id

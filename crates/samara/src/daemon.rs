@@ -1,24 +1,39 @@
 //! `samara node`.
 
-use std::io::{IsTerminal, stdout};
+use std::{
+    io::{IsTerminal, stdout},
+    time::Duration,
+};
 
 use samara_node::{
-    Engine, EngineError,
+    Engine, EngineError, Mode, NodeConfig,
     api::{ErrorKind, Event, Request},
     config::DEFAULT_PORT,
+    control,
     limit::LimitConfig,
 };
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    time::{Instant, sleep},
+};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::{
     plan::Plan,
     report,
-    run::open_node,
     servers::Servers,
     settings::{Settings, usage},
 };
+
+/// How long to wait for a process that keeps the data directory: a command without
+/// network may be about to end.
+const LOCK_PATIENCE: Duration = Duration::from_secs(2);
+/// How long one has that gives it up: what it does for others is ended, its
+/// connections are closed, its data is synced.
+const HANDOVER_PATIENCE: Duration = Duration::from_secs(15);
+/// Shorter than that of commands that wait as well: the node comes first.
+const LOCK_PAUSE: Duration = Duration::from_millis(10);
 
 /// Runs until interrupted.
 pub(crate) async fn run(
@@ -30,13 +45,38 @@ pub(crate) async fn run(
     if exit_with_parent {
         end_with_parent()?;
     }
-    let engine = open_node(&settings.node).await?;
+    let engine = open(&settings.node, &interrupt).await?;
     let served = tokio::select! {
         served = serve(settings, &engine, interrupt) => served,
         Err(error) = reload(&engine, limits) => Err(error),
     };
     engine.shutdown().await;
     served
+}
+
+/// Opens the node; a command that has the directory and can be carried out by a node as
+/// well is asked to leave it.
+async fn open(config: &NodeConfig, interrupt: &CancellationToken) -> Result<Engine, EngineError> {
+    let started = Instant::now();
+    let mut patience = LOCK_PATIENCE;
+    loop {
+        let locked = match Engine::open(config.clone(), Mode::Node).await {
+            Err(error) if error.kind == ErrorKind::Locked => error,
+            opened => return opened,
+        };
+        let error = match control::ask_to_give_way(&config.data_dir).await {
+            Some(Ok(())) => {
+                patience = HANDOVER_PATIENCE;
+                locked
+            }
+            Some(Err(keeps)) => keeps,
+            None => locked,
+        };
+        if started.elapsed() >= patience || interrupt.is_cancelled() {
+            return Err(error);
+        }
+        sleep(LOCK_PAUSE).await;
+    }
 }
 
 /// Reads the limits again whenever a SIGHUP comes.

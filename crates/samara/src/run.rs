@@ -1,10 +1,11 @@
 //! Carrying out a request: by the process that has the data directory, or by an
-//! engine of our own; by another one when that process ends before it is done.
+//! engine of our own; by another one when that process ends before it is done, or
+//! when ours makes room for a node.
 
 use std::{io, time::Duration};
 
 use samara_node::{
-    Asked, Engine, EngineError, Mode, NodeConfig,
+    Asked, Engine, EngineError, Mode,
     api::{ErrorKind, Event, Request},
     control,
 };
@@ -22,14 +23,17 @@ use crate::{
 /// How long a command waits for a process that has the data directory and does not
 /// answer (it may be about to end), and how often it looks.
 const LOCK_PATIENCE: Duration = Duration::from_secs(10);
-/// How long a node waits for one.
-const NODE_LOCK_PATIENCE: Duration = Duration::from_secs(2);
 const LOCK_PAUSE: Duration = Duration::from_millis(50);
-/// What has no end leaves the directory to others for so long before it takes it:
-/// a node that is started again shall find it free.
+/// What has no end, or made room for a node, leaves the directory to others for so long
+/// before it takes it: a node that is started shall find it free.
 const LEFT_TO_OTHERS: Duration = Duration::from_secs(2);
+/// How long such a command waits for a node that has the directory and does not answer
+/// yet: it reads the records of all its channels first, a million in 4 s.
+const NODE_PATIENCE: Duration = Duration::from_secs(60);
 /// Processes that may die over a request before it is taken for the reason.
 const MAX_DEATHS: u32 = 3;
+/// Who carried out what has no end for so long did not die over it.
+const NOT_THE_REASON: Duration = Duration::from_secs(60);
 /// How often to look whether anybody still reads what is printed: what serves without
 /// end prints nothing more that would tell.
 const LOOK_FOR_READER: Duration = Duration::from_secs(1);
@@ -50,15 +54,23 @@ pub(crate) async fn request(
     }
     // Broken off as well when nobody reads the results any more.
     let cancel = interrupt.child_token();
-    let asked = Asked::new(plan.request.clone())?;
+    let mut asked = Asked::new(plan.request.clone())?;
+    let endless = asked.request.is_endless();
     let mut deaths = 0;
     let mut moved = None;
     let mut complete = false;
+    let mut begun = false;
+    let mut not_before = None;
     let followed = loop {
-        let followed = once(settings, &plan, &asked, moved, &mut report, &cancel).await?;
+        let followed = once(settings, &plan, &asked, not_before, &mut report, &cancel).await?;
         complete |= followed.complete;
+        begun |= !followed.silent;
+        if endless && followed.lasted >= NOT_THE_REASON {
+            deaths = 0;
+        }
         match followed.end {
-            End::Moved if moved_for(moved) >= settings.node.timeout => {
+            // What has no end and was carried out once has time.
+            End::Moved if !(endless && begun) && moved_for(moved) >= settings.node.timeout => {
                 return Err(busy(settings));
             }
             End::Died if deaths == MAX_DEATHS => return Err(always_dies()),
@@ -67,8 +79,13 @@ pub(crate) async fn request(
             End::Moved => {}
             End::Done | End::Failed(_) => break followed,
         }
+        go_on_behind(&mut asked.request, followed.cursor);
         // News in between: somebody was at it meanwhile.
-        moved = moved.filter(|_| followed.silent).or(Some(Instant::now()));
+        let since = moved
+            .filter(|_| followed.silent && !followed.gave_way)
+            .unwrap_or_else(Instant::now);
+        moved = Some(since);
+        not_before = (endless || followed.gave_way).then(|| since + LEFT_TO_OTHERS);
         report.repeat();
         tokio::select! {
             () = tokio::time::sleep(LOCK_PAUSE) => {}
@@ -93,6 +110,14 @@ pub(crate) async fn request(
             report.event(&warning).or_else(ignore_closed)
         }
         End::Failed(error) => Err(error),
+    }
+}
+
+/// Has a watcher that is carried out anew hear what comes behind the last event that it
+/// was told, and nothing twice.
+fn go_on_behind(request: &mut Request, cursor: Option<u64>) {
+    if let Request::Watch { since, .. } = request {
+        *since = cursor.or(*since);
     }
 }
 
@@ -131,11 +156,18 @@ async fn once(
     settings: &Settings,
     plan: &Plan,
     asked: &Asked,
-    moved: Option<Instant>,
+    not_before: Option<Instant>,
     report: &mut Told,
     cancel: &CancellationToken,
 ) -> Result<Followed, EngineError> {
-    let (engine, events) = begin(settings, plan, asked, moved, cancel).await?;
+    // Cancelled as well by a node that gets the directory.
+    let work = cancel.child_token();
+    let (engine, events) = begin(settings, plan, asked, not_before, &work).await?;
+    // Without a network it is soon done.
+    let may_move = engine.is_none() || plan.mode == Mode::Online;
+    if let Some(engine) = engine.as_ref().filter(|_| may_move) {
+        engine.give_way(work.clone());
+    }
     let servers = match &engine {
         Some(engine) if plan.mode == Mode::Online => {
             let started = Servers::start(
@@ -155,18 +187,21 @@ async fn once(
         }
         _ => None,
     };
-    report.may_repeat(engine.is_none());
+    report.may_repeat(may_move);
     let own = engine.as_ref().filter(|_| plan.endless && !settings.json);
     if let Some(note) = own.and_then(port_note) {
         let told = report.event(&Event::Warning { message: note });
         told.or_else(ignore_closed)?;
     }
-    let mut followed = follow(events, report, cancel, STOP_PATIENCE).await;
-    if engine.is_some() && matches!(followed.end, End::Died) {
-        followed.end = End::Failed(EngineError {
-            kind: ErrorKind::Internal,
-            message: "the node ended before it had answered".to_owned(),
-        });
+    let mut followed = follow(events, report, &work, STOP_PATIENCE).await;
+    if followed.unread {
+        cancel.cancel();
+    }
+    if engine.is_some() {
+        followed.gave_way = work.is_cancelled() && !cancel.is_cancelled();
+        followed.end = followed
+            .end
+            .of_own_engine(followed.gave_way, asked.request.is_endless());
     }
     if let Some(servers) = servers {
         servers.stop().await;
@@ -209,26 +244,27 @@ fn ignore_closed(error: io::Error) -> Result<(), EngineError> {
     })
 }
 
-/// Asks whoever has the data directory; if nobody answers, opens an engine here.
+/// Asks whoever has the data directory; if nobody answers, opens an engine here, but
+/// not before a time until which the directory is left to others.
 async fn begin(
     settings: &Settings,
     plan: &Plan,
     asked: &Asked,
-    moved: Option<Instant>,
+    not_before: Option<Instant>,
     cancel: &CancellationToken,
 ) -> Result<(Option<Engine>, mpsc::Receiver<Event>), EngineError> {
     let started = Instant::now();
-    let patience = LOCK_PATIENCE.min(settings.node.timeout);
-    let left_to_others = match moved {
-        Some(_) if plan.request.is_endless() => LEFT_TO_OTHERS,
-        _ => Duration::ZERO,
+    let patience = match not_before {
+        None => LOCK_PATIENCE.min(settings.node.timeout),
+        Some(_) => NODE_PATIENCE,
     };
     loop {
         let dir = &settings.node.data_dir;
         if let Some(events) = control::ask(dir, asked, cancel.clone()).await {
             return Ok((None, events));
         }
-        if started.elapsed() >= left_to_others || cancel.is_cancelled() {
+        let may_open = not_before.is_none_or(|then| Instant::now() >= then);
+        if may_open || cancel.is_cancelled() {
             match Engine::open(settings.node.clone(), plan.mode).await {
                 Ok(engine) => {
                     let events = engine.run_as(asked.clone(), cancel.clone());
@@ -245,21 +281,6 @@ async fn begin(
     }
 }
 
-/// Opens an engine for `samara node`.
-pub(crate) async fn open_node(config: &NodeConfig) -> Result<Engine, EngineError> {
-    let started = Instant::now();
-    loop {
-        match Engine::open(config.clone(), Mode::Node).await {
-            Err(error)
-                if error.kind == ErrorKind::Locked && started.elapsed() < NODE_LOCK_PATIENCE =>
-            {
-                tokio::time::sleep(LOCK_PAUSE).await;
-            }
-            opened => return opened,
-        }
-    }
-}
-
 /// How the events of a request ended.
 #[derive(Debug)]
 enum End {
@@ -271,6 +292,26 @@ enum End {
     Died,
 }
 
+impl End {
+    /// How a request ended that an engine of our own carried out.
+    fn of_own_engine(self, gave_way: bool, endless: bool) -> Self {
+        let broken_off = match &self {
+            Self::Done => endless,
+            Self::Failed(error) => error.kind == ErrorKind::Interrupted,
+            Self::Died => true,
+            Self::Moved => false,
+        };
+        match self {
+            _ if gave_way && broken_off => Self::Moved,
+            Self::Died => Self::Failed(EngineError {
+                kind: ErrorKind::Internal,
+                message: "the node ended before it had answered".to_owned(),
+            }),
+            other => other,
+        }
+    }
+}
+
 struct Followed {
     end: End,
     /// Whether a content was completed.
@@ -279,6 +320,12 @@ struct Followed {
     silent: bool,
     /// Whether standard output was closed.
     unread: bool,
+    /// Whether it was broken off for a node that wants the directory.
+    gave_way: bool,
+    /// Of the last change that a watcher was told.
+    cursor: Option<u64>,
+    /// From the asking to the end.
+    lasted: Duration,
 }
 
 /// Hands events to the report until the last one, or for `patience` after the
@@ -294,7 +341,11 @@ async fn follow(
         complete: false,
         silent: true,
         unread: false,
+        gave_way: false,
+        cursor: None,
+        lasted: Duration::ZERO,
     };
+    let started = Instant::now();
     let mut unwritable = None;
     let stopped = async {
         cancel.cancelled().await;
@@ -321,6 +372,9 @@ async fn follow(
             Some(event) => {
                 followed.silent = false;
                 followed.complete |= matches!(event, Event::Complete { .. });
+                if let Event::Change { cursor, .. } = &event {
+                    followed.cursor = Some(*cursor);
+                }
                 if followed.unread || unwritable.is_some() {
                     continue;
                 }
@@ -338,6 +392,7 @@ async fn follow(
         if let Some(error) = unwritable {
             followed.end = End::Failed(error);
         }
+        followed.lasted = started.elapsed();
         return followed;
     }
 }
@@ -405,6 +460,54 @@ mod tests {
         assert!(matches!(followed.end, End::Died));
         let (followed, _, _) = run(vec![Event::Moved], 9).await;
         assert!(matches!(followed.end, End::Moved) && followed.silent);
+    }
+
+    #[tokio::test]
+    async fn a_watcher_goes_on_behind_what_it_was_told() {
+        let change = |cursor| Event::Change {
+            channel: "c".into(),
+            cursor,
+            at: None,
+            change: samara_node::api::Change::Watching,
+        };
+        let mut request = Request::Watch {
+            channel: "c".into(),
+            since: None,
+        };
+        for (told, expected) in [
+            (vec![], None),
+            (vec![change(4), change(7)], Some(7)),
+            (vec![Event::Moved], Some(7)),
+        ] {
+            let (followed, _, _) = run(told, 9).await;
+            go_on_behind(&mut request, followed.cursor);
+            let Request::Watch { since, .. } = &request else {
+                panic!("another request")
+            };
+            assert_eq!(*since, expected);
+        }
+        let mut other = Request::Status;
+        go_on_behind(&mut other, Some(7));
+        assert_eq!(other, Request::Status);
+    }
+
+    #[test]
+    fn what_was_broken_off_for_a_node_goes_on_there() {
+        let failed = |kind| {
+            End::Failed(EngineError {
+                kind,
+                message: String::new(),
+            })
+        };
+        let interrupted = || failed(ErrorKind::Interrupted);
+        let moves = |end: End, gave_way, endless| {
+            matches!(end.of_own_engine(gave_way, endless), End::Moved)
+        };
+        assert!(moves(interrupted(), true, false) && moves(End::Died, true, false));
+        assert!(moves(End::Done, true, true), "what has no end ends well");
+        assert!(!moves(End::Done, true, false), "it was done before");
+        assert!(!moves(failed(ErrorKind::Disk), true, true));
+        assert!(!moves(interrupted(), false, true) && !moves(End::Done, false, true));
     }
 
     #[tokio::test]

@@ -107,7 +107,15 @@ fn check(path: &Path) -> Result<(Head, CharterChain), EngineError> {
 }
 
 fn open(path: &Path) -> Result<BundleReader<BufReader<File>>, EngineError> {
-    let file = File::open(path).map_err(|e| EngineError::disk(path, &e))?;
+    let failed = |e| EngineError::disk(path, &e);
+    let file = File::open(path).map_err(failed)?;
+    if file.metadata().map_err(failed)?.is_dir() {
+        let why = format!(
+            "{}: it is a folder; name the file that `samara export` wrote",
+            path.display()
+        );
+        return Err(EngineError::new(ErrorKind::Usage, why));
+    }
     BundleReader::open(BufReader::with_capacity(1 << 20, file)).map_err(|e| refuse(path, e))
 }
 
