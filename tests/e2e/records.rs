@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::{
     running::{Running, poll},
-    tree::noise,
+    tree::{assert_same, noise},
     world::{Peer, World, number, string, text},
 };
 
@@ -229,15 +229,12 @@ fn one_member_is_told_what_the_others_never_hear() {
     a.run(&tell).failed("usage", 2);
 }
 
-/// Exports a channel of `a` with everything; the file.
-fn exported(world: &World, a: &Peer) -> PathBuf {
+/// Exports a channel of `a` with everything, so many records and contents; the file.
+fn exported(world: &World, a: &Peer, cargo: (u64, u64)) -> PathBuf {
     let file = world.path("weekly.samara");
     let args = ["export", "weekly", text(&file), "--with-content"];
     let told = a.ask(&args, "exported");
-    assert_eq!(
-        (number(&told["records"]), number(&told["contents"])),
-        (2, 1)
-    );
+    assert_eq!((number(&told["records"]), number(&told["contents"])), cargo);
     assert_eq!(number(&told["bytes"]), fs::metadata(&file).unwrap().len());
     file
 }
@@ -254,36 +251,68 @@ fn a_channel_crosses_an_air_gap_in_one_file() {
         .ok();
     fs::write(&issue, "# Summer\n").unwrap();
     a.run(&["post", "weekly", text(&issue)]).ok();
-    let file = exported(&world, &a);
+    let app = world.path("app");
+    fs::create_dir(&app).unwrap();
+    fs::write(app.join("app.bin"), noise(200_000, 4)).unwrap();
+    a.run(&["publish", "weekly", text(&app)]).ok();
+    let file = exported(&world, &a, (3, 2));
+    let link = a.link("weekly");
 
-    // No network: neither node is there for the other.
+    // No network: neither node is ever there for the other.
     let told = b.ask(&["import", text(&file)], "imported");
     assert_eq!(told["channel"], made["id"]);
     assert_eq!(told["exporter"], a.ask(&["id"], "id")["peer_id"]);
     assert_eq!(told["joined"], true);
-    assert_eq!((number(&told["new"]), number(&told["refused"])), (2, 0));
-    assert_eq!(
+    assert_eq!((number(&told["new"]), number(&told["refused"])), (3, 0));
+    let contents = |told: &Value| {
         (
             number(&told["contents"]),
-            number(&told["contents_left_out"])
-        ),
-        (1, 0)
-    );
+            number(&told["contents_left_out"]),
+        )
+    };
+    assert_eq!(contents(&told), (2, 0));
     let read = b.run(&["read", "weekly"]).ok().events;
     let subjects: Vec<_> = read.iter().map(|issue| string(&issue["subject"])).collect();
     assert_eq!(subjects, ["Summer", "Spring"]);
+    assert!(
+        read.iter().all(|issue| issue["complete"] == true),
+        "{read:?}"
+    );
+    let chart = string(&read[1]["attachments"][0]["path"]);
+    assert_eq!(fs::read(chart).unwrap(), noise(300_000, 3));
     let again = b.ask(&["import", text(&file)], "imported");
-    assert_eq!((number(&again["new"]), number(&again["known"])), (0, 2));
+    assert_eq!((number(&again["new"]), number(&again["known"])), (0, 3));
     assert_eq!(again["joined"], false);
-    // It stays, and the attachment is put in its place from what was imported.
-    let (_b_node, _) = b.node();
-    poll("the attachment", || {
-        let read = b.run(&["read", "weekly"]).ok().events;
-        read.iter().all(|issue| issue["complete"] == true)
-    });
-    let read = b.run(&["read", "weekly", "2"]).ok();
-    let path = string(&read.event("issue")["attachments"][0]["path"]);
-    assert_eq!(fs::read(path).unwrap(), noise(300_000, 3));
+
+    // The release is installed by who says where, and with the same word as by `get`.
+    let into = b.path("inst");
+    let follow = ["subscribe", &link, "--into", text(&into), "--once"];
+    for installed in [1, 0] {
+        let ended = b.run(&follow).ok();
+        let warning = string(&ended.event("warning")["message"]);
+        assert!(warning.contains("nobody could be asked"), "{warning}");
+        let events = ended.events.iter().filter(|e| e["event"] == "installed");
+        assert_eq!(events.count(), installed, "{ended:?}");
+    }
+    assert_same(&app, &into.join("current/app"));
+
+    // From then on by the import; and what is not in the file is not installed.
+    let next = world.path("next/app");
+    fs::create_dir_all(&next).unwrap();
+    fs::write(next.join("app.bin"), noise(200_000, 5)).unwrap();
+    a.run(&["publish", "weekly", text(&next)]).ok();
+    let bare = world.path("bare.samara");
+    a.run(&["export", "weekly", text(&bare)]).ok();
+    b.ask(&["import", text(&bare)], "imported");
+    let short = [&follow[..], &["--timeout", "1s"]].concat();
+    b.run(&short).failed("no_peer", 4);
+    assert!(into.join("1/app").exists() && !into.join("2").exists());
+    let all = world.path("all.samara");
+    let export = ["export", "weekly", text(&all), "--with-content"];
+    a.run(&export).ok();
+    let ended = b.run(&["import", text(&all)]).ok();
+    assert_eq!(ended.event("installed")["current"], true);
+    assert_same(&next, &into.join("current/app"));
 }
 
 #[test]
@@ -297,7 +326,7 @@ fn nothing_of_a_damaged_file_is_used() {
     a.run(&["post", "weekly", text(&issue), "--attach", text(&chart)])
         .ok();
     a.run(&["post", "weekly", text(&issue)]).ok();
-    let whole = fs::read(exported(&world, &a)).unwrap();
+    let whole = fs::read(exported(&world, &a, (2, 1))).unwrap();
 
     let bad = world.path("bad.samara");
     let refused = |bytes: &[u8], kind: &str, status: i32| {

@@ -20,8 +20,8 @@ use tokio::{
 
 use super::{
     Context, archive,
-    get::{folder, synchronized},
-    manifest::{Filter, manifest},
+    get::{folder, synchronized, tell_unconfirmed},
+    manifest::{Filter, manifest, no_peer},
     obtain::{Place, Want, WhenPaused, obtain},
     parse_link,
     publish::{newest_version, tell_release},
@@ -64,14 +64,50 @@ pub(super) async fn subscribe(context: &Context, order: Order) -> Result<(), Eng
         })
         .await;
     if order.once {
-        synchronized(context, id, context.config().timeout).await?;
-        fetch_current(context, id, context.config().timeout, None).await?;
+        once(context, id).await?;
     } else if order.wait && !following {
         follow(context.clone(), id).await?;
     } else if order.wait {
         context.cancel.cancelled().await;
     }
     Ok(())
+}
+
+/// Fetches all that is current; if nobody can be asked what is, at least what is whole
+/// on this disk is put in its place, as after an import.
+async fn once(context: &Context, id: ChannelId) -> Result<(), EngineError> {
+    let is_here = is_here(context, id).await?;
+    if synchronized(context, id, is_here).await? {
+        return fetch_current(context, id, context.config().timeout, Which::All).await;
+    }
+    put_in_place(context, id).await?;
+    match is_here {
+        true => tell_unconfirmed(context, id).await,
+        false => return Err(no_peer(context, id, 0).await),
+    }
+    Ok(())
+}
+
+/// Whether a release is to be fetched, and all that is to be is whole on this disk.
+async fn is_here(context: &Context, id: ChannelId) -> Result<bool, EngineError> {
+    let keep = context.config().keep_releases;
+    let is_here = context.core().call(move |core| {
+        let (dues, _) = core.channels.get(&id).map(|c| dues_of(c, keep))?;
+        let release = |due: &Due| !matches!(due.place, DuePlace::Issue { .. });
+        Some(dues.iter().any(release) && dues.iter().all(|due| is_whole(core, due)))
+    });
+    Ok(is_here.await?.unwrap_or(false))
+}
+
+fn is_whole(core: &core::Core, due: &Due) -> bool {
+    let content = core.store.content(&due.content);
+    content.is_some_and(|content| content.is_complete())
+}
+
+/// Puts in its place what is current and whole on this disk: releases, where they are
+/// installed, and what belongs to issues. Needs no network.
+pub(super) async fn put_in_place(context: &Context, id: ChannelId) -> Result<(), EngineError> {
+    fetch_current(context, id, context.config().timeout, Which::Here).await
 }
 
 /// Stores the subscription: the channel, its name if that is known already, and where
@@ -208,7 +244,7 @@ async fn follow_those(context: Context, id: ChannelId, only: Priority) -> Result
         let Some(now) = context.unless_cancelled(look).await? else {
             return Ok(());
         };
-        match fetch_current(&context, id, context.config().timeout, Some(only)).await {
+        match fetch_current(&context, id, context.config().timeout, Which::Of(only)).await {
             Ok(()) => {
                 seen = now;
                 retry = FIRST_RETRY;
@@ -263,6 +299,18 @@ struct Due {
     author: PeerId,
     priority: Priority,
     place: DuePlace,
+    /// Whether somebody could be asked for what is current.
+    confirmed: bool,
+}
+
+/// Which of what is current is fetched.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Which {
+    All,
+    /// What is of one priority.
+    Of(Priority),
+    /// What is whole on this disk and lacks its place at most.
+    Here,
 }
 
 #[derive(Debug, Clone)]
@@ -279,19 +327,21 @@ enum DuePlace {
     Share,
 }
 
-/// Fetches everything that is current and not here yet, or `only` that of one priority;
-/// the most urgent first, and nothing that is paused. What cannot be had does not keep
+/// Fetches what is current and not here yet, the most urgent first, and nothing that is paused. What cannot be had does not keep
 /// back what can: each waits for `patience` without progress, and the first failure is
 /// told at the end.
 async fn fetch_current(
     context: &Context,
     id: ChannelId,
     patience: Duration,
-    only: Option<Priority>,
+    which: Which,
 ) -> Result<(), EngineError> {
     let patience = Some(patience);
     let keep = context.config().keep_releases;
-    let looks_after = only.unwrap_or_default() == Priority::Normal;
+    let looks_after = matches!(
+        which,
+        Which::All | Which::Here | Which::Of(Priority::Normal)
+    );
     if looks_after {
         retain::make_room(context).await?;
         archive::keep_shares(context, id).await?;
@@ -305,8 +355,16 @@ async fn fetch_current(
             let (mut dues, _) = dues_of(channel, keep);
             let paused = &core.orders.paused;
             dues.retain(|due| {
-                only.is_none_or(|only| due.priority == only) && !paused.has(&due.content, [&id])
+                let meant = match which {
+                    Which::All => true,
+                    Which::Of(priority) => due.priority == priority,
+                    Which::Here => is_whole(core, due),
+                };
+                meant && !paused.has(&due.content, [&id])
             });
+            for due in &mut dues {
+                due.confirmed = which != Which::Here;
+            }
             dues.sort_by_key(|due| std::cmp::Reverse(due.priority));
             Ok(dues)
         })
@@ -381,6 +439,7 @@ fn dues_of(channel: &core::Channel, keep: Option<NonZeroU32>) -> (Vec<Due>, Opti
             author: item.header.author,
             priority: item.priority(),
             place,
+            confirmed: true,
         };
         if i == 0
             && let Some(into) = &channel.meta.into
@@ -414,6 +473,7 @@ fn dues_of(channel: &core::Channel, keep: Option<NonZeroU32>) -> (Vec<Due>, Opti
             author: item.header.author,
             priority: item.priority(),
             place: DuePlace::Issue { slug: slug.clone() },
+            confirmed: true,
         }));
     }
     (dues, current)
@@ -718,7 +778,7 @@ async fn fetch(
             downloaded: obtained.downloaded,
             wasted: obtained.wasted,
             reused: obtained.reused,
-            confirmed: true,
+            confirmed: due.confirmed,
         })
         .await;
     Ok(())

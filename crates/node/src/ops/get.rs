@@ -294,7 +294,6 @@ async fn newest(
     channel: ChannelId,
     is_here: impl Fn(&Store, &ContentId) -> bool + Send + 'static,
 ) -> Result<Newest, EngineError> {
-    let patience = context.config().timeout;
     let known = known_here(context, channel, is_here).await?;
     let content_here = known.is_some();
     let found = context.core().wait_for(move |core| {
@@ -333,25 +332,9 @@ async fn newest(
             })
             .await;
     }
-    let limited = async {
-        tokio::pin!(found);
-        if content_here {
-            let soon = patience.min(CONFIRM_PATIENCE);
-            if let Ok(found) = tokio::time::timeout(soon, &mut found).await {
-                return found;
-            }
-            let connected = context.core().call(move |core| {
-                let channel = core.channels.get(&channel);
-                channel.is_some_and(|c| !c.members.is_empty())
-            });
-            if !connected.await? {
-                return Ok(Told::Nobody);
-            }
-        }
-        let found = tokio::time::timeout(patience, &mut found).await;
-        found.unwrap_or(Ok(Told::Nobody))
-    };
-    let mut told = context.unless_cancelled(limited).await?;
+    let limited = patiently(context, channel, content_here, found);
+    let told = context.unless_cancelled(limited).await?;
+    let mut told = told.unwrap_or(Told::Nobody);
     if let Told::Nothing | Told::Newest(_, Kind::RELEASE, _) = told {
         consult::others(context, channel).await?;
         let newer = context.core().call(move |core| {
@@ -380,10 +363,7 @@ async fn newest(
             known
         }
         (Told::Nobody, Some(known)) => {
-            let tried = tried(context, channel).await;
-            let message =
-                format!("nobody could be asked whether there is something newer; tried {tried}");
-            context.emit(Event::Warning { message }).await;
+            tell_unconfirmed(context, channel).await;
             known
         }
         (Told::Nobody, None) => newest_offline(context, channel).await?,
@@ -393,6 +373,40 @@ async fn newest(
         content,
         confirmed: false,
     })
+}
+
+/// What members of a channel say. `None` if they do not within the timeout, or, where
+/// what they are asked for `is_here` as this disk knows it, if nobody can be asked soon.
+async fn patiently<T>(
+    context: &Context,
+    channel: ChannelId,
+    is_here: bool,
+    said: impl Future<Output = Result<T, EngineError>>,
+) -> Result<Option<T>, EngineError> {
+    let patience = context.config().timeout;
+    tokio::pin!(said);
+    if is_here {
+        let soon = patience.min(CONFIRM_PATIENCE);
+        if let Ok(said) = tokio::time::timeout(soon, &mut said).await {
+            return said.map(Some);
+        }
+        let connected = context.core().call(move |core| {
+            let channel = core.channels.get(&channel);
+            channel.is_some_and(|c| !c.members.is_empty())
+        });
+        if !connected.await? {
+            return Ok(None);
+        }
+    }
+    let said = tokio::time::timeout(patience, said).await;
+    said.ok().transpose()
+}
+
+/// Tells that what is here counts for the newest only because nobody could be asked.
+pub(super) async fn tell_unconfirmed(context: &Context, channel: ChannelId) {
+    let tried = tried(context, channel).await;
+    let message = format!("nobody could be asked whether there is something newer; tried {tried}");
+    context.emit(Event::Warning { message }).await;
 }
 
 /// What those who were asked for the newest content said.
@@ -485,22 +499,23 @@ async fn newest_offline(
     }
 }
 
-/// Until some member has told us all that it has.
+/// Until some member has told us all that it has; whether one did. Where all that is
+/// wanted `is_here`, as this disk knows it, one is not waited for long.
 pub(super) async fn synchronized(
     context: &Context,
     channel: ChannelId,
-    patience: Duration,
-) -> Result<(), EngineError> {
+    is_here: bool,
+) -> Result<bool, EngineError> {
     let synchronized = context.core().wait_for(move |core| {
+        let nobody = is_here && core.nobody_answers(channel);
         let channel = core.channels.get(&channel)?;
-        (!channel.synchronized.is_empty()).then_some(())
+        let told = !channel.synchronized.is_empty();
+        (told || nobody).then_some(told)
     });
-    let limited = async { Ok(tokio::time::timeout(patience, synchronized).await.ok()) };
-    match context.unless_cancelled(limited).await? {
-        Some(done) => {
-            done?;
-            consult::others(context, channel).await
-        }
-        None => Err(no_peer(context, channel, 0).await),
+    let limited = patiently(context, channel, is_here, synchronized);
+    let told = context.unless_cancelled(limited).await? == Some(true);
+    if told {
+        consult::others(context, channel).await?;
     }
+    Ok(told)
 }

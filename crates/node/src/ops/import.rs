@@ -3,7 +3,8 @@
 //! The file is read twice. First to its end, without using anything: if it is not,
 //! to the byte, what its exporter signed, nothing happens. Then each charter and
 //! record is judged by the channel's graph, and each page and chunk by its hash; a
-//! content is there when it is whole, or not at all.
+//! content is there when it is whole, or not at all. At last what is whole is put in
+//! its place, so that it can be read where no node ever runs.
 
 use std::{
     fs::File,
@@ -19,7 +20,7 @@ use samara_store::{Batch, Destination, Selection, Store, WriteError};
 use samara_wire::{ChannelId, ContentId, RecordId};
 use tokio::runtime::Handle;
 
-use super::Context;
+use super::{Context, follow};
 use crate::{
     EngineError,
     api::{ErrorKind, Event},
@@ -83,7 +84,13 @@ pub(super) async fn import(context: &Context, file: PathBuf) -> Result<(), Engin
         contents_left_out: tally.left_out,
     };
     context.emit(imported).await;
-    Ok(())
+    let role = move |core: &mut Core| core.channels.get(&id).map(|c| c.meta.role);
+    match context.core().call(role).await? {
+        Some(Role::Owner | Role::Subscriber | Role::Mirror) => {
+            follow::put_in_place(context, id).await
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Waits until all that was taken in is on disk, and what stands by it was judged.
