@@ -95,6 +95,18 @@ pub(super) struct Standing {
     pub(super) record: Option<RecordId>,
 }
 
+impl Standing {
+    fn by(id: &RecordId, credential: &Entry) -> Self {
+        Self {
+            role: credential.authority.role,
+            until: credential.authority.until,
+            by: Some(credential.giver),
+            since: credential.authority.since,
+            record: Some(*id),
+        }
+    }
+}
+
 impl Graph {
     /// Whoever has a role, had one that is still on record, or was revoked, in order
     /// of their identities.
@@ -137,11 +149,11 @@ impl Graph {
             return false;
         };
         let roster = self.records.roster();
-        let named = charter.named(peer).into_iter();
-        let held = roster.in_force(peer, now).map(|(_, e)| e.authority.clone());
+        let mut named = charter.named(peer).into_iter();
+        let mut held = roster.in_force(peer, now).map(|(_, e)| &e.authority);
         !roster.is_revoked(peer)
             && (kind != Kind::TIME || charter.tells_time(peer))
-            && named.chain(held).any(|a| a.allows(kind, charter))
+            && (named.any(|a| a.allows(kind, charter)) || held.any(|a| a.allows(kind, charter)))
     }
 
     /// Whether `peer` may read the channel at `now`, as far as is known here; in an
@@ -198,46 +210,24 @@ impl Graph {
         }
         let named = by_charter(charter, peer);
         let held = self.records.roster().in_force(peer, now);
-        let held = held.map(|(id, e)| Standing {
-            role: e.authority.role,
-            until: e.authority.until,
-            by: Some(self.giver(e)),
-            since: e.authority.since,
-            record: Some(*id),
-        });
+        // The best of them comes first.
+        let held = held.take(1).map(|(id, e)| Standing::by(id, e));
         let best = |s: &Standing| (s.role, std::cmp::Reverse(s.until), s.record);
         named.into_iter().chain(held).min_by_key(best)
-    }
-
-    /// Who gave a credential: of a redemption who wrote the invite.
-    fn giver(&self, credential: &Entry) -> PeerId {
-        let invite = credential
-            .parent
-            .filter(|_| credential.kind == Kind::REDEMPTION);
-        let invite = invite.and_then(|id| self.records.roster().entry(&id));
-        invite.map_or(credential.author, |invite| invite.author)
     }
 
     /// The role that somebody had last, whatever became of it.
     fn last_standing(&self, peer: &PeerId) -> Option<Standing> {
         let charter = self.chain.as_ref()?.current();
-        let held = self.records.roster().held_by(peer);
-        let kept = |id| self.records.roster().given_back(id).is_none();
-        let last = held.max_by_key(|(id, e)| (kept(id), e.authority.until, *id));
-        let last = last.map(|(id, e)| Standing {
-            role: e.authority.role,
-            until: e.authority.until,
-            by: Some(self.giver(e)),
-            since: e.authority.since,
-            record: Some(*id),
-        });
-        by_charter(charter, peer).or(last)
+        let last = self.records.roster().last_of(peer);
+        by_charter(charter, peer).or_else(|| last.map(|(id, e, _)| Standing::by(id, e)))
     }
 
     /// When `peer` gave the role back that it had last, if it did.
     fn left(&self, peer: &PeerId) -> Option<WallMs> {
-        let last = self.last_standing(peer)?.record?;
-        self.records.roster().given_back(&last)
+        let charter = self.chain.as_ref()?.current();
+        let (.., given_back) = self.records.roster().last_of(peer)?;
+        given_back.filter(|_| by_charter(charter, peer).is_none())
     }
 
     /// Whether only members may read the channel, and `peer` is none since it left.

@@ -1,5 +1,7 @@
 mod active;
 mod bucket;
+#[cfg(test)]
+mod cost;
 mod deferred;
 mod door;
 mod event;

@@ -17,7 +17,7 @@ use crate::{
     Charter, Control, HeaderRef, Kind, RecordHeader, Summary, WallMs,
     body::Retraction,
     limits,
-    member::{Denied, Roster},
+    member::{Denied, Roster, steps::step},
 };
 
 /// The records that are held, and the rules which of them stand.
@@ -387,6 +387,7 @@ impl Records {
             };
             let fallen: Vec<_> = author
                 .slots()
+                .inspect(|_| step())
                 .filter_map(|slot| Some((*slot, self.fallen(charter, *slot)?)))
                 .collect();
             for (slot, reason) in fallen {

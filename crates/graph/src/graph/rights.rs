@@ -1,6 +1,9 @@
 //! Giving rights and taking them, by this node's own hand.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use samara_wire::{PeerId, RecordId};
@@ -114,8 +117,8 @@ impl Graph {
             return Err(GraphError::NothingToLeave(peer));
         }
         // Also what came from a clock that is ahead.
-        let given = roster.held_by(&peer).map(|(_, entry)| entry.created);
-        let created = given.fold(now, WallMs::max);
+        let given = roster.last_created(&peer);
+        let created = given.map_or(now, |given| given.max(now));
         let draft = Draft {
             kind: Kind::RETRACTION,
             key: Bytes::copy_from_slice(peer.as_bytes()),
@@ -364,66 +367,66 @@ impl Graph {
     /// gave them renews them then; anybody else who may, in the last eighth. At most
     /// [`limits::MAX_RENEWALS`] at once.
     pub fn renewals(&self, now: WallMs, who: &PeerId) -> Vec<Draft> {
-        let roster = self.records.roster();
+        let rights = self.gives(now, who);
         let mut drafts = Vec::new();
-        for (id, entry) in roster.credentials() {
-            let (since, until) = (entry.authority.since, entry.authority.until);
-            let whole = until.since(since);
-            let share = if entry.author == *who || self.invited_by(id, who) {
-                4
-            } else {
-                8
+        if rights.is_empty() {
+            return drafts;
+        }
+        let mut renewed = BTreeSet::new();
+        for (_, entry) in self.records.roster().ripe(now, who) {
+            if drafts.len() == limits::MAX_RENEWALS {
+                break;
+            }
+            let (role, until) = (entry.authority.role, entry.authority.until);
+            let Some((parent, longest)) = rights.get(&role).copied() else {
+                continue;
             };
-            // One that ends with its invitation is confirmed at once: who gave it may be
-            // gone by then.
-            let brief = entry.kind == Kind::REDEMPTION && entry.authority.expires > until;
-            let confirmed = brief && self.invited_by(id, who);
-            let due = (confirmed || until.since(now) <= whole / share) && now <= until;
-            let role = entry.authority.role;
-            let in_force = roster
-                .in_force(&entry.subject, now)
-                .any(|(held, _)| held == id);
-            let renewed = roster
-                .in_force(&entry.subject, now)
-                .any(|(_, other)| other.authority.role == role && other.authority.until > until);
-            if !(entry.renewable || confirmed)
-                || !due
-                || !in_force
-                || renewed
-                || entry.subject == *who
-            {
+            if entry.subject == *who || renewed.contains(&(entry.subject, role)) {
                 continue;
             }
+            let whole = until.since(entry.authority.since);
+            let share = if entry.giver == *who { 4 } else { 8 };
+            // One that ends with its invitation is confirmed at once: who gave it may be
+            // gone by then.
+            let confirmed = entry.is_brief() && entry.giver == *who;
+            let due = entry.renewable && until.since(now) <= whole / share;
+            if !due && !confirmed {
+                continue;
+            }
+            let rest = entry.authority.expires.since(now);
             let length = match entry.kind {
-                Kind::REDEMPTION if !entry.renewable => entry.authority.expires.since(now),
-                Kind::REDEMPTION => whole
-                    .max(limits::RENEWED_FOR)
-                    .max(entry.authority.expires.since(now)),
+                Kind::REDEMPTION if !entry.renewable => rest,
+                Kind::REDEMPTION => whole.max(limits::RENEWED_FOR).max(rest),
                 _ => whole,
             };
-            let may = |own: Role| own.may_grant(role);
-            let Ok((parent, until)) = self.right(now, who, Kind::GRANT, now.after(length), may)
-            else {
-                continue;
-            };
             // No longer than what is there: that would be the same again next time.
-            if until <= entry.authority.until {
+            let longer = now.after(length).min(longest);
+            if longer <= until {
                 continue;
             }
             let grant = Grant {
                 role,
                 parent,
-                until,
+                until: longer,
                 kinds: entry.authority.kinds.clone(),
                 renewable: entry.renewable,
                 replaces: None,
             };
             drafts.push(self.grant_draft(now, &entry.subject, &grant));
-            if drafts.len() == limits::MAX_RENEWALS {
-                break;
-            }
+            renewed.insert((entry.subject, role));
         }
         drafts
+    }
+
+    /// What `who` may grant now: by which record, and until when at most.
+    fn gives(&self, now: WallMs, who: &PeerId) -> BTreeMap<Role, (Option<RecordId>, WallMs)> {
+        let longest = WallMs(limits::MAX_TIME_MS);
+        let right = |role: Role| {
+            let may = |own: Role| own.may_grant(role);
+            let right = self.right(now, who, Kind::GRANT, longest, may).ok()?;
+            Some((role, right))
+        };
+        Role::ALL.into_iter().filter_map(right).collect()
     }
 
     /// Puts the next version of the charter in force that enough roots have signed.
@@ -460,9 +463,14 @@ impl Graph {
         if charter.named(who).iter().any(|a| may(a.role)) {
             return Ok((None, WallMs(until.0.min(limits::MAX_TIME_MS))));
         }
-        let held = self.records.roster().in_force(who, now);
-        let able = held.filter(|(_, e)| may(e.authority.role) && e.authority.allows(kind, charter));
-        let best = able.max_by_key(|(id, e)| (e.authority.until, *id));
+        let longest = |role| {
+            let mut held = self.records.roster().in_force_as(who, role, now);
+            held.find(|(_, e)| e.authority.allows(kind, charter))
+        };
+        let able = Role::ALL.into_iter().filter(|role| may(*role));
+        let best = able
+            .filter_map(longest)
+            .max_by_key(|(id, e)| (e.authority.until, *id));
         match best {
             Some((id, e)) => Ok((Some(*id), until.min(e.authority.until))),
             None => Err(match self.role_of(who, now) {
@@ -497,17 +505,5 @@ impl Graph {
         until
             .since(now)
             .saturating_add(Duration::from_millis(records))
-    }
-
-    /// Whether a credential is a redemption of an invitation by `who`.
-    fn invited_by(&self, credential: &RecordId, who: &PeerId) -> bool {
-        let roster = self.records.roster();
-        let entry = roster
-            .entry(credential)
-            .filter(|e| e.kind == Kind::REDEMPTION);
-        let invite = entry
-            .and_then(|e| e.parent)
-            .and_then(|id| roster.entry(&id));
-        invite.is_some_and(|invite| invite.author == *who)
     }
 }

@@ -3,8 +3,12 @@
 
 mod authority;
 mod control;
+mod holding;
+mod least_after;
+mod ripening;
 mod role;
 mod roster;
+pub(crate) mod steps;
 
 pub use control::Control;
 pub use role::{Role, UnknownRole};

@@ -1,10 +1,16 @@
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use samara_wire::{PeerId, RecordId, VARINT_MAX};
 
 use super::{
     authority::{Authority, Claim},
     control::Control,
+    holding::{Holding, Leave},
+    ripening::{self, Ripening},
+    steps::step,
 };
 use crate::{
     Charter, HeaderRef, Kind, Readers, RecordHeader, Reject, Role, WallMs,
@@ -24,9 +30,10 @@ use crate::{
 /// revokes, directly or in a circle, whoever may revoke its author.
 #[derive(Debug, Default)]
 pub(crate) struct Roster {
-    entries: BTreeMap<RecordId, Entry>,
-    /// Grants and redemptions by whom they are for.
-    of: BTreeMap<PeerId, BTreeSet<RecordId>>,
+    entries: BTreeMap<RecordId, Arc<Entry>>,
+    /// Grants and redemptions by whom they are for, and who left.
+    of: BTreeMap<PeerId, Holding>,
+    ripening: Ripening,
     /// Redemptions of an invite, by who joined.
     joined: BTreeMap<RecordId, BTreeMap<PeerId, BTreeSet<RecordId>>>,
     /// Invites by their one-time keys.
@@ -34,53 +41,36 @@ pub(crate) struct Roster {
     /// By whom they revoke: an identity, or the one-time key of an invitation.
     revocations: BTreeMap<PeerId, BTreeMap<RecordId, (PeerId, Revocation)>>,
     times: BTreeMap<RecordId, WallMs>,
-    /// Who left, by which records.
-    left: BTreeMap<PeerId, BTreeMap<RecordId, Leave>>,
     /// Whose rights may have changed since the last [`take_changed`](Self::take_changed).
     changed: BTreeSet<PeerId>,
 }
 
 /// A grant, an invite or a redemption that stands.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Entry {
     pub(crate) author: PeerId,
+    /// Who gave it: its author, of a redemption that of the invite.
+    pub(crate) giver: PeerId,
     /// Who may act by it; for an invite, its one-time key.
     pub(crate) subject: PeerId,
     pub(crate) parent: Option<RecordId>,
     pub(crate) authority: Authority,
     /// The rank of the author when it wrote this.
-    issuer: u8,
-    seq: u64,
+    pub(super) issuer: u8,
+    pub(super) seq: u64,
     pub(crate) created: WallMs,
-    replaces: Option<u64>,
+    pub(super) replaces: Option<u64>,
     pub(crate) uses: u32,
     /// Of an invite: until when the role lasts of who redeems it.
-    member_until: WallMs,
+    pub(super) member_until: WallMs,
     pub(crate) renewable: bool,
     pub(crate) kind: Kind,
 }
 
-/// That somebody left the channel.
-#[derive(Debug, Clone, Copy)]
-struct Leave {
-    seq: u64,
-    created: WallMs,
-}
-
-impl Leave {
-    fn of(h: &HeaderRef<'_>) -> Self {
-        let (seq, created) = (h.seq, h.created);
-        Self { seq, created }
-    }
-
-    /// Whether it gives a credential of its author back. Redemptions are the author's own,
-    /// and its sequences need no clock; of what others gave it only the times tell what
-    /// came first.
-    fn covers(&self, entry: &Entry) -> bool {
-        match entry.kind {
-            Kind::REDEMPTION => entry.seq < self.seq,
-            _ => entry.created <= self.created,
-        }
+impl Entry {
+    /// Whether it is a redemption that ends before its invitation does.
+    pub(crate) fn is_brief(&self) -> bool {
+        ripening::is_brief(self)
     }
 }
 
@@ -146,18 +136,34 @@ impl Roster {
             }
             // What most records stand by, without looking further.
             _ if charter.names_publisher(&h.author) => Ok(()),
-            _ => self.best(charter, h).map(drop),
+            _ if self.permits(charter, h) => Ok(()),
+            _ => Err(Denied::Waits(Wait::Author(h.author))),
         }
+    }
+
+    /// Whether anything lets the author have written the record.
+    fn permits(&self, charter: &Charter, h: &HeaderRef<'_>) -> bool {
+        let named = charter.named_at(&h.author, h.seq);
+        named.iter().any(|a| permit(a, charter, h))
+            || self.held_at(h).any(|a| permit(a, charter, h))
     }
 
     /// The mightiest role by which the author may have written the record.
     fn best(&self, charter: &Charter, h: &HeaderRef<'_>) -> Result<Role, Denied> {
-        let permitting = self.authorities(charter, &h.author, h.seq);
-        permitting
-            .filter(|a| a.allows(h.kind, charter) && a.covers(h.created) && h.expires <= a.expires)
+        let named = charter.named_at(&h.author, h.seq);
+        let all = named.iter().chain(self.held_at(h));
+        all.filter(|a| permit(a, charter, h))
             .map(|a| a.role)
             .min()
             .ok_or(Denied::Waits(Wait::Author(h.author)))
+    }
+
+    /// What the author was given that a record of that sequence and time may stand by.
+    fn held_at(&self, h: &HeaderRef<'_>) -> impl Iterator<Item = &Authority> {
+        let (seq, created) = (h.seq, h.created);
+        let held = self.of.get(&h.author).into_iter();
+        held.flat_map(move |held| held.at(seq, created))
+            .map(|entry| &entry.authority)
     }
 
     /// Until when a record may live that `author` makes at `created`: as long as the
@@ -169,59 +175,37 @@ impl Roster {
         kind: Kind,
         created: WallMs,
     ) -> Option<WallMs> {
-        let all = self.authorities(charter, author, VARINT_MAX);
+        let named = charter.named(author);
+        let held = self.of.get(author).into_iter();
+        let held = held.flat_map(|held| held.at(VARINT_MAX, created));
+        let all = named.iter().chain(held.map(|entry| &entry.authority));
         let permitting = all.filter(|a| a.allows(kind, charter) && a.covers(created));
         permitting.map(|a| a.expires).max()
-    }
-
-    /// All that lets `author` write its record of sequence `seq`.
-    fn authorities(
-        &self,
-        charter: &Charter,
-        author: &PeerId,
-        seq: u64,
-    ) -> impl Iterator<Item = Authority> {
-        let held = self
-            .held_by(author)
-            .filter(move |(id, entry)| self.cut(id, entry).is_none_or(|up_to| seq <= up_to));
-        let held = held.map(|(_, entry)| entry.authority.clone());
-        charter.named_at(author, seq).into_iter().chain(held)
-    }
-
-    /// All credentials of `peer` that are held, whatever became of them.
-    pub(crate) fn held_by(&self, peer: &PeerId) -> impl Iterator<Item = (&RecordId, &Entry)> {
-        let ids = self.of.get(peer).into_iter().flatten();
-        ids.map(|id| (id, &self.entries[id]))
     }
 
     /// Up to which sequence records stand by a credential, if another one took its place
     /// or its holder left.
     fn cut(&self, id: &RecordId, entry: &Entry) -> Option<u64> {
-        let later = self.held_by(&entry.subject).filter(|(other, by)| {
-            by.issuer <= entry.issuer && (by.created, *other) > (entry.created, id)
-        });
-        let replaced = later.filter_map(|(_, by)| by.replaces);
-        let left = self.leaves_of(entry).map(|leave| leave.seq);
-        replaced.chain(left).min()
+        self.of.get(&entry.subject)?.cut(id, entry)
     }
 
-    /// By which of its holder's records a credential was given back.
-    fn leaves_of<'a>(&'a self, entry: &'a Entry) -> impl Iterator<Item = &'a Leave> {
-        let all = self.left.get(&entry.subject).into_iter().flatten();
-        all.map(|(_, leave)| leave)
-            .filter(|leave| leave.covers(entry))
+    /// When the latest credential of `peer` was made.
+    pub(crate) fn last_created(&self, peer: &PeerId) -> Option<WallMs> {
+        self.of.get(peer)?.last_created()
     }
 
-    /// When the holder of a credential gave it back, if it did.
-    pub(crate) fn given_back(&self, credential: &RecordId) -> Option<WallMs> {
-        let entry = self.entries.get(credential)?;
-        self.leaves_of(entry).map(|leave| leave.created).min()
+    /// The credential of `peer` that ends last, of those that it did not give back if
+    /// there are any, and when it gave that one back.
+    pub(crate) fn last_of(&self, peer: &PeerId) -> Option<(&RecordId, &Entry, Option<WallMs>)> {
+        let held = self.of.get(peer)?;
+        let id = held.last_to_end()?;
+        let entry = self.entry(id)?;
+        Some((id, entry, held.given_back(entry)))
     }
 
     /// When `peer` left the channel last.
     pub(crate) fn left_at(&self, peer: &PeerId) -> Option<WallMs> {
-        let all = self.left.get(peer)?.values();
-        all.map(|leave| leave.created).max()
+        self.of.get(peer)?.left()
     }
 
     /// Whether the revocations of its author let a record stand, and a redemption those
@@ -251,16 +235,13 @@ impl Roster {
 
     /// The invitation by which somebody came in, whatever became of it.
     pub(crate) fn invitation_of(&self, peer: &PeerId) -> Option<RecordId> {
-        let redeemed = self
-            .held_by(peer)
-            .filter(|(_, e)| e.kind == Kind::REDEMPTION);
-        let last = redeemed.max_by_key(|(id, e)| (e.created, *id));
-        last.and_then(|(_, e)| e.parent)
+        let last = self.of.get(peer)?.last_redemption();
+        last.and_then(|entry| entry.parent)
     }
 
     /// Whether it is the one-time key of an invitation, and nobody.
     pub(crate) fn is_one_time(&self, key: &PeerId) -> bool {
-        self.invites.contains_key(key) && !self.of.contains_key(key)
+        self.invites.contains_key(key) && !self.of.get(key).is_some_and(Holding::has_any)
     }
 
     /// What a chain of records comes to that is shown and not held, the leaf first:
@@ -284,7 +265,7 @@ impl Roster {
             self.has_room(h)?;
             if let Some(Control::Redemption { invite }) = h.control
                 && !self.entries.contains_key(&h.id)
-                && let Some(invite) = self.entries.get(invite).or_else(|| entries.get(invite))
+                && let Some(invite) = self.entry(invite).or_else(|| entries.get(invite))
                 && invite.authority.until < now
             {
                 return Err(Reject::InviteExpired.into());
@@ -310,7 +291,7 @@ impl Roster {
         h: &HeaderRef<'_>,
         shown: &BTreeMap<RecordId, Entry>,
     ) -> Result<Entry, Denied> {
-        let find = |id: &RecordId| self.entries.get(id).or_else(|| shown.get(id));
+        let find = |id: &RecordId| self.entry(id).or_else(|| shown.get(id));
         let (role, parent, until, kinds) = match h.control {
             Some(Control::Grant(g)) => (g.role, g.parent, g.until, &g.kinds),
             Some(Control::Invite(i)) => (i.role, i.parent, i.until, &i.kinds),
@@ -373,6 +354,7 @@ impl Roster {
         };
         Ok(Entry {
             author: h.author,
+            giver: h.author,
             subject: whom,
             parent,
             member_until,
@@ -391,11 +373,8 @@ impl Roster {
     /// so this hangs on nothing but what others wrote, and on redemptions with lower
     /// sequences, which it cannot displace.
     fn may_leave(&self, h: &HeaderRef<'_>) -> Result<(), Denied> {
-        let leave = Leave::of(h);
-        match self
-            .held_by(&h.author)
-            .any(|(_, entry)| leave.covers(entry))
-        {
+        let held = self.of.get(&h.author);
+        match held.is_some_and(|held| held.is_left_by(&Leave::of(h))) {
             true => Ok(()),
             false => Err(Denied::Waits(Wait::Author(h.author))),
         }
@@ -420,7 +399,7 @@ impl Roster {
     fn command(&self, charter: &Charter, peer: &PeerId) -> u8 {
         let named = charter.named(peer).into_iter().map(|a| a.role);
         let former = charter.former.get(peer).map(|f| f.role);
-        let held = self.held_by(peer).map(|(_, e)| e.authority.role);
+        let held = self.of.get(peer).and_then(Holding::best);
         let best = named.chain(former).chain(held).min();
         let root = charter.roots.contains(peer).then_some(Role::Owner);
         let best = root.or(best).unwrap_or(Role::Reader);
@@ -434,7 +413,7 @@ impl Roster {
         }
         let named = charter.named(peer).into_iter().map(|a| a.role);
         let former = charter.former.get(peer).map(|f| f.role);
-        let held = self.held_by(peer).map(|(_, e)| e.authority.role);
+        let held = self.of.get(peer).and_then(Holding::best);
         let best = named.chain(former).chain(held).min();
         best.unwrap_or(Role::Reader).rank()
     }
@@ -487,6 +466,9 @@ impl Roster {
         else {
             return Vec::new();
         };
+        if joined.len() <= entry.uses as usize {
+            return Vec::new();
+        }
         let mut places: Vec<_> = self.places(joined).collect();
         places.sort_unstable();
         let beyond = places.into_iter().skip(entry.uses as usize);
@@ -509,6 +491,7 @@ impl Roster {
         joined: &'a BTreeMap<PeerId, BTreeSet<RecordId>>,
     ) -> impl Iterator<Item = ((bool, RecordId), PeerId)> + 'a {
         joined.iter().filter_map(|(peer, ids)| {
+            step();
             let lowest = ids.first()?;
             Some(((!self.is_revoked(peer), *lowest), *peer))
         })
@@ -540,7 +523,8 @@ impl Roster {
                 let Ok(entry) = self.derive(charter, h, &BTreeMap::new()) else {
                     return shaken;
                 };
-                if entry.replaces.is_some() {
+                let held = self.of.get(&entry.subject);
+                if held.is_some_and(|held| held.lowers(&h.id, &entry)) {
                     shaken.push(entry.subject);
                 }
                 if entry.authority.role == Role::Admin {
@@ -552,10 +536,13 @@ impl Roster {
             }
             Control::Retraction(_) => {
                 if leaves(h) {
-                    let of = self.left.entry(h.author).or_default();
-                    of.insert(h.id, Leave::of(h));
+                    let held = self.of.entry(h.author).or_default();
+                    let leave = Leave::of(h);
+                    if held.loses_by(&leave) {
+                        shaken.push(h.author);
+                    }
+                    held.leave(leave);
                     self.changed.insert(h.author);
-                    shaken.push(h.author);
                 }
             }
         }
@@ -567,10 +554,13 @@ impl Roster {
             let joined = self.joined.entry(*invite).or_default();
             joined.entry(h.author).or_default().insert(h.id);
         }
+        let entry = Arc::new(entry);
         if entry.kind == Kind::INVITE {
             self.invites.entry(entry.subject).or_default().insert(h.id);
         } else {
-            self.of.entry(entry.subject).or_default().insert(h.id);
+            let held = self.of.entry(entry.subject).or_default();
+            held.insert(h.id, &entry);
+            self.ripening.insert(h.id, &entry);
             self.changed.insert(entry.subject);
         }
         self.entries.insert(h.id, entry);
@@ -589,10 +579,10 @@ impl Roster {
             self.changed.insert(whom);
         }
         if leaves(h) {
-            if let Some(of) = self.left.get_mut(&h.author) {
-                of.remove(&h.id);
-                if of.is_empty() {
-                    self.left.remove(&h.author);
+            if let Some(held) = self.of.get_mut(&h.author) {
+                held.forget_leave(Leave::of(h));
+                if held.is_empty() {
+                    self.of.remove(&h.author);
                 }
             }
             self.changed.insert(h.author);
@@ -605,8 +595,10 @@ impl Roster {
         {
             if let Some(ids) = joined.get_mut(&h.author) {
                 ids.remove(&h.id);
+                if ids.is_empty() {
+                    joined.remove(&h.author);
+                }
             }
-            joined.retain(|_, ids| !ids.is_empty());
             if joined.is_empty() {
                 self.joined.remove(invite);
             }
@@ -621,9 +613,10 @@ impl Roster {
             let joined = self.joined.get(&h.id).into_iter();
             return joined.flat_map(|j| j.keys().copied()).collect();
         }
-        if let Some(ids) = self.of.get_mut(&entry.subject) {
-            ids.remove(&h.id);
-            if ids.is_empty() {
+        self.ripening.remove(h.id, &entry);
+        if let Some(held) = self.of.get_mut(&entry.subject) {
+            held.remove(h.id, &entry);
+            if held.is_empty() {
                 self.of.remove(&entry.subject);
             }
         }
@@ -636,45 +629,71 @@ impl Roster {
         self.revocations.contains_key(peer)
     }
 
-    /// The credentials by which `peer` acts at `now`.
+    /// The credentials by which `peer` acts at `now`: the mightiest first, of one role
+    /// what lasts longest, of those the lowest id.
     pub(crate) fn in_force(
         &self,
         peer: &PeerId,
         now: WallMs,
     ) -> impl Iterator<Item = (&RecordId, &Entry)> {
-        let revoked = self.is_revoked(peer);
-        self.held_by(peer).filter(move |(id, entry)| {
-            !revoked && entry.authority.covers(now) && self.cut(id, entry).is_none()
+        let held = self.unless_revoked(peer).into_iter();
+        held.flat_map(move |held| held.in_force(now))
+    }
+
+    /// Those of one role.
+    pub(crate) fn in_force_as(
+        &self,
+        peer: &PeerId,
+        role: Role,
+        now: WallMs,
+    ) -> impl Iterator<Item = (&RecordId, &Entry)> {
+        let held = self.unless_revoked(peer).into_iter();
+        held.flat_map(move |held| held.in_force_as(role, now))
+    }
+
+    fn unless_revoked(&self, peer: &PeerId) -> Option<&Holding> {
+        self.of.get(peer).filter(|_| !self.is_revoked(peer))
+    }
+
+    /// Credentials in force at `now` of which nobody has one of the same role that lasts
+    /// longer: of all that may be due for renewal, and of redemptions of invitations by
+    /// `who` that end before those do.
+    pub(crate) fn ripe(
+        &self,
+        now: WallMs,
+        who: &PeerId,
+    ) -> impl Iterator<Item = (&RecordId, &Entry)> {
+        let found = self.ripening.at(now, who);
+        let found = found.filter_map(|id| Some((id, self.entry(id)?)));
+        found.filter(move |(id, entry)| {
+            let (until, role) = (entry.authority.until, entry.authority.role);
+            let held = self.unless_revoked(&entry.subject);
+            held.is_some_and(|held| {
+                let longest = held.in_force_as(role, now).next();
+                entry.authority.covers(now)
+                    && held.cut(id, entry).is_none()
+                    && longest.is_some_and(|(_, e)| e.authority.until <= until)
+            })
         })
     }
 
     /// When the credentials of `peer` that are in force change by time alone.
     pub(crate) fn next_change(&self, peer: &PeerId, now: WallMs) -> Option<WallMs> {
-        let edges = self.held_by(peer).flat_map(|(_, e)| {
-            let begins = e.authority.since.before(limits::CLOCK_AHEAD);
-            [begins, WallMs(e.authority.until.0 + 1)]
-        });
-        let ahead = |at: &WallMs| *at > now && at.0 <= limits::MAX_TIME_MS;
-        edges.filter(ahead).min()
+        self.of.get(peer)?.next_edge(now)
     }
 
     /// Everybody with a credential or a revocation.
     pub(crate) fn peers(&self) -> BTreeSet<PeerId> {
-        self.of
-            .keys()
+        let held = self.of.iter().filter(|(_, held)| held.has_any());
+        held.map(|(peer, _)| peer)
             .chain(self.revocations.keys())
             .copied()
             .collect()
     }
 
-    /// Every grant and redemption held.
-    pub(crate) fn credentials(&self) -> impl Iterator<Item = (&RecordId, &Entry)> {
-        self.entries.iter().filter(|(_, e)| e.kind != Kind::INVITE)
-    }
-
     /// A grant, an invite or a redemption.
     pub(crate) fn entry(&self, id: &RecordId) -> Option<&Entry> {
-        self.entries.get(id)
+        self.entries.get(id).map(Arc::as_ref)
     }
 
     /// The latest time that an owner vouched for.
@@ -696,6 +715,11 @@ impl Roster {
 /// Whether a record says that its author leaves the channel.
 fn leaves(h: &HeaderRef<'_>) -> bool {
     matches!(h.control, Some(Control::Retraction(r)) if r.leaves(&h.author))
+}
+
+/// Whether somebody may have written the record by what it was given.
+fn permit(by: &Authority, charter: &Charter, h: &HeaderRef<'_>) -> bool {
+    by.allows(h.kind, charter) && by.covers(h.created) && h.expires <= by.expires
 }
 
 /// Whether `peer` wrote something in the chain that ends with `last`.
@@ -734,6 +758,7 @@ fn redeem(h: &HeaderRef<'_>, invite: RecordId, entry: &Entry) -> Result<Entry, D
     };
     Ok(Entry {
         author: h.author,
+        giver: entry.author,
         subject: h.author,
         parent: Some(invite),
         authority,
