@@ -1,3 +1,4 @@
+mod crowd;
 mod total;
 
 use std::{
@@ -7,6 +8,7 @@ use std::{
 
 use samara_wire::{PeerId, RecordId};
 
+use self::crowd::Crowd;
 use super::{
     Bucket, Reject, RemoveReason,
     order::{Order, View},
@@ -60,6 +62,10 @@ pub(super) struct Records {
     ordinary: usize,
     /// Those of [`Shelf::Others`].
     others: u64,
+    /// Authors by how many of those they have, and whose rank has to be looked at again.
+    ordinary_of: Crowd,
+    others_of: Crowd,
+    unranked: BTreeSet<PeerId>,
     /// Whose records gave way since the last [`take_displaced`](Self::take_displaced).
     displaced: Vec<PeerId>,
     bytes: u64,
@@ -73,6 +79,8 @@ struct Author {
     retractions: BTreeSet<Slot>,
     /// How much of each shelf its control records take.
     taken: [u64; Shelf::COUNT],
+    /// By which its records give way.
+    rank: u8,
     equivocated: bool,
     pace: Option<Box<Pace>>,
 }
@@ -107,6 +115,12 @@ impl Author {
         self.taken[Shelf::Others.index()]
     }
 
+    /// How many records it has that a channel has so much room for in all: ordinary
+    /// ones, and those of [`Shelf::Others`].
+    fn counts(&self) -> [u64; 2] {
+        [self.ordinary.len() as u64, self.others()]
+    }
+
     fn slots(&self) -> impl Iterator<Item = &Slot> {
         let lesser = self.ordinary.values().chain(self.leases.values());
         self.control.values().chain(lesser)
@@ -136,6 +150,9 @@ impl Records {
             fading: BTreeSet::new(),
             ordinary: 0,
             others: 0,
+            ordinary_of: Crowd::default(),
+            others_of: Crowd::default(),
+            unranked: BTreeSet::new(),
             displaced: Vec::new(),
             bytes: 0,
         }
@@ -363,6 +380,7 @@ impl Records {
             self.remove(covered, RemoveReason::Retracted, &mut removed);
         }
         self.trim(charter, &peer, &mut removed);
+        self.rank_again(charter);
         Ok(removed)
     }
 
@@ -409,6 +427,7 @@ impl Records {
     pub(super) fn enforce(&mut self, charter: &Charter) -> Removed {
         let mut removed = Vec::new();
         let before = std::mem::take(&mut self.roster);
+        self.unranked.extend(self.authors.keys());
         let control = self.authors.values().flat_map(|a| a.control.values());
         let mut left: Vec<Slot> = control.copied().collect();
         left.sort_by_key(|slot| (self.headers.at(*slot).created, *slot));
@@ -463,6 +482,7 @@ impl Records {
             self.remove(slot, RemoveReason::Lost, &mut removed);
         }
         self.resettle(charter, &mut removed);
+        self.rank_again(charter);
         removed
     }
 
@@ -593,7 +613,12 @@ impl Records {
         self.ordinary += usize::from(is_counted(kind));
         self.bytes += u64::from(h.len);
         let slot = self.headers.insert(h);
-        let author = self.authors.entry(author).or_default();
+        let peer = author;
+        let author = self.authors.entry(peer).or_insert_with(|| {
+            self.unranked.insert(peer);
+            Author::default()
+        });
+        let before = author.counts();
         author.shelf(kind).insert(seq, slot);
         if kind.is_control() {
             author.taken[shelf.index()] += weight;
@@ -602,6 +627,8 @@ impl Records {
         if retracts {
             author.retractions.insert(slot);
         }
+        let (rank, now_has) = (author.rank, author.counts());
+        self.recount(peer, rank, before, now_has);
         match &mut self.live {
             Some(_) if expires <= now => {
                 self.fading.insert((expires, id));
@@ -621,6 +648,7 @@ impl Records {
         let h = self.headers.at(slot);
         self.shaken.extend(self.roster.remove(&h));
         let author = self.authors.get_mut(&h.author).expect("it has a record");
+        let before = author.counts();
         author.shelf(h.kind).remove(&h.seq);
         if h.kind.is_control() {
             let shelf = Shelf::of(&h);
@@ -628,12 +656,14 @@ impl Records {
             self.others -= u64::from(shelf == Shelf::Others);
         }
         author.retractions.remove(&slot);
+        let (rank, has) = (author.rank, author.counts());
         self.ordinary -= usize::from(is_counted(h.kind));
         self.bytes -= u64::from(h.len);
         removed.push((h.id, reason));
         if reason == RemoveReason::Quota {
             self.displaced.push(h.author);
         }
+        let peer = h.author;
         if !self.fading.remove(&(h.expires, h.id))
             && let Some(live) = &mut self.live
         {
@@ -641,6 +671,14 @@ impl Records {
             self.ending.remove(&(h.expires, slot));
         }
         self.headers.remove(slot);
+        self.recount(peer, rank, before, has);
+    }
+
+    fn recount(&mut self, peer: PeerId, rank: u8, before: [u64; 2], has: [u64; 2]) {
+        let crowds = [&mut self.ordinary_of, &mut self.others_of];
+        for (crowd, (before, has)) in crowds.into_iter().zip(before.into_iter().zip(has)) {
+            crowd.change(peer, (rank, before), (rank, has));
+        }
     }
 }
 

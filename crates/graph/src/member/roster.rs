@@ -43,6 +43,8 @@ pub(crate) struct Roster {
     times: BTreeMap<RecordId, WallMs>,
     /// Whose rights may have changed since the last [`take_changed`](Self::take_changed).
     changed: BTreeSet<PeerId>,
+    /// Whose rank may have changed since the last [`take_unranked`](Self::take_unranked).
+    unranked: BTreeSet<PeerId>,
 }
 
 /// A grant, an invite or a redemption that stands.
@@ -510,7 +512,7 @@ impl Roster {
                 };
                 let of = self.revocations.entry(whom).or_default();
                 of.insert(h.id, (h.author, revocation.clone()));
-                self.changed.insert(whom);
+                self.change(whom);
                 shaken.push(whom);
                 let invites = self.invites.get(&whom).into_iter().flatten();
                 let joined = invites.filter_map(|invite| self.joined.get(invite));
@@ -561,7 +563,7 @@ impl Roster {
             let held = self.of.entry(entry.subject).or_default();
             held.insert(h.id, &entry);
             self.ripening.insert(h.id, &entry);
-            self.changed.insert(entry.subject);
+            self.change(entry.subject);
         }
         self.entries.insert(h.id, entry);
     }
@@ -576,7 +578,7 @@ impl Roster {
                     self.revocations.remove(&whom);
                 }
             }
-            self.changed.insert(whom);
+            self.change(whom);
         }
         if leaves(h) {
             if let Some(held) = self.of.get_mut(&h.author) {
@@ -620,7 +622,7 @@ impl Roster {
                 self.of.remove(&entry.subject);
             }
         }
-        self.changed.insert(entry.subject);
+        self.change(entry.subject);
         vec![entry.subject]
     }
 
@@ -699,6 +701,17 @@ impl Roster {
     /// The latest time that an owner vouched for.
     pub(crate) fn time_floor(&self) -> Option<WallMs> {
         self.times.values().max().copied()
+    }
+
+    /// The rights of `peer` may have changed, and its rank.
+    fn change(&mut self, peer: PeerId) {
+        self.changed.insert(peer);
+        self.unranked.insert(peer);
+    }
+
+    /// Whose rank may have changed since the last call.
+    pub(crate) fn take_unranked(&mut self) -> BTreeSet<PeerId> {
+        std::mem::take(&mut self.unranked)
     }
 
     /// Notes that the rights of `peer` may have changed.

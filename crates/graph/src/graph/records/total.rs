@@ -2,11 +2,12 @@
 
 use samara_wire::PeerId;
 
-use super::{Author, Records, Removed};
+use super::{Author, Records, Removed, crowd::Turn};
 use crate::{
     Charter, HeaderRef, Role,
     graph::{RemoveReason, quota::Shelf},
     limits,
+    member::steps::step,
 };
 
 impl Records {
@@ -17,17 +18,14 @@ impl Records {
         charter: &Charter,
         with: Option<(PeerId, usize)>,
     ) -> Option<PeerId> {
-        let held = self.authors.iter().map(|(p, a)| (*p, a.ordinary.len()));
-        held.filter(|(p, _)| with.is_none_or(|w| w.0 != *p))
-            .chain(with)
-            .filter(|(_, count)| *count > 0)
-            .max_by_key(|(p, count)| (self.roster.rank(charter, p), *count, *p))
-            .map(|(p, _)| p)
+        let with = with.map(|(p, count)| (self.roster.rank(charter, &p), count as u64, p));
+        self.ordinary_of.first(with).map(|(.., peer)| peer)
     }
 
     /// Removes ordinary records until the charter's total is kept.
     pub(super) fn trim_ordinary(&mut self, charter: &Charter, removed: &mut Removed) {
         while self.ordinary > charter.limits.records_total as usize {
+            self.rank_again(charter);
             let weakest = self.weakest(charter, None).expect("there are records");
             let lowest = self.authors[&weakest].ordinary.first_key_value();
             let slot = *lowest.expect("the weakest has most records").1;
@@ -43,18 +41,33 @@ impl Records {
         if self.others + more <= most {
             return None;
         }
-        let held = self.authors.iter().filter(|(p, _)| Some(**p) != with);
-        let held = held.map(|(p, a)| (*p, a.others()));
-        let with = with.map(|p| (p, self.authors.get(&p).map_or(0, Author::others) + 1));
-        let lesser = held
-            .chain(with)
-            .filter(|(_, count)| *count > 0)
-            .map(|(p, count)| (self.roster.rank(charter, &p), count, p))
-            .filter(|(rank, ..)| *rank > Role::Admin.rank());
-        let (sum, weakest) = lesser.fold((0, None), |(sum, weakest), this| {
-            (sum + this.1, weakest.max(Some(this)))
+        let with = with.map(|p| {
+            let count = self.authors.get(&p).map_or(0, Author::others);
+            (self.roster.rank(charter, &p), count + 1, p)
         });
+        let lesser = |turn: &Turn| turn.0 > Role::Admin.rank();
+        let sum = self.others_of.lesser() + u64::from(with.is_some_and(|with| lesser(&with)));
+        let weakest = self.others_of.first(with).filter(lesser);
         weakest.filter(|_| sum > most).map(|(.., peer)| peer)
+    }
+
+    /// Looks again at the ranks that may have changed. Everything that changes records
+    /// ends with it, so that who judges finds all authors in their order.
+    pub(super) fn rank_again(&mut self, charter: &Charter) {
+        self.unranked.append(&mut self.roster.take_unranked());
+        while let Some(peer) = self.unranked.pop_first() {
+            step();
+            let Some(author) = self.authors.get_mut(&peer) else {
+                continue;
+            };
+            let rank = self.roster.rank(charter, &peer);
+            let before = std::mem::replace(&mut author.rank, rank);
+            let [ordinary, others] = author.counts();
+            let (from, to) = ((before, ordinary), (rank, ordinary));
+            self.ordinary_of.change(peer, from, to);
+            self.others_of
+                .change(peer, (before, others), (rank, others));
+        }
     }
 
     /// Whether a new record of [`Shelf::Others`] would be the first to give way.
@@ -72,12 +85,14 @@ impl Records {
     /// the one of the highest sequence, so that nothing later displaces a retraction
     /// of the same author's.
     pub(super) fn trim_others(&mut self, charter: &Charter, removed: &mut Removed) {
+        self.rank_again(charter);
         while let Some(weakest) = self.weakest_of_others(charter, None) {
             let control = self.authors[&weakest].control.values().rev().copied();
             let mut others =
                 control.filter(|slot| Shelf::of(&self.headers.at(*slot)) == Shelf::Others);
             let last = others.next().expect("it has some");
             self.remove(last, RemoveReason::Quota, removed);
+            self.rank_again(charter);
         }
     }
 }
