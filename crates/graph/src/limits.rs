@@ -89,6 +89,10 @@ pub const MAX_KEPT: usize = 2048;
 /// Identities that one author can let in: one for a grant, as many as its uses for
 /// an invite. The lowest sequences stand.
 pub const MAX_PLACES: u64 = 65_536;
+/// Grants of one author to one identity, so that nobody makes others weigh thousands
+/// of credentials for each of its records. The lowest sequences stand, and no other
+/// author's grants count against them.
+pub const MAX_GRANTS_TO_ONE: usize = 1024;
 /// Revocations of one author; the lowest sequences stand, and no other author's
 /// records count against them.
 pub const MAX_REVOCATIONS_PER_AUTHOR: u64 = 16_384;

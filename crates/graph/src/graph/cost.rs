@@ -103,8 +103,62 @@ fn event(graph: &mut Graph, peer: &PeerId, record: RecordHeader) -> u64 {
 }
 
 #[test]
+fn in_a_full_channel_an_event_looks_at_who_gives_way_and_not_at_everybody() {
+    let mut charter = charter();
+    charter.limits.records_total = 2000;
+    let mut held: Vec<_> = Vec::new();
+    let note = |by: PeerId, seq: u64, control: Option<Control>| RecordHeader {
+        kind: control.as_ref().map_or(Kind(70_000), |_| Kind::RETRACTION),
+        expires: NOW.after(DAY),
+        control: control.map(Box::new),
+        ..header(by, seq, &[], Control::Time { at: NOW })
+    };
+    let gone = |seq: u64| Retraction {
+        kind: Kind(70_001),
+        key: [].into(),
+        up_to: seq,
+    };
+    for n in 0..1000 {
+        let grant = Grant {
+            role: Role::Member,
+            parent: None,
+            until: NOW.after(DAY),
+            kinds: [].into(),
+            renewable: false,
+            replaces: None,
+        };
+        held.push(header(
+            id(3),
+            n,
+            nobody(n).as_bytes(),
+            Control::Grant(grant),
+        ));
+        held.extend((1..3).map(|seq| note(nobody(n), seq, None)));
+        let retractions =
+            (3..8).map(|seq| note(nobody(n), seq, Some(Control::Retraction(gone(1)))));
+        held.extend(retractions);
+    }
+    let mut graph = graph(held);
+    // What was too much already goes with the first.
+    graph
+        .records
+        .place(&charter, NOW, note(nobody(500), 10, None))
+        .unwrap();
+    let most = limits::LEAST_CONTROL_TOTAL as usize;
+    assert_eq!(graph.records.len(), 1000 + 2000 + most);
+    for n in 0..50 {
+        for control in [None, Some(Control::Retraction(gone(1)))] {
+            let more = note(nobody(n), 10 + u64::from(control.is_some()), control);
+            let (steps, _) = counted(|| graph.records.place(&charter, NOW, more));
+            assert!(steps <= FEW, "{steps}");
+        }
+    }
+    assert_eq!(graph.records.len(), 1000 + 2000 + most);
+}
+
+#[test]
 fn thousands_of_grants_to_one_cost_an_event_no_more_than_one_does() {
-    let each = 1000;
+    let each = limits::MAX_GRANTS_TO_ONE as u64 - 20;
     let held = (2..10).flat_map(|by| grants(by, 50, 1..each));
     let mut graph = graph(held);
     assert_eq!(graph.records.len() as u64, 8 * (each - 1));

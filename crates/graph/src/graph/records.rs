@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     Charter, Control, HeaderRef, Kind, RecordHeader, Summary, WallMs,
-    body::Retraction,
+    body::{Retraction, subject},
     limits,
     member::{Denied, Roster, steps::step},
 };
@@ -32,7 +32,8 @@ use crate::{
 ///    right goes, its records go, and with them what others had by them.
 /// 1. Control records first. Of two with one author and sequence the lower id
 ///    stands; of more than an author may have of a [`Shelf`] the lowest sequences
-///    stand, so that nothing later displaces a retraction. Of [`Shelf::Others`] the
+///    stand, so that nothing later displaces a retraction; before that the same holds
+///    of its grants to one identity, [`limits::MAX_GRANTS_TO_ONE`]. Of [`Shelf::Others`] the
 ///    channel has room for so many in all, those of owners and admins not counted: the
 ///    lower rank gives way to the higher one, then the author with the most of them
 ///    loses its highest sequence. Nothing ordinary beats a control record.
@@ -81,6 +82,8 @@ struct Author {
     taken: [u64; Shelf::COUNT],
     /// By which its records give way.
     rank: u8,
+    /// Its grants, by to whom and by sequence.
+    granted: BTreeSet<(PeerId, u64)>,
     equivocated: bool,
     pace: Option<Box<Pace>>,
 }
@@ -113,6 +116,12 @@ impl Author {
     /// How many of [`Shelf::Others`] it has.
     fn others(&self) -> u64 {
         self.taken[Shelf::Others.index()]
+    }
+
+    /// Its grants to `whom` that have sequences below this one.
+    fn granted_below(&self, whom: PeerId, seq: u64) -> impl Iterator<Item = u64> {
+        let granted = self.granted.range((whom, 0)..(whom, seq));
+        granted.map(|(_, seq)| *seq)
     }
 
     /// How many records it has that a channel has so much room for in all: ordinary
@@ -307,7 +316,9 @@ impl Records {
                 let more = self.live.is_some() && rival.is_none_or(|r| !r.kind.is_control());
                 more && self.is_crowded_out(charter, h)
             };
-            return match Shelf::is_full(&author.taken, below, h) || crowded() {
+            let below_to_one = granted_to(h).map(|whom| author.granted_below(whom, h.seq).count());
+            let again = below_to_one.is_some_and(|n| n >= limits::MAX_GRANTS_TO_ONE);
+            return match again || Shelf::is_full(&author.taken, below, h) || crowded() {
                 true => Err(Reject::Quota),
                 false => self.roster.has_place(h),
             };
@@ -375,7 +386,16 @@ impl Records {
             self.remove(rival, RemoveReason::Equivocation, &mut removed);
         }
         let peer = h.author;
+        let to = granted_to(&h.view());
         let slot = self.insert(now, h);
+        if let (Some(whom), Some(author)) = (to, self.authors.get(&peer)) {
+            let all = author.granted_below(whom, u64::MAX);
+            let beyond = all.skip(limits::MAX_GRANTS_TO_ONE);
+            let beyond: Vec<Slot> = beyond.map(|seq| author.control[&seq]).collect();
+            for slot in beyond {
+                self.remove(slot, RemoveReason::Quota, &mut removed);
+            }
+        }
         for covered in self.covered_by(slot) {
             self.remove(covered, RemoveReason::Retracted, &mut removed);
         }
@@ -609,6 +629,7 @@ impl Records {
         let (seq, kind, expires) = (h.seq, h.kind, h.expires);
         let (author, id) = (h.author, h.id);
         let retracts = retraction_of(&h.view()).is_some();
+        let to = granted_to(&h.view());
         let (shelf, weight) = (Shelf::of(&h.view()), Shelf::weight(&h.view()));
         self.ordinary += usize::from(is_counted(kind));
         self.bytes += u64::from(h.len);
@@ -627,6 +648,7 @@ impl Records {
         if retracts {
             author.retractions.insert(slot);
         }
+        author.granted.extend(to.map(|whom| (whom, seq)));
         let (rank, now_has) = (author.rank, author.counts());
         self.recount(peer, rank, before, now_has);
         match &mut self.live {
@@ -656,6 +678,9 @@ impl Records {
             self.others -= u64::from(shelf == Shelf::Others);
         }
         author.retractions.remove(&slot);
+        if let Some(whom) = granted_to(&h) {
+            author.granted.remove(&(whom, h.seq));
+        }
         let (rank, has) = (author.rank, author.counts());
         self.ordinary -= usize::from(is_counted(h.kind));
         self.bytes -= u64::from(h.len);
@@ -696,6 +721,14 @@ fn first_to_end(
 fn retraction_of<'a>(h: &HeaderRef<'a>) -> Option<&'a Retraction> {
     match h.control {
         Some(Control::Retraction(retraction)) => Some(retraction),
+        _ => None,
+    }
+}
+
+/// To whom a grant is.
+fn granted_to(h: &HeaderRef<'_>) -> Option<PeerId> {
+    match h.control {
+        Some(Control::Grant(_)) => subject(h.key),
         _ => None,
     }
 }

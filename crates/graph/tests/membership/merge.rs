@@ -28,6 +28,13 @@ enum Deed {
         of: usize,
         replaces: Option<u64>,
     },
+    /// Many grants to one identity, of several roles, some in place of the others.
+    Shower {
+        by: u8,
+        to: u8,
+        count: u64,
+        of: usize,
+    },
     Invite {
         by: u8,
         uses: u32,
@@ -72,6 +79,8 @@ fn deed() -> impl Strategy<Value = (Deed, u64)> {
         of,
         replaces: (r == 0).then_some(seq),
     });
+    let shower = (who.clone(), who.clone(), 8u64..24, 0usize..64);
+    let shower = shower.prop_map(|(by, to, count, of)| Deed::Shower { by, to, count, of });
     let invite = (who.clone(), 1u32..3, 0usize..64);
     let invite = invite.prop_map(|(by, uses, of)| Deed::Invite { by, uses, of });
     let redeem = (who.clone(), 0usize..64).prop_map(|(joiner, of)| Deed::Redeem { joiner, of });
@@ -85,7 +94,7 @@ fn deed() -> impl Strategy<Value = (Deed, u64)> {
     let leave = who.clone().prop_map(|by| Deed::Leave { by });
     let note = who.prop_map(|by| Deed::Note { by });
     let any = prop_oneof![
-        5 => grant, 2 => invite, 3 => redeem, 2 => revoke, 2 => leave, 4 => note
+        5 => grant, 1 => shower, 2 => invite, 3 => redeem, 2 => revoke, 2 => leave, 4 => note
     ];
     // Small sequences, so that some are signed twice.
     (any, 1u64..10)
@@ -131,6 +140,19 @@ fn signed(deeds: &[(Deed, u64)]) -> Vec<Record> {
                     ..new_grant(Role::ALL[*role])
                 };
                 granted(c, *by, seq, *to, &grant)
+            }
+            Deed::Shower { by, to, count, of } => {
+                let parent = parent(*by, *of);
+                for k in 0..*count {
+                    let grant = Grant {
+                        parent,
+                        until: NOW.after(DAY * (k % 8 + 1) as u32),
+                        replaces: (k % 5 == 4).then_some(k % 9),
+                        ..new_grant(Role::ALL[1 + (k as usize + of) % 6])
+                    };
+                    all.push(granted(c, *by, seq + 10 + k, *to, &grant));
+                }
+                continue;
             }
             Deed::Invite { by, uses, of } => {
                 let invite = Invite {

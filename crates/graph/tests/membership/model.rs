@@ -1,7 +1,7 @@
 //! A node that grants, invites, revokes and lets time pass, beside a few lines that
 //! say who should have which role.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, time::Duration};
 
 use proptest::prelude::*;
 use proptest_state_machine::{ReferenceStateMachine, StateMachineTest, prop_state_machine};
@@ -21,6 +21,11 @@ enum Step {
         to: u8,
         role: Role,
         hours: u32,
+        /// How often, one after the other, each for an hour more.
+        times: u32,
+        /// Whether the last takes the place of all others that the subject has; only
+        /// the owner's do.
+        replaces: bool,
     },
     Invite {
         by: u8,
@@ -59,6 +64,8 @@ struct Credential {
     gone: bool,
     /// Its holder left: nothing more is made by it, what was stands.
     given_back: bool,
+    /// It takes the place of all that its holder had before.
+    replaces: bool,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -81,7 +88,12 @@ impl Model {
         }
         let all = self.credentials.iter().enumerate();
         let own = all
-            .filter(|(_, c)| c.of == Some(who) && !c.gone && !c.given_back && self.hour <= c.until);
+            .filter(|(_, c)| c.of == Some(who) && !c.gone && !c.given_back && self.hour <= c.until)
+            .filter(|(n, _)| {
+                // An owner's stand whatever happens.
+                let mut later = self.credentials[n + 1..].iter();
+                !later.any(|c| c.of == Some(who) && c.replaces)
+            });
         own.map(|(n, c)| (c.role, c.until, Some(n))).collect()
     }
 
@@ -151,8 +163,11 @@ impl ReferenceStateMachine for Model {
         let who = 1..=PEOPLE;
         let role = (1usize..7).prop_map(|n| Role::ALL[n]);
         prop_oneof![
-            4 => (who.clone(), 2..=PEOPLE, role.clone(), 1u32..100)
-                .prop_map(|(by, to, role, hours)| Step::Grant { by, to, role, hours }),
+            4 => (who.clone(), 2..=PEOPLE, role.clone(), 1u32..100, 1u32..9, any::<bool>())
+                .prop_map(|(by, to, role, hours, times, replaces)| {
+                    let times = times.saturating_sub(4).max(1);
+                    Step::Grant { by, to, role, hours, times, replaces }
+                }),
             2 => (who.clone(), role, 1u32..3, 1u32..50)
                 .prop_map(|(by, role, uses, hours)| Step::Invite { by, role, uses, hours }),
             3 => (2..=PEOPLE, 0usize..8).prop_map(|(joiner, which)| Step::Redeem { joiner, which }),
@@ -185,21 +200,25 @@ impl ReferenceStateMachine for Model {
                 to,
                 role,
                 hours,
+                times,
+                replaces,
             } => {
-                if let Some((until, parent)) = m.right(by, |own| own.may_grant(role)) {
+                for n in 0..times {
+                    let Some((until, parent)) = m.right(by, |own| own.may_grant(role)) else {
+                        break;
+                    };
                     if by == to || m.gave(parent, to) {
                         return m;
                     }
-                    let until = until.min(m.hour + u64::from(hours));
-                    let of = Some(to);
                     m.credentials.push(Credential {
-                        of,
+                        of: Some(to),
                         role,
-                        until,
+                        until: until.min(m.hour + u64::from(hours + n)),
                         by,
                         parent,
                         gone: false,
                         given_back: false,
+                        replaces: replaces && by == 1 && n + 1 == times,
                     });
                 }
             }
@@ -220,6 +239,7 @@ impl ReferenceStateMachine for Model {
                         parent,
                         gone: false,
                         given_back: false,
+                        replaces: false,
                     });
                 }
             }
@@ -273,6 +293,7 @@ struct Real {
     l: Lone,
     invitations: Vec<Invitation>,
     keys: u8,
+    made: u64,
 }
 
 impl StateMachineTest for Real {
@@ -284,6 +305,7 @@ impl StateMachineTest for Real {
             l: commune(),
             invitations: Vec::new(),
             keys: 120,
+            made: 0,
         }
     }
 
@@ -291,23 +313,33 @@ impl StateMachineTest for Real {
         let l = &mut real.l;
         // A moment between any two deeds, so that none is made at the same time.
         l.now = WallMs(l.now.0 + 1);
-        let until = |hours: u32| NOW.after(HOUR * (model.hour as u32 + hours) + HOUR / 2);
+        // What is given later ends later, so that no two of one hour are alike.
+        let until = |hours: u32, made: u64| {
+            let whole = HOUR * (model.hour as u32 + hours) + HOUR / 2;
+            NOW.after(whole + Duration::from_millis(made))
+        };
         match step {
             Step::Grant {
                 by,
                 to,
                 role,
                 hours,
+                times,
+                replaces,
             } => {
-                let new = NewGrant {
-                    subject: id(to),
-                    role,
-                    until: until(hours),
-                    kinds: [].into(),
-                    renewable: false,
-                    replaces: false,
-                };
-                _ = l.act(|g, now, out| g.grant(now, &key(by), new, out));
+                for n in 0..times {
+                    l.now = WallMs(l.now.0 + 1);
+                    real.made += 1;
+                    let new = NewGrant {
+                        subject: id(to),
+                        role,
+                        until: until(hours + n, real.made),
+                        kinds: [].into(),
+                        renewable: false,
+                        replaces: replaces && by == 1 && n + 1 == times,
+                    };
+                    _ = l.act(|g, now, out| g.grant(now, &key(by), new, out));
+                }
             }
             Step::Invite {
                 by,
@@ -315,11 +347,12 @@ impl StateMachineTest for Real {
                 uses,
                 hours,
             } => {
+                real.made += 1;
                 let new = NewInvite {
                     role,
                     uses,
-                    until: until(hours),
-                    member_until: until(hours * 2),
+                    until: until(hours, real.made),
+                    member_until: until(hours * 2, real.made),
                     kinds: [].into(),
                     renewable: false,
                 };

@@ -106,8 +106,9 @@ mod tests {
 
     use super::*;
     use crate::{
-        Attributes, Control, Kind, Publishers, RecordHeader, WallMs,
+        Attributes, Control, Kind, Publishers, RecordHeader, Reject, WallMs,
         body::{Grant, Retraction, Revocation},
+        member::Denied,
     };
 
     const NOW: WallMs = WallMs(1_735_689_600_000);
@@ -173,6 +174,62 @@ mod tests {
                 ..granted
             },
             _ => granted,
+        }
+    }
+
+    /// As many as that to one identity; some replace those before them.
+    fn shower(by: u8, to: u8, from: u64, count: u64) -> impl Iterator<Item = RecordHeader> {
+        (from..from + count).map(move |seq| {
+            let grant = Grant {
+                role: [Role::Member, Role::Reader][(seq % 2) as usize],
+                parent: None,
+                until: NOW.after(DAY * (seq % 9 + 1) as u32),
+                kinds: [].into(),
+                renewable: true,
+                replaces: (seq % 11 == 0).then_some(seq % 300),
+            };
+            let control = Some(Control::Grant(grant));
+            RecordHeader {
+                expires: NOW.after(20 * DAY),
+                created: WallMs(NOW.0 + seq % 60_000),
+                ..header(by, seq, Kind::GRANT, id(to).as_bytes(), control)
+            }
+        })
+    }
+
+    fn granted(records: &Records, by: u8, to: u8) -> Vec<u64> {
+        let author = records.authors.get(&id(by));
+        let granted = author.into_iter().flat_map(|a| &a.granted);
+        let granted = granted.filter(|(whom, _)| *whom == id(to));
+        granted.map(|(_, seq)| *seq).collect()
+    }
+
+    #[test]
+    fn of_ones_grants_to_one_the_first_stand_and_cost_nobody_elses() {
+        const MOST: u64 = limits::MAX_GRANTS_TO_ONE as u64;
+        let mut all: Vec<_> = shower(1, 5, 1000, MOST + 50).collect();
+        let others = [
+            grant(9000, 5, Role::Admin),
+            demotion(9001, 5),
+            grant(9002, 6, Role::Member),
+        ];
+        all.extend(others.iter().cloned());
+        all.extend(shower(1, 6, 5000, 3));
+        for salt in 0..3 {
+            let mut records = settled(&all, salt);
+            assert_eq!(
+                granted(&records, 1, 5),
+                (1000..1000 + MOST).collect::<Vec<_>>()
+            );
+            assert_eq!(granted(&records, 1, 6), [5000, 5001, 5002]);
+            assert!(others.iter().all(|h| records.get(&h.id).is_some()));
+            let late: Vec<_> = shower(1, 5, 8000, 1).collect();
+            let quota = Err(Denied::Reject(Reject::Quota));
+            assert_eq!(records.judge(&charter(), &late[0].view()), quota);
+            // An earlier one takes the place of the last.
+            offer(&mut records, &shower(1, 5, 7, 1).collect::<Vec<_>>(), salt);
+            let expected: Vec<_> = [7].into_iter().chain(1000..999 + MOST).collect();
+            assert_eq!(granted(&records, 1, 5), expected);
         }
     }
 
@@ -299,6 +356,13 @@ mod tests {
             to: u8,
             admin: bool,
         },
+        /// Grants to one identity.
+        Shower {
+            by: u8,
+            to: u8,
+            from: u64,
+            count: u64,
+        },
         Demote {
             whom: u8,
         },
@@ -310,7 +374,14 @@ mod tests {
         let grant = (2..AUTHORS, any::<bool>());
         let grant = grant.prop_map(|(to, admin)| Deed::Grant { to, admin });
         let demote = (2..AUTHORS).prop_map(|whom| Deed::Demote { whom });
-        prop_oneof![8 => flood, 1 => grant, 1 => demote]
+        let shower = (0..2u8, 3..6u8, 0u64..900, 300u64..900);
+        let shower = shower.prop_map(|(by, to, from, count)| Deed::Shower {
+            by,
+            to,
+            from: 5000 + from,
+            count,
+        });
+        prop_oneof![8 => flood, 1 => grant, 2 => shower, 1 => demote]
     }
 
     fn written(deeds: &[Deed]) -> Vec<RecordHeader> {
@@ -326,6 +397,12 @@ mod tests {
                 }
                 Deed::Grant { to, admin: true } => all.push(grant(n, to, Role::Admin)),
                 Deed::Grant { to, .. } => all.push(grant(n, to, Role::Member)),
+                Deed::Shower {
+                    by,
+                    to,
+                    from,
+                    count,
+                } => all.extend(shower(by, to, from, count)),
                 Deed::Demote { whom } => all.push(demotion(n, whom)),
             }
         }
@@ -357,6 +434,9 @@ mod tests {
             let lesser = (0..AUTHORS).filter(|n| one.roster.rank(&charter(), &id(*n)) > 1);
             let sum: u64 = lesser.map(|n| count(&one, n)).sum();
             prop_assert!(sum <= ROOM, "{sum}");
+            for (by, to) in (0..2).flat_map(|by| (3..6).map(move |to| (by, to))) {
+                prop_assert!(granted(&one, by, to).len() <= limits::MAX_GRANTS_TO_ONE);
+            }
             // A restart changes nothing.
             let mut restored = Records::new(2);
             restored.begin_restoring(one.len());
