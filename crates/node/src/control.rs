@@ -4,7 +4,7 @@
 //! Whoever has the data directory serves it, were it only for the moment of one
 //! command. When that process is done it gives the directory up: requests of others
 //! that it has not carried out end with [`Event::Moved`], and their askers ask again,
-//! or take the directory themselves. A node that is started says [`GIVE_WAY`] in place
+//! or take the directory themselves. A node that is started asks for it in place
 //! of a request: who has the directory for a command that a node can carry out as well
 //! gives it up to the node.
 
