@@ -436,4 +436,6 @@ impl Core {
 }
 
 #[cfg(test)]
+mod alike;
+#[cfg(test)]
 mod tests;

@@ -12,11 +12,11 @@ use crate::{
 };
 
 /// A node at work, and a peer on one connection that reads all that it says.
-struct Scene {
+pub(super) struct Scene {
     node: CoreHandle,
-    me: PeerId,
-    theirs: Connection,
-    stranger: PeerId,
+    pub(super) me: PeerId,
+    pub(super) theirs: Connection,
+    pub(super) stranger: PeerId,
     said: quinn::RecvStream,
     frames: FrameDecoder,
     _dir: tempfile::TempDir,
@@ -24,7 +24,7 @@ struct Scene {
 
 const PROVE: u64 = 7;
 const PROVED: u64 = 8;
-const REFUSED: u64 = 9;
+pub(super) const REFUSED: u64 = 9;
 const INTRODUCE: u64 = 6;
 
 fn by_its_id(id: ChannelId) -> WayIn {
@@ -49,7 +49,7 @@ fn held(me: PeerId, private: bool) -> (ChannelId, Channel) {
 }
 
 impl Scene {
-    async fn new() -> Self {
+    pub(super) async fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let (core, node, queue) = core_with_queue(dir.path());
         let me = core.me;
@@ -70,13 +70,13 @@ impl Scene {
         }
     }
 
-    async fn add(&self, id: ChannelId, channel: Channel) {
+    pub(super) async fn add(&self, id: ChannelId, channel: Channel) {
         let add = move |core: &mut Core| core.add_channel(id, channel, true);
         self.node.call(add).await.unwrap();
     }
 
     /// What the node says next, after who it is.
-    async fn next(&mut self) -> Frame {
+    pub(super) async fn next(&mut self) -> Frame {
         loop {
             match self.frames.next_frame().unwrap() {
                 Some(frame) if frame.kind == INTRODUCE => {}
@@ -89,7 +89,7 @@ impl Scene {
         }
     }
 
-    fn gate(&self, id: ChannelId, from: &PeerId, to: &PeerId) -> Gate {
+    pub(super) fn gate(&self, id: ChannelId, from: &PeerId, to: &PeerId) -> Gate {
         let mut exporter = [0; 32];
         self.theirs
             .export_keying_material(&mut exporter, EXPORTER_LABEL, b"")
