@@ -1,12 +1,12 @@
 use std::io::{self, Write};
 
-use samara_node::api::{Event, InvitationView, PeerStatus, Request, Status};
+use samara_node::api::{Event, InvitationView, PeerStatus, Request};
 
 use super::{
-    Report, bars::Bars, charter, explanation, limits, markdown, qr::Scannable, record, standing,
+    Report, bars::Bars, charter, explanation, limits, markdown, qr::Scannable, record, status,
 };
 use crate::{
-    quantity::{count, rate, size, span},
+    quantity::{count, rate, size},
     terminal::{Style, Table, body, columns, line, terminal_columns},
 };
 
@@ -434,7 +434,7 @@ impl Report for Human {
                 subject,
                 ..
             } => self.result(&format!("{} {number}: {}", line(channel), line(subject)))?,
-            Event::Status(status) => self.result(&status_text(status, style))?,
+            Event::Status(status) => self.result(&status::text(status, style))?,
             Event::Explained(found) => self.result(&explanation::text(found, style))?,
             Event::Limits(found) => self.result(&limits::text(found, style))?,
             Event::Peer(peer) => self.table.row(peer_row(peer)),
@@ -647,89 +647,6 @@ fn complete_text(event: &Event, style: Style) -> String {
     )
 }
 
-fn status_text(status: &Status, style: Style) -> String {
-    let mut text = format!("{}  {}\n", style.dim("identity "), line(&status.peer_id));
-    let running = if status.listen.is_empty() {
-        "no node runs".to_owned()
-    } else {
-        format!("{}, up {}", line(&status.listen), span(status.uptime))
-    };
-    text += &format!("{}  {running}\n", style.dim("listening"));
-    text += &format!(
-        "{}  {} of {}\n",
-        style.dim("store    "),
-        size(status.store_bytes),
-        size(status.quota_bytes)
-    );
-    let mut channels = Table::new(
-        &[
-            "CHANNEL",
-            "ROLE",
-            "RECORDS",
-            "MEMBERS",
-            "NEIGHBOURS",
-            "RELEASE",
-            "INTO",
-        ],
-        &[2, 4],
-    );
-    for channel in &status.channels {
-        let into = channel.into.as_ref();
-        channels.row([
-            match channel.forked {
-                true => format!("{} (forked)", channel.name),
-                false => channel.name.clone(),
-            },
-            channel.role.clone(),
-            channel.records.to_string(),
-            standing::members(&channel.standing),
-            channel.neighbours.to_string(),
-            channel.release.clone().unwrap_or_else(|| "-".to_owned()),
-            into.map_or_else(
-                || "-".to_owned(),
-                |path| path.to_string_lossy().into_owned(),
-            ),
-        ]);
-    }
-    let mut contents = Table::new(
-        &["CONTENT", "SIZE", "HERE", "PEERS", "DOWN", "UP", "ID"],
-        &[1, 2, 3, 4, 5],
-    );
-    for content in &status.contents {
-        let flow = |value| {
-            if value == 0 {
-                "-".to_owned()
-            } else {
-                rate(value)
-            }
-        };
-        contents.row([
-            content.name.clone(),
-            size(content.bytes),
-            match content.complete {
-                true => "all".to_owned(),
-                false => format!("{} %", content.have * 100 / content.chunks.max(1)),
-            },
-            content.peers.to_string(),
-            flow(content.rate_down),
-            flow(content.rate_up),
-            content.manifest.chars().take(10).collect(),
-        ]);
-    }
-    for table in [channels, contents] {
-        if !table.is_empty() {
-            text += "\n";
-            text += &table.render(style);
-        }
-    }
-    let trouble = standing::trouble(status, style);
-    if !trouble.is_empty() {
-        text += "\n";
-        text += &trouble;
-    }
-    text.trim_end().to_owned()
-}
-
 const PEER_HEAD: &[&str] = &[
     "PEER", "ADDRESS", "SCOPE", "RTT", "RECEIVED", "SENT", "CHANNELS",
 ];
@@ -749,7 +666,7 @@ fn peer_row(peer: &PeerStatus) -> [String; 7] {
 
 #[cfg(test)]
 mod tests {
-    use samara_node::api::{ChannelStatus, ContentStatus, Downloaded};
+    use samara_node::api::Downloaded;
 
     use super::*;
 
@@ -797,26 +714,5 @@ mod tests {
             text("Fixes *it*.\u{1b}]0;x\u{7}"),
             "Release 2.1, 2026-11-21 10:20 UTC\n\nFixes it.\n"
         );
-    }
-
-    #[test]
-    fn foreign_names_in_the_status_are_clean() {
-        let status = Status {
-            channels: vec![ChannelStatus {
-                name: "evil\u{1b}[2J".into(),
-                ..ChannelStatus::default()
-            }],
-            contents: vec![ContentStatus {
-                name: "line\nbreak".into(),
-                have: 1,
-                chunks: 4,
-                ..ContentStatus::default()
-            }],
-            ..Status::default()
-        };
-        let text = status_text(&status, Style::PLAIN);
-        assert!(!text.contains('\u{1b}'));
-        assert!(text.contains("evil") && text.contains("line break") && text.contains("25 %"));
-        assert!(text.contains("no node runs"));
     }
 }

@@ -11,6 +11,7 @@ mod output;
 mod qr;
 mod record;
 mod standing;
+mod status;
 mod told;
 
 use std::io::{self, Write};

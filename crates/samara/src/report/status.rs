@@ -1,0 +1,121 @@
+//! The whole of a node at a glance, for people.
+
+use samara_node::api::Status;
+
+use super::standing;
+use crate::{
+    quantity::{rate, size, span},
+    terminal::{Style, Table, line},
+};
+
+/// Identity, channels, contents, and what is not as it should be.
+pub(super) fn text(status: &Status, style: Style) -> String {
+    let mut text = format!("{}  {}\n", style.dim("identity "), line(&status.peer_id));
+    let running = if status.listen.is_empty() {
+        "no node runs".to_owned()
+    } else {
+        format!("{}, up {}", line(&status.listen), span(status.uptime))
+    };
+    text += &format!("{}  {running}\n", style.dim("listening"));
+    text += &format!(
+        "{}  {} of {}\n",
+        style.dim("store    "),
+        size(status.store_bytes),
+        size(status.quota_bytes)
+    );
+    let mut channels = Table::new(
+        &[
+            "CHANNEL",
+            "ROLE",
+            "RECORDS",
+            "MEMBERS",
+            "NEIGHBOURS",
+            "RELEASE",
+            "INTO",
+        ],
+        &[2, 4],
+    );
+    for channel in &status.channels {
+        let into = channel.into.as_ref();
+        channels.row([
+            match channel.forked {
+                true => format!("{} (forked)", channel.name),
+                false => channel.name.clone(),
+            },
+            channel.role.clone(),
+            channel.records.to_string(),
+            standing::members(&channel.standing),
+            channel.neighbours.to_string(),
+            channel.release.clone().unwrap_or_else(|| "-".to_owned()),
+            into.map_or_else(
+                || "-".to_owned(),
+                |path| path.to_string_lossy().into_owned(),
+            ),
+        ]);
+    }
+    let mut contents = Table::new(
+        &["CONTENT", "SIZE", "HERE", "PEERS", "DOWN", "UP", "ID"],
+        &[1, 2, 3, 4, 5],
+    );
+    for content in &status.contents {
+        let flow = |value| {
+            if value == 0 {
+                "-".to_owned()
+            } else {
+                rate(value)
+            }
+        };
+        contents.row([
+            content.name.clone(),
+            size(content.bytes),
+            match content.complete {
+                true => "all".to_owned(),
+                false => format!("{} %", content.have * 100 / content.chunks.max(1)),
+            },
+            content.peers.to_string(),
+            flow(content.rate_down),
+            flow(content.rate_up),
+            content.manifest.chars().take(10).collect(),
+        ]);
+    }
+    for table in [channels, contents] {
+        if !table.is_empty() {
+            text += "\n";
+            text += &table.render(style);
+        }
+    }
+    let trouble = standing::trouble(status, style);
+    if !trouble.is_empty() {
+        text += "\n";
+        text += &trouble;
+    }
+    text.trim_end().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use samara_node::api::{ChannelStatus, ContentStatus};
+
+    use super::*;
+
+    #[test]
+    fn foreign_names_in_the_status_are_clean() {
+        let status = Status {
+            channels: vec![ChannelStatus {
+                name: "evil\u{1b}[2J".into(),
+                ..ChannelStatus::default()
+            }],
+            contents: vec![ContentStatus {
+                name: "line\nbreak".into(),
+                have: 1,
+                chunks: 4,
+                ..ContentStatus::default()
+            }],
+            ..Status::default()
+        };
+        let text = text(&status, Style::PLAIN);
+        assert!(!text.contains('\u{1b}'));
+        assert!(text.contains("evil") && text.contains("line break") && text.contains("25 %"));
+        assert!(text.contains("no node runs"));
+    }
+}
