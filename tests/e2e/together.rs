@@ -203,13 +203,15 @@ fn a_share_goes_on_through_a_node_that_is_started() {
     let (share, link) = a.share(&file);
     let (a_node, _) = a.node();
     // The node has the port of the share, which goes on: the link leads there.
-    b.get(&link).ok();
+    // For a moment nobody has it.
+    let got = |peer: &Peer| peer.get(&link).status == Some(0);
+    poll("the share to go on through the node", || got(&b));
     assert_same(&file, &b.path("out/file.bin"));
     a_node.interrupt().ok();
     poll("the share to have the directory", || {
         a.ask(&["status"], "status")["listen"] != ""
     });
-    c.get(&link).ok();
+    poll("the share to go on by itself", || got(&c));
     let ended = share.interrupt().ok();
     let shared = ended.events.iter().filter(|e| e["event"] == "sharing");
     assert_eq!((shared.count(), ended.stderr.as_str()), (1, ""));
