@@ -243,7 +243,7 @@ fn seeder_leaves_with_others(parity: Option<&str>, copies: f64, seed: u64) -> Ou
 #[test]
 fn with_an_eighth_of_parity_three_tenths_of_the_holders_may_leave_with_the_seeder() {
     for seed in 1..=3 {
-        let outcome = seeder_leaves_with_others(Some("4/32"), 1.04, seed);
+        let outcome = seeder_leaves_with_others(Some("4/32"), 1.08, seed);
         assert!(outcome.gone[0], "{seed}: it is needed to the end");
         assert!(outcome.is_complete(), "{seed}");
     }
