@@ -119,7 +119,8 @@ impl Swarm {
         for key in self.news.all.take(self.now) {
             if let Some(content) = self.contents.get_mut(&key) {
                 let news = std::mem::take(&mut content.news);
-                if content.near == 0 {
+                // With nobody beyond a way out, all were told.
+                if !content.links.values().any(|link| content.is_beyond(link)) {
                     content.far_news.retain(|chunk| !news.contains(chunk));
                 }
                 tell(key, content, &news, |link| !content.is_beyond(link), out);

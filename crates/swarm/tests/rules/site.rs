@@ -110,6 +110,18 @@ fn nobody_misses_news_when_mates_leave_and_nobody_hears_them_twice() {
 }
 
 #[test]
+fn who_comes_from_beyond_hears_no_old_news() {
+    let ms = Duration::from_millis;
+    let mut node = Node::receiver(CHUNKS);
+    join(&mut node, B, Tier::Site, None);
+    node.store(0);
+    assert_eq!(told(&mut node, ms(20)), [vec![], vec![0], vec![]]);
+    join(&mut node, A, Tier::Elsewhere, None);
+    node.store(1);
+    assert_eq!(told(&mut node, ms(20)), [vec![1], vec![1], vec![]]);
+}
+
+#[test]
 fn what_the_others_do_not_fetch_in_twice_the_time_is_fetched_all_the_same() {
     let mut node = member();
     let share = asked(&mut node);
