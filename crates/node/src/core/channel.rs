@@ -4,7 +4,6 @@
 use std::{
     collections::{HashMap, HashSet},
     path::PathBuf,
-    sync::mpsc,
     time::Duration,
 };
 
@@ -347,7 +346,11 @@ pub(crate) fn load(
     let mut restoring = Graph::restoring(chain, 0, config);
     let mut named = Vec::new();
     let (mut presence, now) = (Presence::default(), WallMs(wall_ms()));
-    read_headers(store, id, &mut |header| {
+    store.record_heads(&id, &mut |_, head| {
+        // A damaged head is as good as a missing record: it comes again.
+        let Ok(header) = RecordHeader::decode(head) else {
+            return;
+        };
         if matches!(header.kind, Kind::RELEASE | Kind::ISSUE | Kind::SHARE) {
             named.push(header.id);
         }
@@ -372,35 +375,6 @@ pub(crate) fn load(
     channel.floor = Floor::load(store, &id)?;
     channel.raise_floor();
     Ok(channel)
-}
-
-/// Reads the headers of all records of a channel, on a thread of their own: with a million
-/// records, reading takes as long as putting them in order.
-fn read_headers(
-    store: &Store,
-    id: ChannelId,
-    each: &mut dyn FnMut(RecordHeader),
-) -> Result<(), EngineError> {
-    const BATCH: usize = 1024;
-    let (sender, batches) = mpsc::sync_channel::<Vec<RecordHeader>>(4);
-    std::thread::scope(|scope| {
-        let reading = scope.spawn(move || {
-            let mut batch = Vec::with_capacity(BATCH);
-            store.record_heads(&id, &mut |_, head| {
-                // A damaged head is as good as a missing record: it comes again.
-                batch.extend(RecordHeader::decode(head));
-                if batch.len() == BATCH {
-                    let full = std::mem::replace(&mut batch, Vec::with_capacity(BATCH));
-                    let _ = sender.send(full);
-                }
-            })?;
-            let _ = sender.send(batch);
-            Ok(())
-        });
-        batches.iter().flatten().for_each(each);
-        let read = reading.join();
-        read.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-    })
 }
 
 /// A channel known by its link alone.
