@@ -1,4 +1,7 @@
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::{
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    sync::{Arc, OnceLock},
+};
 
 use samara_wire::{PeerId, Reader, WireError, Writer};
 use thiserror::Error;
@@ -7,13 +10,29 @@ use crate::{BadSignature, Domain, SecretKey, Signature, WallMs, limits, verify};
 
 /// Where a peer says that it can be reached, in its own hand: passed on by others,
 /// it sends nobody to a third party's door under the peer's name.
+///
+/// Clones share what was signed, and that it was verified: hundreds are remembered, and
+/// handed on over and over.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PeerAddress {
+pub struct PeerAddress(Arc<Signed>);
+
+#[derive(Debug)]
+struct Signed {
     peer: PeerId,
     addrs: Vec<SocketAddr>,
     issued: WallMs,
     signature: Signature,
+    verified: OnceLock<Result<(), BadSignature>>,
 }
+
+impl PartialEq for Signed {
+    fn eq(&self, other: &Self) -> bool {
+        let of = |s: &Self| (s.peer, s.issued, s.signature);
+        of(self) == of(other) && self.addrs == other.addrs
+    }
+}
+
+impl Eq for Signed {}
 
 impl PeerAddress {
     /// Signs up to [`limits::MAX_ADDRESSES`] of `addrs`; what cannot be dialled
@@ -25,35 +44,36 @@ impl PeerAddress {
                 list.push(addr);
             }
         }
-        let mut address = Self {
+        let mut signed = Signed {
             peer: key.peer_id(),
             addrs: list,
             issued: WallMs(issued.0.min(limits::MAX_TIME_MS)),
             signature: Signature([0; 64]),
+            verified: Ok(()).into(),
         };
-        address.signature = key.sign(Domain::Address, &address.signed_bytes());
-        address
+        signed.signature = key.sign(Domain::Address, &signed.bytes());
+        Self(Arc::new(signed))
     }
 
     /// Whose addresses.
     pub fn peer(&self) -> PeerId {
-        self.peer
+        self.0.peer
     }
 
     /// The addresses, best first; may be empty.
     pub fn addrs(&self) -> &[SocketAddr] {
-        &self.addrs
+        &self.0.addrs
     }
 
     /// When the peer said so; the newest stands.
     pub fn issued(&self) -> WallMs {
-        self.issued
+        self.0.issued
     }
 
     /// The bytes that travel.
     pub fn encode(&self) -> Vec<u8> {
-        let mut bytes = self.signed_bytes();
-        bytes.extend_from_slice(&self.signature.0);
+        let mut bytes = self.0.bytes();
+        bytes.extend_from_slice(&self.0.signature.0);
         bytes
     }
 
@@ -68,29 +88,36 @@ impl PeerAddress {
 
     /// Whether the signature is the peer's.
     pub(crate) fn verify(&self) -> Result<(), BadSignature> {
-        verify(
-            &self.peer,
-            Domain::Address,
-            &self.signed_bytes(),
-            &self.signature,
-        )
+        let signed = &*self.0;
+        let check = || {
+            verify(
+                &signed.peer,
+                Domain::Address,
+                &signed.bytes(),
+                &signed.signature,
+            )
+        };
+        *signed.verified.get_or_init(check)
     }
 
     /// Reads without verifying, so that a message can be judged cheaply first.
     pub(crate) fn read(r: &mut Reader<'_>) -> Result<Self, WireError> {
-        Ok(Self {
+        Ok(Self(Arc::new(Signed {
             peer: PeerId::read(r)?,
             addrs: read_addrs(r)?,
             issued: WallMs(r.varint("issued", limits::MAX_TIME_MS)?),
             signature: Signature(r.array("signature")?),
-        })
+            verified: OnceLock::new(),
+        })))
     }
 
     pub(crate) fn write(&self, w: &mut Writer) {
         w.raw(&self.encode());
     }
+}
 
-    fn signed_bytes(&self) -> Vec<u8> {
+impl Signed {
+    fn bytes(&self) -> Vec<u8> {
         let mut w = Writer::new();
         self.peer.write(&mut w);
         write_addrs(&mut w, &self.addrs);

@@ -430,7 +430,7 @@ impl Graph {
         if !self.pending.is_empty() {
             return;
         }
-        let done = |n: &Neighbour| n.is_drained() && n.sync.as_ref().is_some_and(|s| s.finished);
+        let done = |n: &Neighbour| n.sync.as_ref().is_some_and(|s| s.finished) && n.is_drained();
         for n in self.neighbours.values_mut() {
             if done(n) {
                 n.sync = None;

@@ -1,4 +1,7 @@
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use rand::{RngExt, seq::IteratorRandom};
 use rand_chacha::ChaCha8Rng;
@@ -12,6 +15,13 @@ use crate::{PeerAddress, WallMs, limits};
 pub(super) struct Overlay {
     pub(super) ours: Option<PeerAddress>,
     known: BTreeMap<PeerId, Known>,
+    /// Attempts under way at known peers, each until it is given up. There are few,
+    /// and they are counted at every event.
+    attempts: BTreeMap<PeerId, Duration>,
+    /// All that are known by when they may be tried.
+    rested: BTreeSet<(Duration, PeerId)>,
+    /// When addresses that are too old were last forgotten.
+    swept: Option<Duration>,
     /// Peers in reserve for lost neighbours (HyParView's passive view), and who named
     /// each. All of them are known.
     passive: BTreeMap<PeerId, PeerId>,
@@ -22,8 +32,6 @@ struct Known {
     address: PeerAddress,
     failures: u32,
     not_before: Duration,
-    /// An attempt is under way until then.
-    connecting: Option<Duration>,
 }
 
 /// What an address that somebody told us is worth.
@@ -71,15 +79,15 @@ impl Overlay {
                     let Some(victim) = others.choose(rng).copied() else {
                         return Learned::Ignored;
                     };
-                    self.known.remove(&victim);
+                    self.drop_known(&victim);
                 }
+                self.rested.insert((Duration::ZERO, peer));
                 self.known.insert(
                     peer,
                     Known {
                         address,
                         failures: 0,
                         not_before: Duration::ZERO,
-                        connecting: None,
                     },
                 );
             }
@@ -108,7 +116,14 @@ impl Overlay {
     /// Forgets where somebody is who was revoked, so that nobody is sent there.
     pub(super) fn forget(&mut self, peer: &PeerId) {
         self.unreserve(peer);
-        self.known.remove(peer);
+        self.drop_known(peer);
+    }
+
+    fn drop_known(&mut self, peer: &PeerId) {
+        self.attempts.remove(peer);
+        if let Some(known) = self.known.remove(peer) {
+            self.rested.remove(&(known.not_before, *peer));
+        }
     }
 
     /// A neighbour is in reserve no more.
@@ -167,21 +182,23 @@ impl Overlay {
 
     /// A connection is there; whether we had asked for it.
     pub(super) fn connected(&mut self, peer: &PeerId) -> bool {
-        self.known.get_mut(peer).is_some_and(|known| {
+        if let Some(known) = self.known.get_mut(peer) {
             known.failures = 0;
-            known.connecting.take().is_some()
-        })
+        }
+        self.attempts.remove(peer).is_some()
     }
 
     /// An attempt came to nothing, or the peer let us go: not again soon.
     pub(super) fn failed(&mut self, peer: &PeerId, mono: Duration, rng: &mut ChaCha8Rng) {
         self.passive.remove(peer);
+        self.attempts.remove(peer);
         if let Some(known) = self.known.get_mut(peer) {
-            known.connecting = None;
             let wait = limits::CONNECT_RETRY * 2u32.saturating_pow(known.failures.min(16));
             let wait = wait.min(limits::CONNECT_RETRY_MAX);
             known.failures = known.failures.saturating_add(1);
+            self.rested.remove(&(known.not_before, *peer));
             known.not_before = mono + wait.mul_f64(rng.random_range(0.75..1.25));
+            self.rested.insert((known.not_before, *peer));
         }
     }
 
@@ -196,13 +213,18 @@ impl Overlay {
         rng: &mut ChaCha8Rng,
         out: &mut Vec<Action>,
     ) {
-        self.known
-            .retain(|peer, k| fresh(now, &k.address) || is_neighbour(peer));
-        let known = &self.known;
-        self.passive.retain(|peer, _| known.contains_key(peer));
-        let late = |k: &Known| k.connecting.is_some_and(|until| until <= mono);
-        let given_up: Vec<_> = self.known.iter().filter(|(_, k)| late(k)).collect();
-        let given_up: Vec<_> = given_up.into_iter().map(|(peer, _)| *peer).collect();
+        if self
+            .swept
+            .is_none_or(|at| mono >= at + limits::ADDRESS_SWEEP)
+        {
+            self.swept = Some(mono);
+            let stale =
+                |(peer, k): &(&PeerId, &Known)| !fresh(now, &k.address) && !is_neighbour(peer);
+            let stale: Vec<_> = self.known.iter().filter(stale).map(|(p, _)| *p).collect();
+            stale.iter().for_each(|peer| self.forget(peer));
+        }
+        let late = self.attempts.iter().filter(|(_, until)| **until <= mono);
+        let given_up: Vec<_> = late.map(|(peer, _)| *peer).collect();
         for peer in given_up {
             self.failed(&peer, mono, rng);
         }
@@ -211,8 +233,8 @@ impl Overlay {
             return;
         }
         let may = |peer: &PeerId| {
-            let k = &self.known[peer];
-            k.connecting.is_none() && k.not_before <= mono && !is_neighbour(peer)
+            let rested = self.known[peer].not_before <= mono;
+            rested && !self.attempts.contains_key(peer) && !is_neighbour(peer)
         };
         let reserved = self.passive.keys().filter(|p| may(p)).copied();
         let mut chosen = reserved.sample(rng, room);
@@ -231,9 +253,9 @@ impl Overlay {
         mono: Duration,
         out: &mut Vec<Action>,
     ) -> bool {
-        let may = |k: &Known| k.connecting.is_none() && k.not_before <= mono;
-        let room = self.room(limits::MAX_CONNECTING) > 0;
-        let may = room && self.known.get(&peer).is_some_and(may);
+        let rested = |k: &Known| k.not_before <= mono;
+        let room = self.room(limits::MAX_CONNECTING) > 0 && !self.attempts.contains_key(&peer);
+        let may = room && self.known.get(&peer).is_some_and(rested);
         if may {
             self.dial(peer, mono, out);
         }
@@ -241,17 +263,15 @@ impl Overlay {
     }
 
     fn dial(&mut self, peer: PeerId, mono: Duration, out: &mut Vec<Action>) {
-        let known = self.known.get_mut(&peer).expect("chosen from it");
-        known.connecting = Some(mono + limits::CONNECT_TIMEOUT);
-        let addrs = known.address.addrs().to_vec();
+        let addrs = self.known[&peer].address.addrs().to_vec();
+        self.attempts.insert(peer, mono + limits::CONNECT_TIMEOUT);
         out.push(Action::Connect { peer, addrs });
     }
 
     /// Attempts that may be started.
     fn room(&self, missing: usize) -> usize {
-        let busy = self.known.values().filter(|k| k.connecting.is_some());
         let most = missing.min(limits::MAX_CONNECTING);
-        most.saturating_sub(busy.count())
+        most.saturating_sub(self.attempts.len())
     }
 
     /// When [`connect`](Self::connect) has something to do, while `missing` more are
@@ -261,13 +281,13 @@ impl Overlay {
         missing: usize,
         is_neighbour: impl Fn(&PeerId) -> bool,
     ) -> Option<Duration> {
-        let deadlines = self.known.values().filter_map(|k| k.connecting);
+        let deadlines = self.attempts.values().copied();
         if self.room(missing) == 0 {
             return deadlines.min();
         }
-        let idle = self.known.iter();
-        let idle = idle.filter(|(peer, k)| k.connecting.is_none() && !is_neighbour(peer));
-        deadlines.chain(idle.map(|(_, k)| k.not_before)).min()
+        let idle = |peer: &PeerId| !self.attempts.contains_key(peer) && !is_neighbour(peer);
+        let next = self.rested.iter().find(|(_, peer)| idle(peer));
+        deadlines.chain(next.map(|(at, _)| *at)).min()
     }
 }
 
@@ -320,5 +340,43 @@ mod tests {
         assert_eq!(gone.len(), 1);
         assert_eq!(gone[0].1.0[0], 1);
         assert_eq!(overlay.reserved(), limits::PASSIVE_VIEW);
+    }
+
+    #[test]
+    fn the_next_attempt_is_the_first_of_those_that_may_be_tried() {
+        let mut overlay = Overlay::default();
+        let mut rng = ChaCha8Rng::seed_from_u64(2);
+        let now = WallMs(1_735_689_600_000);
+        let us = PeerId([0; 32]);
+        let mut peers = Vec::new();
+        for n in 0..12 {
+            let key = SecretKey::from_bytes(&[n; 32]);
+            let address = PeerAddress::sign(&key, &[([10, 0, 0, n], 1).into()], now);
+            overlay.learn(us, now, address, |_| false, &mut rng);
+            peers.push(key.peer_id());
+        }
+        let is_neighbour = |p: &PeerId| *p == peers[0] || *p == peers[1];
+        for step in 0..200u64 {
+            let mono = Duration::from_secs(step);
+            let peer = peers[rng.random_range(0..peers.len())];
+            match step % 5 {
+                0 | 1 => overlay.failed(&peer, mono, &mut rng),
+                2 => drop(overlay.connected(&peer)),
+                3 => drop(overlay.connect_to(peer, mono, &mut Vec::new())),
+                _ if step > 150 => overlay.forget(&peer),
+                _ => overlay.connect(now, mono, 2, is_neighbour, &mut rng, &mut Vec::new()),
+            }
+            let times = overlay.known.iter().map(|(p, k)| (k.not_before, *p));
+            assert_eq!(overlay.rested, times.collect());
+            let idle = |p: &PeerId| !overlay.attempts.contains_key(p) && !is_neighbour(p);
+            let idle = overlay.known.iter().filter(|(p, _)| idle(p));
+            let walked = idle.map(|(_, k)| k.not_before);
+            let due = overlay.attempts.values().copied();
+            let walked = match overlay.room(4) {
+                0 => due.min(),
+                _ => due.chain(walked).min(),
+            };
+            assert_eq!(overlay.next_timeout(4, is_neighbour), walked);
+        }
     }
 }
