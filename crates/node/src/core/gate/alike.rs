@@ -1,6 +1,7 @@
 //! What is answered for a private channel that is here, to whom it lets in no more or
 //! never did, and for one that is not here: the same bytes in the same order, over a
-//! connection between sockets. When they are answered is the business of `tests.rs`.
+//! connection between sockets. Who may read it is let in over the same way by the same
+//! words. When they are answered is the business of `tests.rs`.
 
 use samara_graph::{
     Charter, CharterChain, CharterHash, Graph, Kind, Message, NewRecord, RecordHeader,
@@ -11,7 +12,7 @@ use samara_graph::{
 use samara_wire::ContentId;
 
 use super::{
-    tests::{REFUSED, Scene},
+    tests::{PROVED, REFUSED, Scene},
     *,
 };
 use crate::{
@@ -20,11 +21,13 @@ use crate::{
     session::open_request,
 };
 
+const GRAPH: u64 = 1;
 const NO_CHANNEL: u64 = 2;
 /// A channel that is never here; its answer ends what is compared.
 const LAST: ChannelId = ChannelId([0xee; 32]);
 
-/// A private channel, and whom it knows.
+/// A private channel of the node's own, which so can answer a proof with one, and whom
+/// it knows.
 struct Club {
     owner: SecretKey,
     chain: CharterChain,
@@ -33,8 +36,9 @@ struct Club {
 }
 
 impl Club {
-    fn new(stranger: PeerId) -> Self {
-        let owner = SecretKey::from_bytes(&[77; 32]);
+    fn new(me: PeerId, stranger: PeerId) -> Self {
+        let owner = SecretKey::from_bytes(&[1; 32]);
+        assert_eq!(owner.peer_id(), me, "the key of the node");
         let now = WallMs(wall_ms());
         let charter = Charter::private("x", owner.peer_id(), now, [3; 16]);
         let chain = CharterChain::new(charter.sign(&[&owner]).unwrap()).unwrap();
@@ -82,17 +86,21 @@ impl Club {
     }
 }
 
-/// `whom` is a member for an hour, by the word of `author`.
+/// `whom` is a member for 59 minutes, by the word of `author`.
 fn grant(author: &SecretKey, chain: &CharterChain, whom: PeerId) -> Record {
     let body = Grant {
         role: Rank::Member,
         parent: None,
-        until: WallMs(wall_ms()).after(Duration::from_secs(3600)),
+        until: in_minutes(59),
         kinds: Default::default(),
         renewable: false,
         replaces: None,
     };
     record(author, chain, whom, Kind::GRANT, body.encode())
+}
+
+fn in_minutes(n: u64) -> WallMs {
+    WallMs(wall_ms()).after(Duration::from_secs(n * 60))
 }
 
 fn record(
@@ -102,18 +110,35 @@ fn record(
     kind: Kind,
     body: Vec<u8>,
 ) -> Record {
+    // Nothing else lasts for ever: it would be refused for that.
+    let expires = match kind {
+        Kind::REVOCATION => WallMs(MAX_TIME_MS),
+        _ => in_minutes(60),
+    };
     let new = NewRecord {
         channel: chain.channel(),
         kind,
         seq: kind.0.into(),
         created: WallMs(wall_ms()),
-        expires: WallMs(MAX_TIME_MS),
+        expires,
         priority: 0,
         key: whom.as_bytes().to_vec().into(),
         attributes: Default::default(),
         body: body.into(),
     };
     new.sign(author).unwrap()
+}
+
+fn hello(charter: CharterRef) -> Bytes {
+    let (address, summary) = (None, Default::default());
+    let charter = Some(charter);
+    Message::Hello {
+        charter,
+        address,
+        summary,
+    }
+    .encode()
+    .into()
 }
 
 /// One end of a connection, and all that it was told.
@@ -169,6 +194,22 @@ impl Talk {
             .push(format!("{:?}", answer.read_to_end(1 << 16).await));
     }
 
+    /// Proves that it belongs, and is talked with of the channel as a member.
+    async fn enter(mut self, id: ChannelId, proof: &Proof) {
+        let sealed = self.gate.seal(proof).unwrap();
+        assert_eq!(self.prove(sealed).await, PROVED);
+        // It is greeted, and what it says is taken for a member's: of all that is told
+        // up to the refusal of the last, none refuses it.
+        for channel in [id, LAST] {
+            let body = hello(proof.charter);
+            self.say(Control::Graph { channel, body }).await;
+        }
+        assert_eq!(self.hear().await, GRAPH);
+        while self.hear().await == GRAPH {}
+        let no_last = format!("{NO_CHANNEL}: {:?}", &LAST.0[..]);
+        assert_eq!(*self.told.last().unwrap(), no_last);
+    }
+
     /// Says all that one can say who wants in; what is answered, until nothing more is.
     async fn try_everything(mut self, id: ChannelId, proofs: &[Proof]) -> Vec<String> {
         for proof in proofs {
@@ -198,12 +239,7 @@ impl Talk {
         self.say(Control::Proved { tag, sealed }).await;
         self.say(Control::Refused { tag }).await;
         // As if it were let in.
-        let hello = Message::Hello {
-            charter: Some(proofs[0].charter),
-            address: None,
-            summary: Default::default(),
-        };
-        let body: Bytes = hello.encode().into();
+        let body = hello(proofs[0].charter);
         let (channel, content) = (id, ContentId([5; 32]));
         self.say(Control::Graph {
             channel,
@@ -255,7 +291,7 @@ impl Talk {
 async fn a_channel_that_one_may_not_read_is_answered_for_like_one_that_is_not_here() {
     let absent = Scene::new().await;
     let (me, stranger) = (absent.me, absent.stranger);
-    let club = Club::new(stranger);
+    let club = Club::new(me, stranger);
     let id = club.id();
     let other = CharterRef {
         version: 2,
@@ -287,6 +323,15 @@ async fn a_channel_that_one_may_not_read_is_answered_for_like_one_that_is_not_he
     scene.add(id, club.held(me, records)).await;
     let talk = Talk::begin(scene, id).await;
     assert_eq!(talk.try_everything(id, &proofs).await, nothing_here);
+
+    // Without the revocation the same grant opens the same door: it was no other lock
+    // that kept them all out.
+    let scene = Scene::new().await;
+    scene
+        .add(id, club.held(me, [club.grant.header().unwrap()]))
+        .await;
+    let talk = Talk::begin(scene, id).await;
+    talk.enter(id, proofs.last().unwrap()).await;
 
     // The same for one whom the channel has never heard of.
     let scene = Scene::new().await;

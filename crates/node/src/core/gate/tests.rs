@@ -23,7 +23,7 @@ pub(super) struct Scene {
 }
 
 const PROVE: u64 = 7;
-const PROVED: u64 = 8;
+pub(super) const PROVED: u64 = 8;
 pub(super) const REFUSED: u64 = 9;
 const INTRODUCE: u64 = 6;
 
