@@ -1,6 +1,10 @@
 //! Channels: the graphs' actions carried out, and who is in which channel.
 
-use std::{collections::HashSet, net::SocketAddr, time::Duration};
+use std::{
+    collections::HashSet,
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
 
 use bytes::Bytes;
 use samara_graph::{
@@ -63,7 +67,7 @@ impl Core {
         for peer in std::mem::take(&mut channel.remembered) {
             self.graph_event(id, Event::PeerKnown(peer));
         }
-        self.next_dial = self.next_dial.min(std::time::Instant::now());
+        self.next_dial = self.next_dial.min(Instant::now());
     }
 
     /// Stops talking about a channel, and keeps it.
@@ -241,11 +245,9 @@ impl Core {
             return;
         };
         channel.greeted.insert(peer);
-        // Who is let in by one again is likely to be by all.
-        let known = channel.known.iter_mut();
-        known
-            .filter(|(who, known)| **who == peer || known.was_shut())
-            .for_each(|(_, known)| known.reopen());
+        if let Some(known) = channel.known.get_mut(&peer) {
+            known.asked();
+        }
         if channel.members.insert(peer) {
             self.graph_event(id, Event::NeighbourUp { peer });
         }
@@ -305,15 +307,16 @@ impl Core {
         found.synchronized.remove(&peer);
         // The charter of a private channel is shown inside only: we were let in once.
         let was_in = found.graph.is_private() == Some(true);
+        let now = Instant::now();
         if let Some(known) = found.known.get_mut(&peer) {
             match was_in {
                 // Who talked of it takes leave: that says nothing of this node's rights.
-                _ if parted => known.parted(why),
-                true => known.shut_out(why),
-                false => known.refused(why),
+                _ if parted => known.parted(now, why),
+                true => known.shut_out(now, why),
+                false => known.refused(now, why),
             }
-            if known.asks_anew() {
-                self.next_dial = std::time::Instant::now();
+            if known.asks_anew(now) {
+                self.next_dial = now;
             }
         }
         self.leave_swarms_with(id, peer);
@@ -364,7 +367,7 @@ impl Core {
         if proved {
             let channel = self.channels.get_mut(&id);
             if let Some(known) = channel.and_then(|c| c.known.get_mut(&peer)) {
-                known.reopen();
+                known.reopen(Instant::now());
             }
             self.news.tell(id, Live::NeighbourUp(peer));
             self.announce_channel(id, peer);
@@ -494,6 +497,7 @@ impl Core {
                     batch.put_charter(&id, &chain.encode());
                     self.store.write_then(batch, log_failure);
                 }
+                self.knock_again(id);
                 self.notify();
             }
             Action::Deliver { record } => {
@@ -559,10 +563,12 @@ impl Core {
                 self.notify();
             }
             Action::MemberJoined { peer, role } => {
+                self.on_role(id, peer);
                 let (peer, role) = (peer.to_string(), role.to_string());
                 self.note(&id, &Change::MemberJoined { peer, role });
             }
             Action::RoleChanged { peer, role } => {
+                self.on_role(id, peer);
                 let (peer, role) = (peer.to_string(), role.to_string());
                 self.note(&id, &Change::RoleChanged { peer, role });
             }

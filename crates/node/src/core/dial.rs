@@ -149,9 +149,10 @@ impl Core {
     pub(super) fn on_dial_failed(&mut self, peer: PeerId, reason: &str) {
         tracing::debug!(%peer, reason, "dial failed");
         self.dialling.remove(&peer);
+        let now = Instant::now();
         for channel in self.channels.values_mut() {
             if let Some(known) = channel.known.get_mut(&peer) {
-                known.failed(reason);
+                known.failed(now, reason);
             }
         }
         self.search.dial_failed(peer, reason);
@@ -264,7 +265,7 @@ impl Core {
         self.forget_session(peer);
         for channel in self.channels.values_mut() {
             if let Some(known) = channel.known.get_mut(&peer) {
-                known.lost(reason);
+                known.lost(Instant::now(), reason);
             }
         }
         self.notify();

@@ -108,7 +108,8 @@ impl Core {
                 .get_mut(&id)
                 .and_then(|c| c.known.get_mut(&peer))
             {
-                known.refused("this node is no member of the channel");
+                let now = std::time::Instant::now();
+                known.refused(now, "this node is no member of the channel");
             }
             return;
         };
@@ -416,9 +417,18 @@ impl Core {
 
     /// Begins to talk of a private channel, once both ends have proved themselves.
     fn enter(&mut self, id: ChannelId, peer: PeerId) {
-        if self.is_let_in(&id, &peer) {
-            self.say_hello(id, peer);
+        if !self.is_let_in(&id, &peer) {
+            return;
         }
+        if let Some(channel) = self.channels.get_mut(&id) {
+            // Who is let in by one again is likely to be by all.
+            let now = std::time::Instant::now();
+            let known = channel.known.iter_mut();
+            known
+                .filter(|(who, known)| **who == peer || known.was_shut())
+                .for_each(|(_, known)| known.reopen(now));
+        }
+        self.say_hello(id, peer);
     }
 
     /// A peer lost its right to a channel: nothing of it passes any more, also not

@@ -20,9 +20,11 @@ use crate::{
 const FIRST_BACKOFF: Duration = Duration::from_millis(500);
 /// Longest wait between two dials of one peer.
 const MAX_BACKOFF: Duration = Duration::from_secs(60);
-/// Longest wait before a peer is asked again that let this node in once and does so no
-/// more: nobody says to it whether it was revoked.
-const MAX_SHUT_BACKOFF: Duration = Duration::from_secs(30 * 60);
+/// Wait before a peer is asked again that answered and did not talk of the channel;
+/// doubles with each further time, since nobody says to this node whether it was revoked.
+const FIRST_REFUSED: Duration = Duration::from_secs(60);
+/// Longest of these waits.
+const MAX_REFUSED: Duration = Duration::from_secs(30 * 60);
 /// Of two that learn of each other at once, the one with the higher id waits this
 /// long for the other's dial.
 const POLITE_DELAY: Duration = Duration::from_millis(300);
@@ -50,8 +52,10 @@ pub(crate) struct Known {
     pub(crate) last_error: Option<String>,
     /// It answered, and has not the channel or does not let us in.
     pub(crate) said_no: bool,
-    /// How often in a row it did not let this node in any more.
-    shut: u32,
+    /// How often in a row it was asked and did not talk of the channel.
+    refusals: u32,
+    /// It let this node in once and does so no more.
+    shut: bool,
     /// There is something new to show since it was asked.
     anew: bool,
 }
@@ -67,7 +71,8 @@ impl Known {
             not_before,
             last_error: None,
             said_no: false,
-            shut: 0,
+            refusals: 0,
+            shut: false,
             anew: false,
         }
     }
@@ -136,58 +141,65 @@ impl Known {
         self.failures > 0 || (self.addrs.is_empty() && self.hints.is_empty())
     }
 
-    /// The peer answered and has not what we are after: try again much later.
-    pub(super) fn refused(&mut self, why: &str) {
-        self.parted(why);
+    /// The peer answered and has not what we are after: try again later, and later each
+    /// time.
+    pub(super) fn refused(&mut self, now: Instant, why: &str) {
+        self.not_before = now + refused_wait(self.refusals);
+        self.refusals = self.refusals.saturating_add(1);
+        self.last_error = Some(why.to_owned());
         self.said_no = true;
     }
 
-    /// The peer talks of the channel no more, after it did: likewise.
-    pub(super) fn parted(&mut self, why: &str) {
-        self.not_before = Instant::now() + MAX_BACKOFF;
+    /// The peer talks of the channel no more, after it did: likewise, but it is no refusal.
+    pub(super) fn parted(&mut self, now: Instant, why: &str) {
+        self.not_before = now + FIRST_REFUSED;
         self.last_error = Some(why.to_owned());
     }
 
-    /// The peer lets this node in no more: try again later, and later each time.
-    pub(super) fn shut_out(&mut self, why: &str) {
-        let wait = shut_wait(self.shut);
-        self.shut = self.shut.saturating_add(1);
-        self.refused(why);
-        self.not_before = Instant::now() + wait;
+    /// The peer lets this node in no more.
+    pub(super) fn shut_out(&mut self, now: Instant, why: &str) {
+        self.refused(now, why);
+        self.shut = true;
     }
 
     /// There is reason to believe that it lets this node in.
-    pub(super) fn reopen(&mut self) {
-        if std::mem::take(&mut self.said_no) {
-            self.not_before = Instant::now();
+    pub(super) fn reopen(&mut self, now: Instant) {
+        if std::mem::take(&mut self.refusals) > 0 {
+            self.not_before = now;
         }
-        self.shut = 0;
+        self.said_no = false;
+        self.shut = false;
+    }
+
+    /// It is asked again: what it said before holds no more, but is not forgotten.
+    pub(super) fn asked(&mut self) {
+        self.said_no = false;
     }
 
     /// After a refusal: whether what was refused is not what there is to show now.
-    pub(super) fn asks_anew(&mut self) -> bool {
+    pub(super) fn asks_anew(&mut self, now: Instant) -> bool {
         let anew = std::mem::take(&mut self.anew);
         if anew {
-            self.reopen();
+            self.reopen(now);
         }
         anew
     }
 
     /// Whether it lets this node in no more, as far as is known.
     pub(super) fn was_shut(&self) -> bool {
-        self.shut > 0
+        self.shut
     }
 
     /// Whether it is not to be asked yet, since it let this node in no more.
     pub(super) fn is_shut(&self, now: Instant) -> bool {
-        self.shut > 0 && self.not_before > now
+        self.shut && self.not_before > now
     }
 
     /// No address answered.
-    pub(super) fn failed(&mut self, why: &str) {
+    pub(super) fn failed(&mut self, now: Instant, why: &str) {
         let wait = (FIRST_BACKOFF * 2u32.saturating_pow(self.failures)).min(MAX_BACKOFF);
         self.failures = self.failures.saturating_add(1).min(16);
-        self.not_before = Instant::now() + wait;
+        self.not_before = now + wait;
         self.last_error = Some(why.to_owned());
     }
 
@@ -198,23 +210,23 @@ impl Known {
     }
 
     /// The connection ended. One that refused stays refused.
-    pub(super) fn lost(&mut self, why: &str) {
-        self.not_before = self.not_before.max(Instant::now() + FIRST_BACKOFF);
+    pub(super) fn lost(&mut self, now: Instant, why: &str) {
+        self.not_before = self.not_before.max(now + FIRST_BACKOFF);
         self.last_error = Some(why.to_owned());
     }
 
     /// There is news: it may be worth a try sooner.
     pub(super) fn try_by(&mut self, at: Instant) {
         // Another address lets nobody in.
-        if self.shut == 0 {
+        if !self.shut {
             self.not_before = self.not_before.min(at);
         }
     }
 }
 
 /// The wait after so many refusals in a row.
-fn shut_wait(before: u32) -> Duration {
-    (MAX_BACKOFF * 2u32.saturating_pow(before.min(16))).min(MAX_SHUT_BACKOFF)
+fn refused_wait(before: u32) -> Duration {
+    (FIRST_REFUSED * 2u32.saturating_pow(before.min(16))).min(MAX_REFUSED)
 }
 
 impl Channel {
@@ -251,13 +263,30 @@ impl Core {
     /// Asks those again that did not let this node into a channel, since it has something
     /// new to show.
     pub(crate) fn knock_again(&mut self, id: ChannelId) {
+        let now = Instant::now();
         if let Some(channel) = self.channels.get_mut(&id) {
             for (peer, known) in &mut channel.known {
-                known.reopen();
+                known.reopen(now);
                 // Its answer may be on its way.
                 known.anew = channel.greeted.contains(peer);
             }
-            self.next_dial = Instant::now();
+            self.next_dial = now;
+        }
+    }
+
+    /// Somebody has a role that it had not: who said that it does not have the channel is
+    /// asked again, and everybody is if it is this node.
+    pub(super) fn on_role(&mut self, id: ChannelId, peer: PeerId) {
+        if peer == self.me {
+            return self.knock_again(id);
+        }
+        let now = Instant::now();
+        let channel = self.channels.get_mut(&id);
+        if let Some(known) = channel.and_then(|c| c.known.get_mut(&peer))
+            && known.refusals > 0
+        {
+            known.reopen(now);
+            self.next_dial = now;
         }
     }
 
@@ -351,6 +380,8 @@ mod tests {
     use super::*;
     use crate::core::{ChannelMeta, Role, dial::tests::core, graph_config, wall_ms};
 
+    const MOMENT: Duration = Duration::from_millis(1);
+
     fn addr(last: u8) -> SocketAddr {
         ([10, 0, 0, last], 7421).into()
     }
@@ -428,32 +459,67 @@ mod tests {
         assert_eq!(peers(&core).count(), 0);
     }
 
-    #[test]
-    fn who_is_let_in_no_more_knocks_ever_less_often() {
-        let minutes = |n: u32| shut_wait(n).as_secs() / 60;
-        let waits: Vec<_> = (0..8).map(minutes).collect();
-        assert_eq!(waits, [1, 2, 4, 8, 16, 30, 30, 30]);
-        assert_eq!(shut_wait(u32::MAX), MAX_SHUT_BACKOFF);
-        let mut known = Known::new(Source::Link, Instant::now());
-        known.learn(&[addr(1)], Source::Link);
-        let soon = Instant::now();
-        for times in 1..4 {
-            known.shut_out("no");
-            assert!(known.is_shut(soon) && !known.is_due(soon) && known.said_no);
-            // Neither a lost connection nor another address is a reason to ask.
-            known.lost("closed");
-            known.learn(&[addr(times)], Source::Link);
-            known.try_by(soon);
-            assert!(!known.is_due(soon));
-        }
-        assert_eq!(known.shut, 3);
-        known.reopen();
+    /// A peer that is due, and the time.
+    fn known_now() -> (Known, Instant) {
         let now = Instant::now();
-        assert!(known.is_due(now) && !known.is_shut(now) && !known.said_no);
-        // Who never let it in is asked at the old pace.
-        known.refused("no");
-        known.try_by(soon);
+        let mut known = Known::new(Source::Link, now);
+        known.learn(&[addr(1)], Source::Link);
+        (known, now)
+    }
+
+    #[test]
+    fn who_is_refused_asks_ever_less_often_until_something_changes() {
+        for refuse in [Known::refused, Known::shut_out] {
+            let (mut known, mut now) = known_now();
+            for minutes in [1, 2, 4, 8, 16, 30, 30, 30] {
+                refuse(&mut known, now, "no");
+                let wait = Duration::from_secs(minutes * 60);
+                assert!(known.said_no && !known.is_due(now + wait - MOMENT));
+                now += wait;
+                assert!(known.is_due(now));
+            }
+            known.refusals = u32::MAX;
+            refuse(&mut known, now, "no");
+            assert!(known.is_due(now + MAX_REFUSED));
+            known.reopen(now);
+            assert!(known.is_due(now) && !known.is_shut(now) && !known.said_no);
+            // It begins anew.
+            refuse(&mut known, now, "no");
+            assert!(known.is_due(now + FIRST_REFUSED) && !known.is_due(now));
+        }
+    }
+
+    #[test]
+    fn who_takes_leave_of_a_channel_refuses_nobody() {
+        let (mut known, mut now) = known_now();
+        for _ in 0..4 {
+            known.parted(now, "bye");
+            assert!(!known.said_no && !known.is_due(now));
+            now += FIRST_REFUSED;
+            assert!(known.is_due(now));
+        }
+    }
+
+    #[test]
+    fn another_address_is_a_reason_to_ask_but_for_who_is_let_in_no_more() {
+        let (mut known, now) = known_now();
+        for times in 1..4 {
+            known.shut_out(now, "no");
+            assert!(known.is_shut(now));
+            // Nor is a lost connection.
+            known.lost(now, "closed");
+            known.learn(&[addr(times)], Source::Link);
+            known.try_by(now);
+            assert!(!known.is_due(now + FIRST_REFUSED - MOMENT));
+        }
+        known.reopen(now);
+        known.refused(now, "no");
+        known.refused(now, "no");
+        known.try_by(now);
         assert!(!known.is_shut(now) && known.is_due(now));
+        // What it said before is not forgotten for it.
+        known.refused(now, "no");
+        assert!(!known.is_due(now + 4 * FIRST_REFUSED - MOMENT));
     }
 
     #[tokio::test]
@@ -477,7 +543,7 @@ mod tests {
                 .known
                 .get_mut(one)
                 .unwrap()
-                .failed("x");
+                .failed(Instant::now(), "x");
         }
         for i in 100..100 + 2 * discovery::limits::MAX_HINTED_PEERS {
             core.learn_peer(id, peer(i), &[addr(200)], Source::Mdns);
@@ -493,7 +559,7 @@ mod tests {
             .known
             .get_mut(&first)
             .unwrap()
-            .failed("x");
+            .failed(Instant::now(), "x");
         core.learn_peer(id, peer(9999), &[addr(201)], Source::Dht);
         let known = &core.channels[&id].known;
         assert!(known.contains_key(&peer(9999)) && !known.contains_key(&first));

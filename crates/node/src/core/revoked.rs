@@ -1,7 +1,7 @@
 //! What becomes of a peer here that was revoked: the connection, the dials, the links;
 //! and what this node can see of its own exclusion.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use samara_graph::{
     Charter, CharterChain, Graph, Kind, Message, NewRecord, PeerAddress, Record, Role as Rank,
@@ -218,6 +218,140 @@ async fn who_answers_and_talks_of_an_open_channel_no_more_shuts_this_node_out() 
     core.greet(id, member);
     no(&mut core);
     assert_eq!(why(&core), Some(ShutOut::Refused));
+}
+
+/// A node that carries an open channel, two peers on connections to it, and what refuses
+/// it for a peer, who says so each time that it is greeted.
+struct Refused {
+    core: Core,
+    queue: mpsc::Receiver<Input>,
+    id: ChannelId,
+    peers: [PeerId; 2],
+    _theirs: [quinn::Connection; 2],
+    _dir: tempfile::TempDir,
+}
+
+impl Refused {
+    async fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut core, _, queue) = core_with_queue(dir.path());
+        let (id, held) = channel(core.me);
+        core.add_channel(id, held, true);
+        let (a, ours) = connect(&mut core, 2).await;
+        let (b, others) = connect(&mut core, 3).await;
+        for peer in [a, b] {
+            let nowhere = "127.0.0.1:1".parse().unwrap();
+            core.learn_peer(id, peer, &[nowhere], Source::Link);
+        }
+        Self {
+            core,
+            queue,
+            id,
+            peers: [a, b],
+            _theirs: [ours, others],
+            _dir: dir,
+        }
+    }
+
+    fn ask(&mut self, peer: PeerId, times: u32) {
+        let channel = self.id;
+        for _ in 0..times {
+            self.core.greet(channel, peer);
+            self.core.on_control(peer, Control::NoChannel { channel });
+        }
+    }
+
+    /// Whether a peer may be asked then.
+    fn is_due(&self, peer: &PeerId, at: Instant) -> bool {
+        self.core.channels[&self.id].known[peer].is_due(at)
+    }
+
+    async fn take_in(&mut self, record: &Record) {
+        let bytes = vec![record.bytes().clone()];
+        self.core.offer_records(self.id, bytes).unwrap()[0].unwrap();
+        until_stored(&mut self.core, &mut self.queue).await;
+        assert!(self.core.channels[&self.id].graph.contains(&record.id()));
+    }
+
+    /// The owner makes somebody a member.
+    fn grant(&self, whom: &PeerId, seq: u64) -> Record {
+        let until = WallMs(wall_ms()).after(Duration::from_secs(3600));
+        let body = Grant {
+            role: Rank::Member,
+            parent: None,
+            until,
+            kinds: Default::default(),
+            renewable: false,
+            replaces: None,
+        };
+        let new = NewRecord {
+            channel: self.id,
+            kind: Kind::GRANT,
+            seq,
+            created: WallMs(wall_ms()),
+            expires: until,
+            priority: 0,
+            key: whom.as_bytes().to_vec().into(),
+            attributes: Default::default(),
+            body: body.encode().into(),
+        };
+        new.sign(&owner()).unwrap()
+    }
+}
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+#[tokio::test]
+async fn who_is_refused_in_an_open_channel_asks_ever_less_often_until_it_is_talked_with() {
+    let mut scene = Refused::new().await;
+    let peer = scene.peers[0];
+    for minutes in [1, 2, 4, 8, 16, 30, 30] {
+        let before = Instant::now();
+        scene.ask(peer, 1);
+        let moment = Duration::from_millis(1);
+        assert!(!scene.is_due(&peer, before + minutes * MINUTE - moment));
+        assert!(scene.is_due(&peer, Instant::now() + minutes * MINUTE));
+    }
+    greet(&mut scene.core, scene.id, peer);
+    assert!(scene.is_due(&peer, Instant::now()));
+    // It takes leave; then it is asked, and refuses for the first time again.
+    scene.ask(peer, 2);
+    assert!(!scene.is_due(&peer, Instant::now()));
+    assert!(scene.is_due(&peer, Instant::now() + MINUTE));
+}
+
+#[tokio::test]
+async fn a_role_or_a_charter_that_arrives_has_those_asked_again_who_refused() {
+    let mut scene = Refused::new().await;
+    let [a, b] = scene.peers;
+    let me = scene.core.me;
+    let refuse = |scene: &mut Refused| {
+        for peer in [a, b] {
+            scene.ask(peer, 5);
+            assert!(!scene.is_due(&peer, Instant::now() + 10 * MINUTE));
+        }
+    };
+    let due = |scene: &Refused| [a, b].map(|peer| scene.is_due(&peer, Instant::now()));
+
+    refuse(&mut scene);
+    scene.take_in(&scene.grant(&me, 1)).await;
+    assert_eq!(due(&scene), [true, true]);
+    refuse(&mut scene);
+
+    // Of who gets a role it is likely that it has the channel.
+    scene.take_in(&scene.grant(&a, 2)).await;
+    assert_eq!(due(&scene), [true, false]);
+    refuse(&mut scene);
+
+    let chain = scene.core.channels[&scene.id].graph.charters().unwrap();
+    let next = chain.current();
+    let next = next.successor(chain.reference().hash, WallMs(wall_ms()));
+    let charters = [&chain.versions()[0], &next.sign(&[&owner()]).unwrap()];
+    let charters = charters.map(|charter| charter.bytes().clone());
+    scene.core.offer_charters(scene.id, &charters).unwrap();
+    let version = scene.core.channels[&scene.id].graph.charters().unwrap();
+    assert_eq!(version.reference().version, 2);
+    assert_eq!(due(&scene), [true, true]);
 }
 
 #[tokio::test]

@@ -124,7 +124,7 @@ impl Search {
 
     pub(super) fn dial_failed(&mut self, peer: PeerId, why: &str) {
         if let Some(sought) = self.sought.get_mut(&peer) {
-            sought.known.failed(why);
+            sought.known.failed(Instant::now(), why);
         }
     }
 }
