@@ -5,13 +5,13 @@ use std::{collections::BTreeSet, time::Duration};
 
 use samara_wire::{PeerId, RecordId};
 
-use super::{Config, Event, Graph};
+use super::{Config, Event, Graph, Reject};
 use crate::{
     Attributes, Charter, CharterChain, Control, Kind, Publishers, RecordHeader, Role, SecretKey,
     WallMs,
     body::{Grant, Invite, Retraction},
     limits,
-    member::steps::counted,
+    member::{Denied, steps::counted},
 };
 
 const NOW: WallMs = WallMs(1_735_689_600_000);
@@ -102,6 +102,14 @@ fn event(graph: &mut Graph, peer: &PeerId, record: RecordHeader) -> u64 {
     steps
 }
 
+/// What it costs to see that there is no room for a record.
+fn refused(graph: &Graph, record: &RecordHeader) -> u64 {
+    let charter = charter();
+    let (steps, judged) = counted(|| graph.records.judge(&charter, &record.view()));
+    assert_eq!(judged, Err(Denied::Reject(Reject::Quota)));
+    steps
+}
+
 #[test]
 fn in_a_full_channel_an_event_looks_at_who_gives_way_and_not_at_everybody() {
     let mut charter = charter();
@@ -177,6 +185,76 @@ fn thousands_of_grants_to_one_cost_an_event_no_more_than_one_does() {
     let (steps, members) = counted(|| graph.members(NOW));
     assert_eq!(members.len(), 10);
     assert!(steps <= 10 * FEW, "{steps}");
+    // As many as there may be: an earlier one takes the place of the last, a later one is
+    // not taken.
+    let most = limits::MAX_GRANTS_TO_ONE as u64;
+    let held = (2..10).flat_map(|by| grants(by, 50, 1000..1000 + most));
+    let mut graph = self::graph(held);
+    for earlier in grants(2, 50, 501..521).filter(|h| h.seq % 7 != 0) {
+        let steps = event(&mut graph, &id(50), earlier);
+        assert!(steps <= FEW, "{steps}");
+    }
+    assert_eq!(graph.records.len() as u64, 8 * most);
+    for later in grants(2, 50, 9000..9020) {
+        let steps = refused(&graph, &later);
+        assert!(steps <= FEW, "{steps}");
+    }
+}
+
+#[test]
+fn as_many_places_as_there_can_be_cost_an_event_no_more_than_it_takes_itself() {
+    let most = limits::MAX_PLACES;
+    let grant = |to: u64, seq: u64| {
+        let grant = Grant {
+            role: Role::Member,
+            parent: None,
+            until: NOW.after(DAY),
+            kinds: [].into(),
+            renewable: false,
+            replaces: None,
+        };
+        header(id(2), seq, nobody(to).as_bytes(), Control::Grant(grant))
+    };
+    let invite = |uses: u32, seq: u64| {
+        let invite = Invite {
+            role: Role::Member,
+            parent: None,
+            uses,
+            until: NOW.after(DAY),
+            kinds: [].into(),
+            renewable: false,
+        };
+        header(id(2), seq, id(80).as_bytes(), Control::Invite(invite))
+    };
+    // Even sequences, so that there is room between them.
+    let mut graph = graph((0..most).map(|n| grant(n, 2 * n)));
+    assert_eq!(graph.records.len() as u64, most);
+    let middle = most + 1;
+    for n in 0..50 {
+        let steps = event(&mut graph, &nobody(7), grant(most + n, middle + 2 * n));
+        assert!(steps <= FEW, "{steps}");
+        let steps = refused(&graph, &grant(most + n, 2 * most + n));
+        assert!(steps <= FEW, "{steps}");
+    }
+    assert_eq!(graph.records.len() as u64, most);
+    // What it takes from others, or would.
+    let uses = limits::MAX_INVITE_USES;
+    let steps = refused(&graph, &invite(uses, 2 * (most - 100) - 1));
+    assert!(steps <= u64::from(uses) + FEW, "{steps}");
+    let steps = event(&mut graph, &nobody(7), invite(uses, 1));
+    assert_eq!(graph.records.len() as u64, most + 1 - u64::from(uses));
+    assert!(steps <= u64::from(uses) * FEW, "{steps}");
+    // Neither do they cost anything else that their author writes.
+    let gone = Retraction {
+        kind: Kind(70_001),
+        key: [].into(),
+        up_to: 5,
+    };
+    for seq in (0..20).map(|n| middle + 1000 + 2 * n) {
+        let record = header(id(2), seq, &[], Control::Retraction(gone.clone()));
+        let steps = event(&mut graph, &nobody(7), record);
+        assert!(steps <= FEW, "{steps}");
+    }
 }
 
 #[test]

@@ -1,7 +1,7 @@
-use crate::{Control, HeaderRef, limits};
+use crate::{Control, HeaderRef, limits, member::steps::step};
 
 /// What counts together, of one author's control records.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Shelf {
     /// Grants and invites, by how many identities they let in.
     Places,
@@ -15,7 +15,7 @@ pub(super) enum Shelf {
 
 impl Shelf {
     pub(super) const COUNT: usize = 4;
-    const ALL: [Self; Self::COUNT] = [
+    pub(super) const ALL: [Self; Self::COUNT] = [
         Self::Places,
         Self::Revocations,
         Self::Redemptions,
@@ -53,39 +53,142 @@ impl Shelf {
         }
     }
 
-    /// Whether its author's records of lower sequences, `below`, leave no room for
-    /// `h`; `taken` is how much all of them take.
+    /// Whether its author's records of lower sequences leave no room for `h`; `taken` is
+    /// how much all of them take, `later` those that are not lower, the highest first.
+    /// No more of these are looked at than `h` takes room.
     pub(super) fn is_full<'a>(
-        taken: &[u64; Self::COUNT],
-        below: impl Iterator<Item = HeaderRef<'a>>,
+        self,
+        taken: u64,
+        later: impl Iterator<Item = HeaderRef<'a>>,
         h: &HeaderRef<'_>,
     ) -> bool {
-        let shelf = Self::of(h);
-        let room = shelf.room() - Self::weight(h).min(shelf.room());
-        if taken[shelf.index()] <= room {
+        let room = self.room() - Self::weight(h).min(self.room());
+        let mut below = taken;
+        if below <= room {
             return false;
         }
-        let below = below.filter(|b| Self::of(b) == shelf);
-        below.map(|b| Self::weight(&b)).sum::<u64>() > room
+        for later in later {
+            step();
+            below -= Self::weight(&later);
+            if below <= room {
+                return false;
+            }
+        }
+        true
     }
 
-    /// Of one author's control records, in the order of their sequences, those for
-    /// which the lower ones leave no room.
+    /// Of one author's records on a shelf, the highest sequence first, those for which
+    /// the lower ones leave no room; `taken` is how much all of them take. Only what
+    /// is on top of the room is looked at.
     pub(super) fn overflow<'a, T>(
-        taken: &[u64; Self::COUNT],
-        control: impl Iterator<Item = (T, HeaderRef<'a>)> + Clone,
+        self,
+        taken: u64,
+        highest_first: impl Iterator<Item = (T, HeaderRef<'a>)>,
     ) -> Vec<T> {
+        let room = self.room();
+        let mut sum = taken;
+        let mut top = Vec::new();
+        let mut highest_first = highest_first;
+        while sum > room
+            && let Some((of, h)) = highest_first.next()
+        {
+            step();
+            sum -= Self::weight(&h);
+            top.push((of, Self::weight(&h)));
+        }
+        // What takes less may stand where one below it does not.
         let mut beyond = Vec::new();
-        let full = |shelf: &Self| taken[shelf.index()] > shelf.room();
-        for shelf in Self::ALL.into_iter().filter(full) {
-            let mut sum = 0;
-            for (of, h) in control.clone().filter(|(_, h)| Self::of(h) == shelf) {
-                match sum + Self::weight(&h) <= shelf.room() {
-                    true => sum += Self::weight(&h),
-                    false => beyond.push(of),
-                }
+        for (of, weight) in top.into_iter().rev() {
+            match sum + weight <= room {
+                true => sum += weight,
+                false => beyond.push(of),
             }
         }
         beyond
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
+    use samara_wire::{PeerId, RecordId};
+
+    use super::*;
+    use crate::{
+        Attributes, Kind, RecordHeader, Role, WallMs, body::Invite, member::steps::counted,
+    };
+
+    fn invite(seq: u64, uses: u32) -> RecordHeader {
+        let invite = Invite {
+            role: Role::Member,
+            parent: None,
+            uses,
+            until: WallMs(2),
+            kinds: [].into(),
+            renewable: false,
+        };
+        RecordHeader {
+            id: RecordId([0; 32]),
+            author: PeerId([1; 32]),
+            kind: Kind::INVITE,
+            seq,
+            created: WallMs(1),
+            expires: WallMs(2),
+            priority: 0,
+            len: 1,
+            key: [].into(),
+            attributes: Attributes::default(),
+            control: Some(Box::new(Control::Invite(invite))),
+        }
+    }
+
+    /// What stands of records in the order of their sequences, one at a time.
+    fn plain(all: &[RecordHeader]) -> BTreeSet<u64> {
+        let mut sum = 0;
+        let mut fits = |h: &&RecordHeader| {
+            let more = sum + Shelf::weight(&h.view());
+            let fits = more <= limits::MAX_PLACES;
+            sum = if fits { more } else { sum };
+            fits
+        };
+        all.iter().filter(|h| fits(h)).map(|h| h.seq).collect()
+    }
+
+    fn uses() -> impl Strategy<Value = u32> {
+        prop_oneof![2 => 1u32..50, 5 => 900..=limits::MAX_INVITE_USES]
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(256))]
+
+        #[test]
+        fn what_is_beyond_is_found_from_the_end_as_from_the_beginning(
+            uses in prop::collection::vec(uses(), 60..130),
+            at in 0usize..130,
+            new in uses(),
+        ) {
+            let all: Vec<_> = uses.iter().enumerate().map(|(n, uses)| invite(2 * n as u64 + 1, *uses)).collect();
+            let taken = uses.iter().map(|n| u64::from(*n)).sum();
+            let highest_first = all.iter().rev().map(|h| (h.seq, h.view()));
+            let beyond = Shelf::Places.overflow(taken, highest_first);
+            prop_assert!(beyond.is_sorted());
+            let stand = plain(&all);
+            let fell: Vec<_> = all.iter().map(|h| h.seq).filter(|seq| !stand.contains(seq)).collect();
+            prop_assert_eq!(beyond, fell);
+
+            let held: Vec<_> = all.iter().filter(|h| stand.contains(&h.seq)).collect();
+            let taken = |from: u64| -> u64 {
+                let lower = held.iter().filter(|h| h.seq < from);
+                lower.map(|h| Shelf::weight(&h.view())).sum()
+            };
+            let new = invite(2 * at as u64, new);
+            let weight = Shelf::weight(&new.view());
+            let later = held.iter().rev().filter(|h| h.seq > new.seq).map(|h| h.view());
+            let (steps, full) = counted(|| Shelf::Places.is_full(taken(u64::MAX), later, &new.view()));
+            prop_assert_eq!(full, taken(new.seq) + weight > limits::MAX_PLACES);
+            prop_assert!(steps <= weight);
+        }
     }
 }

@@ -1,3 +1,4 @@
+mod author;
 mod crowd;
 mod total;
 
@@ -8,7 +9,10 @@ use std::{
 
 use samara_wire::{PeerId, RecordId};
 
-use self::crowd::Crowd;
+use self::{
+    author::{Author, Pace},
+    crowd::Crowd,
+};
 use super::{
     Bucket, Reject, RemoveReason,
     order::{Order, View},
@@ -72,29 +76,6 @@ pub(super) struct Records {
     bytes: u64,
 }
 
-#[derive(Debug, Default)]
-struct Author {
-    control: BTreeMap<u64, Slot>,
-    ordinary: BTreeMap<u64, Slot>,
-    leases: BTreeMap<u64, Slot>,
-    retractions: BTreeSet<Slot>,
-    /// How much of each shelf its control records take.
-    taken: [u64; Shelf::COUNT],
-    /// By which its records give way.
-    rank: u8,
-    /// Its grants, by to whom and by sequence.
-    granted: BTreeSet<(PeerId, u64)>,
-    equivocated: bool,
-    pace: Option<Box<Pace>>,
-}
-
-/// How fast an author's new records are told of.
-#[derive(Debug)]
-struct Pace {
-    told: Bucket,
-    whole: Bucket,
-}
-
 /// How a new record is told of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Telling {
@@ -105,43 +86,6 @@ pub(super) enum Telling {
     /// Not at all: its author floods, and what stands of it comes with a
     /// reconciliation.
     Nothing,
-}
-
-impl Author {
-    fn at(&self, seq: u64) -> Option<Slot> {
-        let shelves = [&self.control, &self.ordinary, &self.leases];
-        shelves.iter().find_map(|shelf| shelf.get(&seq)).copied()
-    }
-
-    /// How many of [`Shelf::Others`] it has.
-    fn others(&self) -> u64 {
-        self.taken[Shelf::Others.index()]
-    }
-
-    /// Its grants to `whom` that have sequences below this one.
-    fn granted_below(&self, whom: PeerId, seq: u64) -> impl Iterator<Item = u64> {
-        let granted = self.granted.range((whom, 0)..(whom, seq));
-        granted.map(|(_, seq)| *seq)
-    }
-
-    /// How many records it has that a channel has so much room for in all: ordinary
-    /// ones, and those of [`Shelf::Others`].
-    fn counts(&self) -> [u64; 2] {
-        [self.ordinary.len() as u64, self.others()]
-    }
-
-    fn slots(&self) -> impl Iterator<Item = &Slot> {
-        let lesser = self.ordinary.values().chain(self.leases.values());
-        self.control.values().chain(lesser)
-    }
-
-    fn shelf(&mut self, kind: Kind) -> &mut BTreeMap<u64, Slot> {
-        match kind {
-            _ if kind.is_control() => &mut self.control,
-            Kind::PRESENCE => &mut self.leases,
-            _ => &mut self.ordinary,
-        }
-    }
 }
 
 pub(super) type Removed = Vec<(RecordId, RemoveReason)>;
@@ -208,10 +152,7 @@ impl Records {
 
     /// The highest sequence of an author.
     pub(super) fn last_seq(&self, author: &PeerId) -> Option<u64> {
-        let author = self.authors.get(author)?;
-        let last = |shelf: &BTreeMap<u64, Slot>| shelf.last_key_value().map(|(seq, _)| *seq);
-        let lesser = last(&author.ordinary).max(last(&author.leases));
-        last(&author.control).max(lesser)
+        self.authors.get(author)?.last_seq()
     }
 
     /// Before what a disk held comes in, in any order, `expected` records or more.
@@ -309,16 +250,13 @@ impl Records {
             return Err(Reject::Equivocation);
         }
         if h.kind.is_control() {
-            let below = author.control.range(..h.seq);
-            let below = below.map(|(_, slot)| self.headers.at(*slot));
             // While a disk's come in, nobody has a rank.
             let crowded = || {
                 let more = self.live.is_some() && rival.is_none_or(|r| !r.kind.is_control());
                 more && self.is_crowded_out(charter, h)
             };
-            let below_to_one = granted_to(h).map(|whom| author.granted_below(whom, h.seq).count());
-            let again = below_to_one.is_some_and(|n| n >= limits::MAX_GRANTS_TO_ONE);
-            return match again || Shelf::is_full(&author.taken, below, h) || crowded() {
+            let again = granted_to(h).is_some_and(|whom| author.granted.has_enough(whom, h.seq));
+            return match again || author.is_full(&self.headers, h) || crowded() {
                 true => Err(Reject::Quota),
                 false => self.roster.has_place(h),
             };
@@ -389,9 +327,9 @@ impl Records {
         let to = granted_to(&h.view());
         let slot = self.insert(now, h);
         if let (Some(whom), Some(author)) = (to, self.authors.get(&peer)) {
-            let all = author.granted_below(whom, u64::MAX);
-            let beyond = all.skip(limits::MAX_GRANTS_TO_ONE);
-            let beyond: Vec<Slot> = beyond.map(|seq| author.control[&seq]).collect();
+            let beyond = author.granted.beyond(whom);
+            let slot = |seq| author.control[&(Shelf::Places, seq)];
+            let beyond: Vec<Slot> = beyond.map(slot).collect();
             for slot in beyond {
                 self.remove(slot, RemoveReason::Quota, &mut removed);
             }
@@ -604,9 +542,7 @@ impl Records {
 
     fn trim(&mut self, charter: &Charter, peer: &PeerId, removed: &mut Removed) {
         if let Some(author) = self.authors.get(peer) {
-            let control = author.control.values();
-            let control = control.map(|slot| (*slot, self.headers.at(*slot)));
-            for slot in Shelf::overflow(&author.taken, control) {
+            for slot in author.overflow(&self.headers) {
                 self.remove(slot, RemoveReason::Quota, removed);
             }
         }
@@ -640,7 +576,7 @@ impl Records {
             Author::default()
         });
         let before = author.counts();
-        author.shelf(kind).insert(seq, slot);
+        author.put(kind, shelf, seq, slot);
         if kind.is_control() {
             author.taken[shelf.index()] += weight;
             self.others += u64::from(shelf == Shelf::Others);
@@ -648,7 +584,9 @@ impl Records {
         if retracts {
             author.retractions.insert(slot);
         }
-        author.granted.extend(to.map(|whom| (whom, seq)));
+        if let Some(whom) = to {
+            author.granted.insert(whom, seq);
+        }
         let (rank, now_has) = (author.rank, author.counts());
         self.recount(peer, rank, before, now_has);
         match &mut self.live {
@@ -671,15 +609,15 @@ impl Records {
         self.shaken.extend(self.roster.remove(&h));
         let author = self.authors.get_mut(&h.author).expect("it has a record");
         let before = author.counts();
-        author.shelf(h.kind).remove(&h.seq);
+        let shelf = Shelf::of(&h);
+        author.take(h.kind, shelf, h.seq);
         if h.kind.is_control() {
-            let shelf = Shelf::of(&h);
             author.taken[shelf.index()] -= Shelf::weight(&h);
             self.others -= u64::from(shelf == Shelf::Others);
         }
         author.retractions.remove(&slot);
         if let Some(whom) = granted_to(&h) {
-            author.granted.remove(&(whom, h.seq));
+            author.granted.remove(whom, h.seq);
         }
         let (rank, has) = (author.rank, author.counts());
         self.ordinary -= usize::from(is_counted(h.kind));

@@ -73,8 +73,8 @@ impl Records {
     /// Whether a new record of [`Shelf::Others`] would be the first to give way.
     pub(super) fn is_crowded_out(&self, charter: &Charter, h: &HeaderRef<'_>) -> bool {
         let later = |author: &Author| {
-            let mut later = author.control.range(h.seq + 1..);
-            later.any(|(_, slot)| Shelf::of(&self.headers.at(*slot)) == Shelf::Others)
+            let last = author.last_on(Shelf::Others);
+            last.is_some_and(|(seq, _)| seq > h.seq)
         };
         Shelf::of(h) == Shelf::Others
             && self.weakest_of_others(charter, Some(h.author)) == Some(h.author)
@@ -87,10 +87,8 @@ impl Records {
     pub(super) fn trim_others(&mut self, charter: &Charter, removed: &mut Removed) {
         self.rank_again(charter);
         while let Some(weakest) = self.weakest_of_others(charter, None) {
-            let control = self.authors[&weakest].control.values().rev().copied();
-            let mut others =
-                control.filter(|slot| Shelf::of(&self.headers.at(*slot)) == Shelf::Others);
-            let last = others.next().expect("it has some");
+            let last = self.authors[&weakest].last_on(Shelf::Others);
+            let (_, last) = last.expect("it has some");
             self.remove(last, RemoveReason::Quota, removed);
             self.rank_again(charter);
         }
@@ -199,9 +197,7 @@ mod tests {
 
     fn granted(records: &Records, by: u8, to: u8) -> Vec<u64> {
         let author = records.authors.get(&id(by));
-        let granted = author.into_iter().flat_map(|a| &a.granted);
-        let granted = granted.filter(|(whom, _)| *whom == id(to));
-        granted.map(|(_, seq)| *seq).collect()
+        author.map_or(vec![], |a| a.granted.to(id(to)))
     }
 
     #[test]
