@@ -2,6 +2,8 @@
 //! engine of our own; by another one when that process ends before it is done, or
 //! when ours makes room for a node.
 
+mod attempts;
+
 use std::{io, time::Duration};
 
 use samara_node::{
@@ -12,6 +14,7 @@ use samara_node::{
 use tokio::{sync::mpsc, time::Instant};
 use tokio_util::sync::CancellationToken;
 
+use self::attempts::{Attempts, Next, Wait};
 use crate::{
     fresh,
     plan::Plan,
@@ -20,20 +23,8 @@ use crate::{
     settings::Settings,
 };
 
-/// How long a command waits for a process that has the data directory and does not
-/// answer (it may be about to end), and how often it looks.
-const LOCK_PATIENCE: Duration = Duration::from_secs(10);
+/// How often a command looks whether the data directory is free or its process answers.
 const LOCK_PAUSE: Duration = Duration::from_millis(50);
-/// What has no end, or made room for a node, leaves the directory to others for so long
-/// before it takes it: a node that is started shall find it free.
-const LEFT_TO_OTHERS: Duration = Duration::from_secs(2);
-/// How long such a command waits for a node that has the directory and does not answer
-/// yet: it reads the records of all its channels first, a million in 4 s.
-const NODE_PATIENCE: Duration = Duration::from_secs(60);
-/// Processes that may die over a request before it is taken for the reason.
-const MAX_DEATHS: u32 = 3;
-/// Who carried out what has no end for so long did not die over it.
-const NOT_THE_REASON: Duration = Duration::from_secs(60);
 /// How often to look whether anybody still reads what is printed: what serves without
 /// end prints nothing more that would tell.
 const LOOK_FOR_READER: Duration = Duration::from_secs(1);
@@ -56,36 +47,19 @@ pub(crate) async fn request(
     let cancel = interrupt.child_token();
     let mut asked = Asked::new(plan.request.clone())?;
     let endless = asked.request.is_endless();
-    let mut deaths = 0;
-    let mut moved = None;
+    let mut attempts = Attempts::new(endless, settings.node.timeout);
     let mut complete = false;
-    let mut begun = false;
     let mut not_before = None;
     let followed = loop {
         let followed = once(settings, &plan, &asked, not_before, &mut report, &cancel).await?;
         complete |= followed.complete;
-        begun |= !followed.silent;
-        if endless && followed.lasted >= NOT_THE_REASON {
-            deaths = 0;
-        }
-        match followed.end {
-            // What has no end and was carried out once has time.
-            End::Moved if !(endless && begun) && moved_for(moved) >= settings.node.timeout => {
-                return Err(busy(settings));
-            }
-            End::Died if deaths == MAX_DEATHS => return Err(always_dies()),
-            End::Moved | End::Died if cancel.is_cancelled() => break followed,
-            End::Died => deaths += 1,
-            End::Moved => {}
-            End::Done | End::Failed(_) => break followed,
-        }
+        not_before = match attempts.after(Instant::now(), &followed, cancel.is_cancelled()) {
+            Next::Again(not_before) => not_before,
+            Next::End => break followed,
+            Next::Busy => return Err(busy(settings)),
+            Next::AlwaysDies => return Err(always_dies()),
+        };
         go_on_behind(&mut asked.request, followed.cursor);
-        // News in between: somebody was at it meanwhile.
-        let since = moved
-            .filter(|_| followed.silent && !followed.gave_way)
-            .unwrap_or_else(Instant::now);
-        moved = Some(since);
-        not_before = (endless || followed.gave_way).then(|| since + LEFT_TO_OTHERS);
         report.repeat();
         tokio::select! {
             () = tokio::time::sleep(LOCK_PAUSE) => {}
@@ -102,7 +76,7 @@ pub(crate) async fn request(
         End::Done => report.finish().or_else(ignore_closed),
         End::Moved | End::Died => Err(broken_off()),
         End::Failed(_) if interrupted => Err(broken_off()),
-        End::Failed(error) if deaths > 0 && undone(&plan.request, &error) => {
+        End::Failed(error) if attempts.had_deaths() && undone(&plan.request, &error) => {
             let message = "the process that was asked first was killed when it had done it";
             let warning = Event::Warning {
                 message: message.to_owned(),
@@ -128,10 +102,6 @@ fn undone(request: &Request, error: &EngineError) -> bool {
         Request::Unsubscribe { .. } | Request::Leave { .. } | Request::Forget { .. }
     );
     removes && error.kind == ErrorKind::NotFound
-}
-
-fn moved_for(since: Option<Instant>) -> Duration {
-    since.map_or(Duration::ZERO, |since| since.elapsed())
 }
 
 fn busy(settings: &Settings) -> EngineError {
@@ -253,18 +223,13 @@ async fn begin(
     not_before: Option<Instant>,
     cancel: &CancellationToken,
 ) -> Result<(Option<Engine>, mpsc::Receiver<Event>), EngineError> {
-    let started = Instant::now();
-    let patience = match not_before {
-        None => LOCK_PATIENCE.min(settings.node.timeout),
-        Some(_) => NODE_PATIENCE,
-    };
+    let wait = Wait::new(Instant::now(), not_before, settings.node.timeout);
     loop {
         let dir = &settings.node.data_dir;
         if let Some(events) = control::ask(dir, asked, cancel.clone()).await {
             return Ok((None, events));
         }
-        let may_open = not_before.is_none_or(|then| Instant::now() >= then);
-        if may_open || cancel.is_cancelled() {
+        if wait.may_open(Instant::now()) || cancel.is_cancelled() {
             match Engine::open(settings.node.clone(), plan.mode).await {
                 Ok(engine) => {
                     let events = engine.run_as(asked.clone(), cancel.clone());
@@ -272,7 +237,7 @@ async fn begin(
                 }
                 Err(error)
                     if error.kind == ErrorKind::Locked
-                        && started.elapsed() < patience
+                        && wait.goes_on(Instant::now())
                         && !cancel.is_cancelled() => {}
                 Err(error) => return Err(error),
             }
