@@ -132,6 +132,10 @@ impl Headers {
         }
     }
 
+    pub(super) fn is_control(&self, slot: Slot) -> bool {
+        self.packed(slot).kind.is_control()
+    }
+
     /// When the record ends, and which it is.
     pub(super) fn end(&self, slot: Slot) -> (WallMs, RecordId) {
         let p = self.packed(slot);

@@ -41,10 +41,15 @@ pub(super) struct Pace {
 
 impl Author {
     pub(super) fn at(&self, seq: u64) -> Option<Slot> {
+        let ordinary = || self.ordinary.get(&seq).copied();
+        self.beside_ordinary(seq).or_else(ordinary)
+    }
+
+    /// Its record of that sequence, unless it is an ordinary one.
+    pub(super) fn beside_ordinary(&self, seq: u64) -> Option<Slot> {
         let mut control = Shelf::ALL.iter();
         let control = control.find_map(|shelf| self.control.get(&(*shelf, seq)));
-        let lesser = || self.ordinary.get(&seq).or_else(|| self.leases.get(&seq));
-        control.or_else(lesser).copied()
+        control.or_else(|| self.leases.get(&seq)).copied()
     }
 
     /// The highest sequence.
