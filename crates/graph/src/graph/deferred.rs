@@ -96,6 +96,14 @@ impl Deferred {
         self.take(at)?.from
     }
 
+    /// What waits for this and was brought by its own author.
+    pub(super) fn brought_by_author(&self, wait: Wait) -> impl Iterator<Item = &Record> {
+        let waiting = self.waits.get(&wait).into_iter().flatten();
+        let waiting = waiting.map(|at| &self.records[at]);
+        let own = waiting.filter(|d| d.from == Some(d.record.author()));
+        own.map(|d| &d.record)
+    }
+
     /// Takes out what waited for one of `waits`, the oldest first.
     pub(super) fn wake(&mut self, waits: &[Wait]) -> Vec<Deferral> {
         let ready = waits.iter().filter_map(|wait| self.waits.get(wait));

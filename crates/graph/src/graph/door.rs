@@ -1,10 +1,12 @@
 //! Who is let in, by what it shows.
 
-use samara_wire::PeerId;
+use std::collections::BTreeSet;
+
+use samara_wire::{PeerId, RecordId};
 
 use super::{Action, Graph, Reject};
 use crate::{
-    Access, CharterChain, Proof, RecordHeader, Refusal, WallMs, limits,
+    Access, CharterChain, Control, Kind, Proof, Record, RecordHeader, Refusal, WallMs, limits,
     member::{Denied, Wait},
 };
 
@@ -86,7 +88,9 @@ impl Graph {
         if shown.is_empty() {
             return Err(Refusal::NotMember);
         }
-        let entry = self.records.roster().weigh(charter, shown, now);
+        let unsettled = |invite: &RecordId| self.unsettled(invite);
+        let entry = self.records.roster();
+        let entry = entry.weigh(charter, shown, now, unsettled);
         let entry = entry.map_err(|denied| match denied {
             Denied::Waits(Wait::Record(_)) => Refusal::Incomplete,
             Denied::Waits(Wait::Author(_)) => Refusal::NotMember,
@@ -103,6 +107,23 @@ impl Graph {
             role: entry.authority.role,
             until: entry.authority.until,
         })
+    }
+
+    /// Who was let in by an invitation, though its redemption may not be held yet: it
+    /// came a moment ago, or waits for what it stands by.
+    pub(super) fn unsettled(&self, invite: &RecordId) -> BTreeSet<PeerId> {
+        let redeems = |control: Option<&Control>| matches!(control, Some(Control::Redemption { invite: of }) if of == invite);
+        let let_in = self.proved.iter().filter(|(_, shown)| {
+            let mut shown = shown.iter();
+            shown.any(|h| redeems(h.control.as_deref()))
+        });
+        let written = self.pending.values().map(|p| &p.header);
+        let written = written.filter(|h| redeems(h.control.as_deref()));
+        let let_in = let_in.map(|(peer, _)| *peer);
+        let waiting = self.deferred.brought_by_author(Wait::Record(*invite));
+        let waiting = waiting.filter(|record| record.kind() == Kind::REDEMPTION);
+        let others = written.map(|h| h.author).chain(waiting.map(Record::author));
+        let_in.chain(others).collect()
     }
 
     /// Whether a peer may be a neighbour: by what is held, or by what it showed.

@@ -232,7 +232,9 @@ impl Graph {
         }
         // Who comes second takes nobody's place, whichever id is lower.
         if let Ok(header) = redemption.header() {
-            self.records.roster().has_room(&header.view())?;
+            let unsettled = |invite: &RecordId| self.unsettled(invite);
+            let roster = self.records.roster();
+            roster.has_room(&header.view(), &BTreeMap::new(), unsettled)?;
         }
         if self.chain.is_some() {
             return self.admit(redemption.clone(), None, false, out);

@@ -256,6 +256,7 @@ impl Roster {
         charter: &Charter,
         shown: &[RecordHeader],
         now: WallMs,
+        unsettled: impl Fn(&RecordId) -> BTreeSet<PeerId>,
     ) -> Result<Entry, Denied> {
         let mut entries = BTreeMap::new();
         let mut leaf = Err(Denied::Reject(Reject::NoAuthority));
@@ -264,7 +265,7 @@ impl Roster {
             if !self.lets_stand(h) {
                 return Err(Reject::Revoked.into());
             }
-            self.has_room(h)?;
+            self.has_room(h, &entries, &unsettled)?;
             if let Some(Control::Redemption { invite }) = h.control
                 && !self.entries.contains_key(&h.id)
                 && let Some(invite) = self.entry(invite).or_else(|| entries.get(invite))
@@ -447,16 +448,31 @@ impl Roster {
     /// Whether a redemption that somebody shows at the gate has its place without taking
     /// another's: whichever ids are lower, who comes second finds the invitation used.
     /// Only copies that were apart settle it by their ids.
-    pub(crate) fn has_room(&self, h: &HeaderRef<'_>) -> Result<(), Reject> {
+    ///
+    /// `shown` are credentials that came with it, `unsettled` those who were let in by
+    /// the invitation and whose redemptions are not held yet.
+    pub(crate) fn has_room(
+        &self,
+        h: &HeaderRef<'_>,
+        shown: &BTreeMap<RecordId, Entry>,
+        unsettled: impl Fn(&RecordId) -> BTreeSet<PeerId>,
+    ) -> Result<(), Reject> {
         let Some(Control::Redemption { invite }) = h.control else {
             return Ok(());
         };
-        let Some(entry) = self.entries.get(invite) else {
+        let Some(entry) = self.entry(invite).or_else(|| shown.get(invite)) else {
             return Ok(());
         };
-        let joined = self.joined.get(invite);
-        let theirs = joined.is_some_and(|j| j.contains_key(&h.author));
-        match theirs || joined.map_or(0, |j| j.len()) < entry.uses as usize {
+        let held = self.joined.get(invite).into_iter().flatten();
+        let mut all: BTreeSet<PeerId> = held.map(|(peer, _)| *peer).collect();
+        if all.contains(&h.author) || all.len() >= entry.uses as usize {
+            return match all.contains(&h.author) {
+                true => Ok(()),
+                false => Err(Reject::InviteUsedUp),
+            };
+        }
+        all.extend(unsettled(invite));
+        match all.contains(&h.author) || all.len() < entry.uses as usize {
             true => Ok(()),
             false => Err(Reject::InviteUsedUp),
         }

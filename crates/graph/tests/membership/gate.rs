@@ -294,6 +294,36 @@ fn a_joiner_shows_its_redemption_and_is_in_at_once() {
 }
 
 #[test]
+fn who_comes_while_the_first_is_being_stored_finds_the_invitation_used() {
+    for shows_invite in [false, true] {
+        let mut l = house();
+        let i = invited(l.channel(), 1, 1, 90, &new_invite(2));
+        if !shows_invite {
+            hold(&mut l, &[&i]);
+        }
+        // Nothing is acknowledged.
+        let mut show = |l: &mut Lone, n: u8| {
+            let joined = redeemed(&i, n, 90);
+            let shown = match shows_invite {
+                true => proof(l, &[&joined, &i]),
+                false => proof(l, &[&joined]),
+            };
+            l.graph.check_proof(NOW, &id(n), &shown, &mut Vec::new())
+        };
+        let used_up = Err(Refusal::Record(Reject::InviteUsedUp));
+        assert!(show(&mut l, 20).is_ok());
+        assert!(show(&mut l, 21).is_ok());
+        for n in 22..30 {
+            assert_eq!(show(&mut l, n), used_up);
+        }
+        assert!(show(&mut l, 20).is_ok(), "it has its place");
+        // Whoever goes before its redemption is stored leaves its place once it is.
+        l.graph.forget_proof(&id(21));
+        assert_eq!(show(&mut l, 22), used_up);
+    }
+}
+
+#[test]
 fn a_forged_redemption_does_not_pass_for_the_key_it_names() {
     let mut l = house();
     let c = l.channel();
