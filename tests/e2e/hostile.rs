@@ -208,7 +208,7 @@ fn refuses(bad: impl Fn(&Liar, ChannelId) -> bytes::Bytes, counter: &str) {
 fn a_forged_record_costs_its_sender_the_connection() {
     refuses(
         |liar, channel| forged(&issue(liar, channel, "forged", |_| {})),
-        "samara_peer_misbehaviour_total",
+        r#"samara_peer_misbehaviour_total{kind="forged_record"}"#,
     );
 }
 

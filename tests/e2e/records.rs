@@ -344,6 +344,18 @@ fn nothing_of_a_damaged_file_is_used() {
     flipped[whole.len() - 1_000] ^= 1;
     refused(&flipped, "bad_data", 5);
     refused(b"hello", "usage", 2);
+    // A node counts them.
+    let mut node = b.start(&["node", "--metrics", "127.0.0.1:0"]);
+    let listening = node.event("listening");
+    let metrics = listening["metrics"].as_str().unwrap().to_owned();
+    refused(&whole[..whole.len() - 1], "bad_data", 5);
+    refused(b"hello", "usage", 2);
+    let (_, text_of) = crate::pages::ask(&metrics, "/metrics", &[]);
+    for reason in ["truncated", "not_a_bundle"] {
+        let line = format!("samara_imports_refused_total{{reason=\"{reason}\"}} 1");
+        assert!(text_of.lines().any(|l| l == line), "{line}\n{text_of}");
+    }
+    drop(node);
     b.run(&["import", text(&world.path("none"))])
         .failed("not_found", 14);
     let folder = world.path("folder");

@@ -62,6 +62,7 @@ fn a_record_from_a_file_is_judged_like_any_other() {
         ),
     ] {
         assert_eq!(offer(&mut l, bytes), (Err(reject), false));
+        assert_eq!(l.rejected(reject), 1, "counted: {reject:?}");
     }
 }
 

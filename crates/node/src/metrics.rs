@@ -6,7 +6,9 @@ use prometheus::{
     CounterVec, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry,
 };
 
-use crate::{EngineError, api::ErrorKind, discovery::Source};
+use samara_graph::Fault;
+
+use crate::{EngineError, api::ErrorKind, bundle::BundleError, discovery::Source};
 
 /// All metrics of one node. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -26,6 +28,7 @@ pub(crate) struct Metrics {
     pub(crate) open_requests: IntGauge,
     pub(crate) store_bytes: IntGauge,
     pub(crate) misbehaviour: IntCounterVec,
+    pub(crate) imports_refused: IntCounterVec,
     pub(crate) records_rejected: IntCounterVec,
     pub(crate) charter_forks: IntCounter,
     pub(crate) gate_refusals: IntCounterVec,
@@ -80,8 +83,17 @@ impl Metrics {
             "Times that a peer broke the protocol, by the part of it.",
             &["kind"],
         )?;
-        for kind in ["protocol", "graph", "swarm", "opens"] {
+        let faults = Fault::ALL.map(Fault::label);
+        for kind in (["protocol", "graph", "swarm", "opens"].into_iter()).chain(faults) {
             misbehaviour.with_label_values(&[kind]);
+        }
+        let imports_refused = counters(
+            "samara_imports_refused_total",
+            "Files to import that were refused as a whole, by reason.",
+            &["reason"],
+        )?;
+        for reason in BundleError::LABELS {
+            imports_refused.with_label_values(&[reason]);
         }
         let words = counters(
             "samara_words_total",
@@ -202,7 +214,7 @@ impl Metrics {
             )?,
             records_rejected: counters(
                 "samara_records_rejected_total",
-                "Records that came from peers and were not taken, by reason.",
+                "Records from peers and imported files that were not taken, by reason.",
                 &["reason"],
             )?,
             discovery_lookups: counter(
@@ -217,6 +229,7 @@ impl Metrics {
             discovery_dropped,
             chunk_bytes,
             misbehaviour,
+            imports_refused,
             chunk_fetch,
             registry,
         })

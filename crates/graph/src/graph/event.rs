@@ -305,6 +305,32 @@ pub enum Fault {
     EmptyPromise,
 }
 
+impl Fault {
+    /// All of them.
+    pub const ALL: [Self; 7] = [
+        Self::MalformedRecord,
+        Self::ForgedRecord,
+        Self::BadCharter,
+        Self::ForgedAddress,
+        Self::RequestFlood,
+        Self::Reconciliation,
+        Self::EmptyPromise,
+    ];
+
+    /// Its name in metrics.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::MalformedRecord => "malformed_record",
+            Self::ForgedRecord => "forged_record",
+            Self::BadCharter => "bad_charter",
+            Self::ForgedAddress => "forged_address",
+            Self::RequestFlood => "request_flood",
+            Self::Reconciliation => "reconciliation",
+            Self::EmptyPromise => "empty_promise",
+        }
+    }
+}
+
 /// A record to publish.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Draft {

@@ -67,8 +67,12 @@ impl Graph {
         {
             return Err(Reject::Busy);
         }
-        let record = Record::decode(bytes).map_err(|e| Reject::of(&e))?;
-        self.admit(record, None, true, out)?;
+        let record = Record::decode(bytes).map_err(|e| Reject::of(&e));
+        let taken = record.and_then(|record| self.admit(record, None, true, out));
+        if let Err(reject) = taken {
+            *self.counters.rejected.entry(reject).or_default() += 1;
+            return Err(reject);
+        }
         Ok(match self.pending.contains_key(&id) {
             true => Offered::New,
             false => Offered::Waits,

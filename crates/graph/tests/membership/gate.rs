@@ -302,7 +302,7 @@ fn who_comes_while_the_first_is_being_stored_finds_the_invitation_used() {
             hold(&mut l, &[&i]);
         }
         // Nothing is acknowledged.
-        let mut show = |l: &mut Lone, n: u8| {
+        let show = |l: &mut Lone, n: u8| {
             let joined = redeemed(&i, n, 90);
             let shown = match shows_invite {
                 true => proof(l, &[&joined, &i]),

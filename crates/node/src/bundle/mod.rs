@@ -67,6 +67,32 @@ pub(crate) enum BundleError {
     /// Not what its exporter wrote.
     #[error("the file's signature does not match: it was damaged or changed")]
     BadSignature,
+    /// They are no chain, or another channel's.
+    #[error("its charters are none of one channel")]
+    BadCharters,
+}
+
+impl BundleError {
+    /// All names in metrics.
+    pub(crate) const LABELS: [&str; 5] = [
+        "unreadable",
+        "not_a_bundle",
+        "truncated",
+        "damaged",
+        "bad_charters",
+    ];
+
+    /// Its name in metrics.
+    pub(crate) fn label(&self) -> &'static str {
+        let [unreadable, not_a_bundle, truncated, damaged, bad_charters] = Self::LABELS;
+        match self {
+            Self::Io(_) => unreadable,
+            Self::NotABundle => not_a_bundle,
+            Self::Truncated => truncated,
+            Self::TooLarge { .. } | Self::Damaged(_) | Self::BadSignature => damaged,
+            Self::BadCharters => bad_charters,
+        }
+    }
 }
 
 #[cfg(test)]

@@ -537,7 +537,7 @@ impl Core {
                 tracing::warn!(peer = %peer.short(), %fault, "graph");
                 self.metrics
                     .misbehaviour
-                    .with_label_values(&["graph"])
+                    .with_label_values(&[fault.label()])
                     .inc();
                 self.leave_one(id, peer);
                 if matches!(

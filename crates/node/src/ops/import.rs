@@ -50,7 +50,11 @@ struct Tally {
 
 pub(super) async fn import(context: &Context, file: PathBuf) -> Result<(), EngineError> {
     let path = file.clone();
-    let (head, chain) = context.blocking(move |_| check(&path)).await?;
+    let checked = context.blocking(move |_| check(&path)).await?;
+    let (head, chain) = match checked {
+        Ok(checked) => checked,
+        Err(error) => return Err(refused(context, &file, error).await),
+    };
     let id = head.channel;
     let held = hold(context, &head, chain).await?;
     let work = Work {
@@ -104,16 +108,28 @@ async fn written(context: &Context, id: ChannelId) -> Result<(), EngineError> {
 }
 
 /// Reads the file to its end. Blocks.
-fn check(path: &Path) -> Result<(Head, CharterChain), EngineError> {
-    let (head, _) = open(path)?.check().map_err(|e| refuse(path, e))?;
-    let chain = chain_of(&head).ok_or_else(|| {
-        let why = format!("{}: its charters are none of one channel", path.display());
-        EngineError::new(ErrorKind::BadData, why)
-    })?;
-    Ok((head, chain))
+fn check(path: &Path) -> Result<Result<(Head, CharterChain), BundleError>, EngineError> {
+    Ok(open(path)?.and_then(|bundle| {
+        let (head, _) = bundle.check()?;
+        let chain = chain_of(&head).ok_or(BundleError::BadCharters)?;
+        Ok((head, chain))
+    }))
 }
 
-fn open(path: &Path) -> Result<BundleReader<BufReader<File>>, EngineError> {
+/// A file that is refused as a whole is counted.
+async fn refused(context: &Context, path: &Path, error: BundleError) -> EngineError {
+    let reason = error.label();
+    let count = move |core: &mut Core| {
+        let refused = core.metrics.imports_refused.with_label_values(&[reason]);
+        refused.inc();
+    };
+    match context.core().call(count).await {
+        Ok(()) => refuse(path, error),
+        Err(error) => error,
+    }
+}
+
+fn open(path: &Path) -> Result<Result<BundleReader<BufReader<File>>, BundleError>, EngineError> {
     let failed = |e| EngineError::disk(path, &e);
     let file = File::open(path).map_err(failed)?;
     if file.metadata().map_err(failed)?.is_dir() {
@@ -123,7 +139,7 @@ fn open(path: &Path) -> Result<BundleReader<BufReader<File>>, EngineError> {
         );
         return Err(EngineError::new(ErrorKind::Usage, why));
     }
-    BundleReader::open(BufReader::with_capacity(1 << 20, file)).map_err(|e| refuse(path, e))
+    Ok(BundleReader::open(BufReader::with_capacity(1 << 20, file)))
 }
 
 fn refuse(path: &Path, error: BundleError) -> EngineError {
@@ -197,7 +213,7 @@ struct Work {
 
 impl Work {
     fn take_in(&self, store: &Store) -> Result<Tally, EngineError> {
-        let mut bundle = open(&self.file)?;
+        let mut bundle = open(&self.file)?.map_err(|e| refuse(&self.file, e))?;
         if bundle.head().channel != self.id {
             let why = format!("{}: it was changed meanwhile", self.file.display());
             return Err(EngineError::new(ErrorKind::Changed, why));
