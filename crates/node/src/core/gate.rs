@@ -103,13 +103,13 @@ impl Core {
     /// Loads what proves us, and sends it.
     fn show(&mut self, id: ChannelId, peer: PeerId, turn: Turn) {
         let Some((charter, ids)) = self.credentials(id) else {
-            if let Some(known) = self
-                .channels
-                .get_mut(&id)
-                .and_then(|c| c.known.get_mut(&peer))
-            {
-                let now = std::time::Instant::now();
-                known.refused(now, "this node is no member of the channel");
+            if let Some(channel) = self.channels.get_mut(&id) {
+                // Nothing was said: it is asked on this connection too once there is a role.
+                channel.greeted.remove(&peer);
+                if let Some(known) = channel.known.get_mut(&peer) {
+                    let now = std::time::Instant::now();
+                    known.refused(now, "this node is no member of the channel");
+                }
             }
             return;
         };

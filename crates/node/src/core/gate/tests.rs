@@ -6,6 +6,7 @@ use samara_wire::{Frame, FrameDecoder};
 use super::*;
 use crate::{
     core::{Channel, ChannelMeta, CoreHandle, Role, dial::tests::core_with_queue, graph_config},
+    discovery::Source,
     message::Ask,
     session::open_request,
     tls,
@@ -285,4 +286,65 @@ async fn an_answer_that_was_not_asked_for_is_not_even_opened() {
         desk.core.on_proved(stranger, tag, &sealed);
         assert_eq!(desk.refusals("not_member"), 1);
     }
+}
+
+#[tokio::test]
+async fn who_has_nothing_to_show_thinks_ever_less_often_of_asking_and_asks_once_it_has() {
+    let mut desk = Desk::new().await;
+    let (id, channel) = held(desk.core.me, true);
+    let stranger = desk.stranger;
+    desk.core.add_channel(id, channel, true);
+    let nowhere = "127.0.0.1:1".parse().unwrap();
+    desk.core.learn_peer(id, stranger, &[nowhere], Source::Link);
+    // Who is there from the start is not told of.
+    desk.core.graph_event(id, samara_graph::Event::Tick);
+    let is_due = |desk: &Desk, at| desk.core.channels[&id].known[&stranger].is_due(at);
+    let minute = Duration::from_secs(60);
+    for minutes in [1, 2, 4, 8, 16, 30, 30] {
+        let before = std::time::Instant::now();
+        desk.core.greet(id, stranger);
+        let moment = Duration::from_millis(1);
+        assert!(!is_due(&desk, before + minutes * minute - moment));
+        assert!(is_due(&desk, std::time::Instant::now() + minutes * minute));
+    }
+    assert!(desk.core.channels[&id].greeted.is_empty());
+    let owner = samara_graph::SecretKey::from_bytes(&[77; 32]);
+    let until = WallMs(wall_ms()).after(minute);
+    let grant = samara_graph::NewRecord {
+        channel: id,
+        kind: samara_graph::Kind::GRANT,
+        seq: 1,
+        created: WallMs(wall_ms()),
+        expires: until,
+        priority: 0,
+        key: desk.core.me.as_bytes().to_vec().into(),
+        attributes: Default::default(),
+        body: samara_graph::body::Grant {
+            role: samara_graph::Role::Member,
+            parent: None,
+            until,
+            kinds: Default::default(),
+            renewable: false,
+            replaces: None,
+        }
+        .encode()
+        .into(),
+    };
+    let grant = grant.sign(&owner).unwrap().bytes().clone();
+    desk.core.offer_records(id, vec![grant]).unwrap()[0].unwrap();
+    // It comes in when it is on the disk; then the connection that is there is used.
+    loop {
+        let input = desk.queue.recv().await.unwrap();
+        let stored = matches!(input, Input::RecordStored { .. });
+        desk.core.handle(input);
+        if stored {
+            break;
+        }
+    }
+    assert!(is_due(&desk, std::time::Instant::now()));
+    desk.core.dial_round();
+    assert!(desk.core.channels[&id].greeted.contains(&stranger));
+    desk.until_called().await;
+    let asked = &desk.core.sessions[&stranger].doors.asked;
+    assert_eq!(*asked, [id].into());
 }
