@@ -165,6 +165,12 @@ pub enum Action {
         /// Why.
         reason: LeaveReason,
     },
+    /// Who belonged to the channel when its records were restored, nothing having been
+    /// recalled.
+    MembersFound {
+        /// Each with the mightiest role.
+        roles: Vec<(PeerId, Role)>,
+    },
     /// Somebody got a role that had none.
     MemberJoined {
         /// Who.

@@ -42,6 +42,8 @@ pub(super) struct Members {
     due_of: BTreeMap<PeerId, WallMs>,
     /// Whether what was held from the start is looked through.
     introduced: bool,
+    /// Whether it is known what applications were told before the start.
+    recalled: bool,
 }
 
 impl Members {
@@ -136,6 +138,19 @@ impl Graph {
             }
         };
         peers.into_iter().map(view).collect()
+    }
+
+    /// Which roles applications were told of before the start, for a graph that was
+    /// restored: what changed since is told first. None: who belongs to the channel is
+    /// no news, and [`Action::MembersFound`] says it.
+    pub fn recall_members(&mut self, told: BTreeMap<PeerId, Role>) {
+        self.members.recalled = !told.is_empty();
+        self.members.roles = told;
+    }
+
+    /// Those of whose roles applications were told, in order of their identities.
+    pub fn members_told(&self) -> impl Iterator<Item = PeerId> {
+        self.members.roles.keys().copied()
     }
 
     /// The mightiest role of `peer` at `now`.
@@ -244,9 +259,10 @@ impl Graph {
         };
         let mut touched = self.records.roster_mut().take_changed();
         touched.extend(self.members.take_due(now));
-        let silent = !self.members.introduced;
-        if silent {
+        let silent = !self.members.introduced && !self.members.recalled;
+        if !self.members.introduced {
             touched.extend(charter.everybody());
+            touched.extend(self.members.roles.keys());
         }
         if touched.is_empty() {
             return;
@@ -275,6 +291,11 @@ impl Graph {
                 _ => continue,
             };
             out.push(action);
+        }
+        if silent {
+            let roles = self.members.roles.iter();
+            let roles = roles.map(|(peer, role)| (*peer, *role)).collect();
+            out.push(Action::MembersFound { roles });
         }
         // What took a right away may itself have gone: no grant comes that would tell.
         let waits: Vec<_> = touched.into_iter().map(Wait::Author).collect();

@@ -662,11 +662,40 @@ fn a_restart_says_nothing_of_who_was_there_before_and_forgets_nobody() {
     headers.sort_by_key(|h| (h.kind.is_control(), h.author == id(1)));
     let chain = l.graph.charters().unwrap().clone();
     let config = samara_graph::Config::new(id(100), 1);
-    l.graph = samara_graph::Graph::restore(chain, headers, config);
+    l.graph = samara_graph::Graph::restore(chain.clone(), headers.clone(), config.clone());
     l.event(Event::Tick);
-    assert_eq!(l.out, []);
+    let mut roles = vec![
+        (id(1), Role::Owner),
+        (id(2), Role::Admin),
+        (id(3), Role::Publisher),
+    ];
+    roles.sort();
+    let found = Action::MembersFound {
+        roles: roles.clone(),
+    };
+    assert_eq!(l.out, [found]);
     assert_eq!(l.held(), ids(&[&a, &p, &n]));
     assert_eq!(l.graph.role_of(&id(3), NOW), Some(Role::Publisher));
+    // With what was told recalled, nothing is found; and what changed is told.
+    l.graph = samara_graph::Graph::restore(chain.clone(), headers.clone(), config.clone());
+    l.graph.recall_members(roles.into_iter().collect());
+    l.event(Event::Tick);
+    assert_eq!(l.out, []);
+    l.graph = samara_graph::Graph::restore(chain, headers, config);
+    let told = [(1, Role::Owner), (3, Role::Reader), (9, Role::Member)];
+    let told = told.map(|(n, role)| (id(n), role));
+    l.graph.recall_members(told.into());
+    l.event(Event::Tick);
+    let mut out = std::mem::take(&mut l.out);
+    out.sort_by_key(|action| format!("{action:?}"));
+    let (peer, role) = (id(2), Role::Admin);
+    let joined = Action::MemberJoined { peer, role };
+    let (peer, reason) = (id(9), LeaveReason::Lapsed);
+    let left = Action::MemberLeft { peer, reason };
+    let (peer, role) = (id(3), Role::Publisher);
+    assert_eq!(out, [joined, left, Action::RoleChanged { peer, role }]);
+    l.event(Event::Tick);
+    assert_eq!(l.out, [], "and only once");
 }
 
 #[test]

@@ -18,7 +18,8 @@ use samara_wire::{ChannelId, ContentId, PeerId, RecordId, base32};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Known, Leaving, forks, presence::Presence, remembered, search::Lookup, time::Floor, wall_ms,
+    Known, Leaving, forks, presence::Presence, remembered, search::Lookup, time::Floor, told,
+    wall_ms,
 };
 use crate::{EngineError, Priority, api::ErrorKind, limits};
 
@@ -368,6 +369,7 @@ pub(crate) fn load(
         }
     }
     let mut graph = restoring.finish();
+    graph.recall_members(told::load(store, &id)?);
     forks::load(store, id, &mut graph)?;
     let mut channel = Channel::new(graph, meta, items);
     channel.remembered = remembered::load(store, id)?;

@@ -17,7 +17,7 @@ use tokio::task;
 
 use super::{
     CHANNEL_SETTINGS, Channel, ChannelMeta, Core, Input, Item, Live, Role, channel::put_meta,
-    forks, news::leave_name, remembered, time, wall_ms,
+    forks, news::leave_name, remembered, time, told, wall_ms,
 };
 use crate::{
     EngineError,
@@ -93,7 +93,8 @@ impl Core {
     /// the disk.
     pub(crate) fn drop_channel(&mut self, id: ChannelId, forget: bool) {
         self.silence(id);
-        self.channels.remove(&id);
+        let dropped = self.channels.remove(&id);
+        let members = dropped.map_or(Vec::new(), |c| c.graph.members_told().collect());
         for link in self.sessions.values_mut() {
             link.channels.remove(&id);
         }
@@ -102,6 +103,9 @@ impl Core {
             let mut batch = Batch::new();
             batch.remove_channel(&id);
             batch.remove_setting(CHANNEL_SETTINGS, id.as_bytes());
+            for peer in members {
+                told::put(&mut batch, &id, &peer, None);
+            }
             remembered::remove(&mut batch, id);
             time::remove(&mut batch, id);
             forks::remove(&mut batch, id);
@@ -564,13 +568,21 @@ impl Core {
             }
             Action::MemberJoined { peer, role } => {
                 self.on_role(id, peer);
-                let (peer, role) = (peer.to_string(), role.to_string());
-                self.note(&id, &Change::MemberJoined { peer, role });
+                let (name, label) = (peer.to_string(), role.to_string());
+                let change = Change::MemberJoined {
+                    peer: name,
+                    role: label,
+                };
+                self.note_role(&id, &change, &peer, Some(role));
             }
             Action::RoleChanged { peer, role } => {
                 self.on_role(id, peer);
-                let (peer, role) = (peer.to_string(), role.to_string());
-                self.note(&id, &Change::RoleChanged { peer, role });
+                let (name, label) = (peer.to_string(), role.to_string());
+                let change = Change::RoleChanged {
+                    peer: name,
+                    role: label,
+                };
+                self.note_role(&id, &change, &peer, Some(role));
             }
             Action::MemberLeft { peer, reason } => {
                 if let Some(channel) = self.channels.get_mut(&id)
@@ -578,9 +590,11 @@ impl Core {
                 {
                     self.news.tell(id, Live::Absent(peer));
                 }
-                let (peer, reason) = (peer.to_string(), leave_name(reason).to_owned());
-                self.note(&id, &Change::MemberLeft { peer, reason });
+                let (name, reason) = (peer.to_string(), leave_name(reason).to_owned());
+                let change = Change::MemberLeft { peer: name, reason };
+                self.note_role(&id, &change, &peer, None);
             }
+            Action::MembersFound { roles } => self.keep_told(&id, &roles),
             Action::CharterFork { ours, theirs } => self.on_fork(id, ours, theirs),
             Action::Expel { peer, reason } => match reason {
                 LeaveReason::Left => self.part(id, peer),

@@ -23,6 +23,7 @@ mod search;
 mod shut_out;
 mod throttle;
 mod time;
+mod told;
 mod transfers;
 mod visits;
 mod watch;

@@ -6,7 +6,7 @@ use samara_store::{Batch, StoreError};
 use samara_wire::{ChannelId, PeerId, RecordId};
 use tokio::sync::{broadcast, watch};
 
-use super::{Core, Role, wall_ms};
+use super::{Core, Role, told, wall_ms};
 use crate::api::Change;
 
 /// News of connections that may wait for a slow watcher.
@@ -95,15 +95,34 @@ impl Core {
         };
     }
 
-    /// Logs what no record's entry tells.
-    pub(super) fn note(&self, channel: &ChannelId, change: &Change) {
+    /// Logs what no record's entry tells: that somebody has another role now, or none.
+    pub(super) fn note_role(
+        &self,
+        channel: &ChannelId,
+        change: &Change,
+        peer: &PeerId,
+        role: Option<samara_graph::Role>,
+    ) {
         if !self.logs(channel) {
             return;
         }
         let note = serde_json::to_vec(change).expect("texts and numbers");
         let mut batch = Batch::new();
         batch.note(channel, &note, WallMs(wall_ms()));
+        told::put(&mut batch, channel, peer, role);
         self.write_telling(batch, super::channels::log_failure);
+    }
+
+    /// Keeps who was found to belong to a channel, of which nobody was told.
+    pub(super) fn keep_told(&self, channel: &ChannelId, roles: &[(PeerId, samara_graph::Role)]) {
+        if !self.logs(channel) {
+            return;
+        }
+        let mut batch = Batch::new();
+        for (peer, role) in roles {
+            told::put(&mut batch, channel, peer, Some(*role));
+        }
+        self.store.write_then(batch, super::channels::log_failure);
     }
 
     pub(super) fn remove_record(
