@@ -99,7 +99,8 @@ fn a_club_of_five_outlives_its_owner_and_keeps_out_who_was_revoked() {
     let again = ["subscribe", &b.link("club"), "--once", "--timeout", "3s"];
     e.run(&again).failed("no_peer", 4);
     let resolved = ["resolve", "club", "--timeout", "2s"];
-    e.run(&resolved).failed("no_peer", 4);
+    let told = e.run(&resolved).failed("no_peer", 4);
+    assert!(told.contains("within 2 s"), "as asked: {told}");
     assert_eq!(subjects(e), ["first"]);
 
     // Who comes now is let in by a member, and gets everything from the others.

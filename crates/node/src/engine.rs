@@ -209,6 +209,7 @@ impl Engine {
     pub fn run(&self, request: Request, cancel: CancellationToken) -> mpsc::Receiver<Event> {
         let asked = Asked {
             name: None,
+            patience: None,
             request,
         };
         self.run_as(asked, cancel)
@@ -218,7 +219,7 @@ impl Engine {
     /// done under that name in the last hour, is answered as it was then.
     pub fn run_as(&self, asked: Asked, cancel: CancellationToken) -> mpsc::Receiver<Event> {
         let (events, receiver) = mpsc::channel(control::MAX_QUEUED_EVENTS);
-        let context = ops::Context::new(self, events.clone(), asked.name, cancel);
+        let context = ops::Context::new(self, events.clone(), asked.name, asked.patience, cancel);
         self.inner.runtime.spawn(async move {
             let last = match ops::run(context, asked.request).await {
                 Ok(()) => Event::Done,

@@ -28,6 +28,9 @@ const MAX_NAME: usize = 64;
 pub struct Asked {
     /// 1 to 64 letters, digits and hyphens that no other request has.
     pub name: Option<String>,
+    /// How long to wait for peers, to the millisecond; none: as long as the node is
+    /// set to.
+    pub patience: Option<Duration>,
     /// What is to be done.
     pub request: Request,
 }
@@ -46,14 +49,21 @@ impl Asked {
             }
             false => None,
         };
-        Ok(Self { name, request })
+        Ok(Self {
+            name,
+            patience: None,
+            request,
+        })
     }
 
-    /// As it travels: the request's JSON, with `request_id` in it.
+    /// As it travels: the request's JSON, with `request_id` and `timeout_ms` in it.
     pub(crate) fn to_line(&self) -> serde_json::Result<String> {
         let mut value = serde_json::to_value(&self.request)?;
-        if let (Some(name), Some(fields)) = (&self.name, value.as_object_mut()) {
-            fields.insert(NAME_FIELD.into(), name.as_str().into());
+        if let Some(fields) = value.as_object_mut() {
+            let name = self.name.as_deref();
+            fields.extend(name.map(|name| (NAME_FIELD.into(), name.into())));
+            let patience = self.patience.map(|p| (p.as_millis() as u64).max(1));
+            fields.extend(patience.map(|ms| (PATIENCE_FIELD.into(), ms.into())));
         }
         let mut line = value.to_string();
         line.push('\n');
@@ -63,10 +73,20 @@ impl Asked {
     /// Reads what [`to_line`](Self::to_line) wrote.
     pub(crate) fn parse(line: &str) -> Result<Self, String> {
         let mut value: serde_json::Value = serde_json::from_str(line).map_err(|e| e.to_string())?;
-        let name = value
-            .as_object_mut()
-            .and_then(|fields| fields.remove(NAME_FIELD));
-        let name = match name {
+        let mut take = |field| {
+            value
+                .as_object_mut()
+                .and_then(|fields| fields.remove(field))
+        };
+        let patience = match take(PATIENCE_FIELD) {
+            None => None,
+            Some(ms) => {
+                let ms = ms.as_u64().filter(|ms| (1..=MAX_PATIENCE_MS).contains(ms));
+                let wrong = || format!("{PATIENCE_FIELD} is 1 to {MAX_PATIENCE_MS}");
+                Some(Duration::from_millis(ms.ok_or_else(wrong)?))
+            }
+        };
+        let name = match take(NAME_FIELD) {
             None => None,
             Some(name) => Some(
                 name.as_str()
@@ -78,11 +98,18 @@ impl Asked {
             ),
         };
         let request = serde_json::from_value(value).map_err(|e| e.to_string())?;
-        Ok(Self { name, request })
+        Ok(Self {
+            name,
+            patience,
+            request,
+        })
     }
 }
 
 const NAME_FIELD: &str = "request_id";
+const PATIENCE_FIELD: &str = "timeout_ms";
+/// A year.
+const MAX_PATIENCE_MS: u64 = 365 * 24 * 3_600_000;
 
 fn is_name(text: &str) -> bool {
     (1..=MAX_NAME).contains(&text.len())
@@ -196,7 +223,8 @@ mod tests {
 
     #[test]
     fn a_name_travels_beside_the_request() {
-        let asked = Asked::new(create()).unwrap();
+        let mut asked = Asked::new(create()).unwrap();
+        asked.patience = Some(Duration::from_millis(1_500));
         assert!(asked.name.as_deref().is_some_and(is_name));
         assert_eq!(Asked::parse(&asked.to_line().unwrap()), Ok(asked));
         let plain = Asked::new(Request::Status).unwrap();
@@ -206,6 +234,8 @@ mod tests {
             r#"{"command":"status","request_id":7}"#,
             r#"{"command":"status","request_id":""}"#,
             r#"{"command":"status","request_id":"a/b"}"#,
+            r#"{"command":"status","timeout_ms":0}"#,
+            r#"{"command":"status","timeout_ms":"7"}"#,
             "[]",
         ] {
             assert!(Asked::parse(bad).is_err(), "{bad}");

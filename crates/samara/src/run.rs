@@ -46,6 +46,7 @@ pub(crate) async fn request(
     // Broken off as well when nobody reads the results any more.
     let cancel = interrupt.child_token();
     let mut asked = Asked::new(plan.request.clone())?;
+    asked.patience = Some(settings.node.timeout);
     let endless = asked.request.is_endless();
     let mut attempts = Attempts::new(endless, settings.node.timeout);
     let mut complete = false;

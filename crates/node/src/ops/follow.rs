@@ -71,7 +71,7 @@ pub(super) async fn subscribe(context: &Context, order: Order) -> Result<(), Eng
 async fn once(context: &Context, id: ChannelId) -> Result<(), EngineError> {
     let is_here = is_here(context, id).await?;
     if synchronized(context, id, is_here).await? {
-        return fetch_current(context, id, context.config().timeout, Which::All).await;
+        return fetch_current(context, id, context.timeout(), Which::All).await;
     }
     put_in_place(context, id).await?;
     match is_here {
@@ -95,7 +95,7 @@ async fn is_here(context: &Context, id: ChannelId) -> Result<bool, EngineError> 
 /// Puts in its place what is current and whole on this disk: releases, where they are
 /// installed, and what belongs to issues. Needs no network.
 pub(super) async fn put_in_place(context: &Context, id: ChannelId) -> Result<(), EngineError> {
-    fetch_current(context, id, context.config().timeout, Which::Here).await
+    fetch_current(context, id, context.timeout(), Which::Here).await
 }
 
 /// Stores the subscription: the channel, its name if that is known already, and where
@@ -232,7 +232,7 @@ async fn follow_those(context: Context, id: ChannelId, only: Priority) -> Result
         let Some(now) = context.unless_cancelled(look).await? else {
             return Ok(());
         };
-        match fetch_current(&context, id, context.config().timeout, Which::Of(only)).await {
+        match fetch_current(&context, id, context.timeout(), Which::Of(only)).await {
             Ok(()) => {
                 seen = now;
                 retry = FIRST_RETRY;

@@ -94,7 +94,7 @@ async fn fetch(
             force: order.force,
         },
         filter: filter.clone(),
-        patience: Some(context.config().timeout),
+        patience: Some(context.timeout()),
         priority: Priority::Normal,
         in_order: order.in_order,
         when_paused: WhenPaused::Wait,
@@ -179,7 +179,7 @@ async fn list(context: &Context, channel: ChannelId) -> Result<(), EngineError> 
         confirmed,
         ..
     } = newest(context, channel, is_here).await?;
-    let patience = Some(context.config().timeout);
+    let patience = Some(context.timeout());
     let found = manifest(
         context,
         channel,
@@ -383,7 +383,7 @@ async fn patiently<T>(
     is_here: bool,
     said: impl Future<Output = Result<T, EngineError>>,
 ) -> Result<Option<T>, EngineError> {
-    let patience = context.config().timeout;
+    let patience = context.timeout();
     tokio::pin!(said);
     if is_here {
         let soon = patience.min(CONFIRM_PATIENCE);

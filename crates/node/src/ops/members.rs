@@ -194,7 +194,7 @@ async fn admitted(context: &Context, id: ChannelId) -> Result<(String, String), 
             ))
         })
     });
-    let limit = context.config().timeout;
+    let limit = context.timeout();
     let found = context
         .unless_cancelled(async {
             match tokio::time::timeout(limit, look).await {
@@ -425,7 +425,7 @@ async fn told(context: &Context, id: ChannelId) -> Result<bool, EngineError> {
     context.emit_lossy(Event::Waiting {
         what: "a member that takes leave".into(),
     });
-    let limit = context.config().timeout;
+    let limit = context.timeout();
     let heard = tokio::select! {
         heard = tokio::time::timeout(limit, heard) => heard.is_ok(),
         // It was said, and cannot be taken back.

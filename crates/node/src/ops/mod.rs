@@ -28,7 +28,7 @@ mod tell;
 mod visited;
 mod watch;
 
-use std::{path::Path, sync::Arc};
+use std::{path::Path, sync::Arc, time::Duration};
 
 use samara_graph::{Kind, WallMs};
 use samara_store::Store;
@@ -54,6 +54,8 @@ pub(crate) struct Context {
     events: Option<mpsc::Sender<Event>>,
     /// The name under which the asker would ask again.
     name: Option<String>,
+    /// How long the asker waits for peers, if it says so.
+    patience: Option<Duration>,
     cancel: CancellationToken,
 }
 
@@ -62,12 +64,14 @@ impl Context {
         engine: &Engine,
         events: mpsc::Sender<Event>,
         name: Option<String>,
+        patience: Option<Duration>,
         cancel: CancellationToken,
     ) -> Self {
         Self {
             engine: engine.inner().clone(),
             events: Some(events),
             name,
+            patience,
             cancel,
         }
     }
@@ -78,6 +82,7 @@ impl Context {
             engine: engine.inner().clone(),
             events: None,
             name: None,
+            patience: None,
             cancel: CancellationToken::new(),
         }
     }
@@ -92,6 +97,11 @@ impl Context {
 
     fn config(&self) -> &NodeConfig {
         &self.engine.config
+    }
+
+    /// How long to wait for peers: as the asker says, else as the node is set.
+    fn timeout(&self) -> Duration {
+        self.patience.unwrap_or(self.engine.config.timeout)
     }
 
     fn data_dir(&self) -> &Path {

@@ -62,7 +62,7 @@ pub(super) async fn resolve_name(
             format!(
                 "nobody answers to \"{what}\" (scope {}) within {} s",
                 scope.name(),
-                context.config().timeout.as_secs_f64()
+                context.timeout().as_secs_f64()
             ),
         ));
     }
@@ -174,7 +174,7 @@ async fn look(
     scope: Scope,
     count: usize,
 ) -> Result<Vec<Answer>, EngineError> {
-    let end = Instant::now() + context.config().timeout;
+    let end = Instant::now() + context.timeout();
     let mut found: Vec<Answer> = Vec::new();
     loop {
         let patience = if found.is_empty() {

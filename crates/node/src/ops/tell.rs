@@ -91,7 +91,7 @@ async fn say(
     let connected = context
         .core()
         .wait_for(move |core| core.connection_in(id, peer));
-    let Ok(connection) = timeout(context.config().timeout, connected).await else {
+    let Ok(connection) = timeout(context.timeout(), connected).await else {
         let message = context.core().call(move |core| unreached(core, id, peer));
         return Err(EngineError::new(ErrorKind::NoPeer, message.await?));
     };
