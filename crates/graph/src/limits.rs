@@ -33,6 +33,8 @@ pub const MAX_PUBLISHERS: usize = 256;
 pub const MAX_ADMINS: usize = 64;
 /// Former owners and admins whose earlier word a charter keeps.
 pub const MAX_FORMER: usize = 32;
+/// Records of all of them together that a charter lists, 32 KiB of prefixes.
+pub const MAX_FORMER_KEPT: usize = 2048;
 /// Shortest and longest lease of presence that a charter can allow.
 pub const PRESENCE_LEASE: std::ops::RangeInclusive<u64> = 10_000..=86_400_000;
 /// Members up to which a channel has presence: every lease is a record for each of
@@ -44,7 +46,7 @@ pub const MAX_LEASES: usize = 2;
 /// Signatures on a charter: the old roots and the new ones.
 pub const MAX_CHARTER_SIGNATURES: usize = 2 * MAX_ROOTS;
 /// Largest signed charter; follows from the counts above.
-pub const MAX_CHARTER_BYTES: usize = 16 * 1024;
+pub const MAX_CHARTER_BYTES: usize = 48 * 1024;
 /// Versions that a charter can have: a client walks them all.
 pub const MAX_CHARTER_VERSIONS: usize = 256;
 /// Charters that an operator decided against in a fork and that are remembered; who

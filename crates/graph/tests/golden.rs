@@ -6,12 +6,13 @@ use std::{net::SocketAddr, time::Duration};
 use bytes::Bytes;
 use data_encoding::HEXLOWER;
 use samara_graph::{
-    Attributes, Charter, CharterChain, Gate, Invitation, Kind, Link, LinkPeer, Message, NewRecord,
-    PeerAddress, Proof, Record, Role, SecretKey, SignedCharter, Summary, Value, WallMs,
+    Attributes, Charter, CharterChain, CharterHash, Former, Gate, Invitation, Kind, Link, LinkPeer,
+    Message, NewRecord, PeerAddress, Proof, Record, Role, SecretKey, SignedCharter, Summary, Value,
+    WallMs,
     body::{ContentRef, Grant, Invite, Redemption, Revocation, Share, id_prefix},
     limits,
 };
-use samara_wire::ContentId;
+use samara_wire::{ContentId, PeerId};
 
 /// 2025-01-01T00:00:00Z.
 const CREATED: WallMs = WallMs(1_735_689_600_000);
@@ -19,6 +20,7 @@ const CREATED: WallMs = WallMs(1_735_689_600_000);
 const SEED: &str = "0101010101010101010101010101010101010101010101010101010101010101";
 const PEER_ID: &str = "rkeohxlubhyzl7ks3mwtzos5olfgocn7dwkbeg7toseadnapn5oa";
 const CHARTER_BODY: &str = "010106676f6c64656e018a88e3dd7409f195fd52db2d3cba5d72ca6709bf1d94121bf3748801b40f6f5c0100000000018a88e3dd7409f195fd52db2d3cba5d72ca6709bf1d94121bf3748801b40f6f5c800100008000400080010000c00000497c5ecc0000000001c00001941f297c0011111111111111111111111111111111";
+const FORMER_BODY: &str = "0102777777777777777777777777777777777777777777777777777777777777777706676f6c64656e018a88e3dd7409f195fd52db2d3cba5d72ca6709bf1d94121bf3748801b40f6f5c01000133333333333333333333333333333333333333333333333333333333333333330201444444444444444444444444444444440255555555555555555555555555555555666666666666666666666666666666660000018a88e3dd7409f195fd52db2d3cba5d72ca6709bf1d94121bf3748801b40f6f5c800100008000400080010000c00000497c5ecc0000000001c00001941f297c0011111111111111111111111111111111";
 const CHARTER: &str = "4080010106676f6c64656e018a88e3dd7409f195fd52db2d3cba5d72ca6709bf1d94121bf3748801b40f6f5c0100000000018a88e3dd7409f195fd52db2d3cba5d72ca6709bf1d94121bf3748801b40f6f5c800100008000400080010000c00000497c5ecc0000000001c00001941f297c0011111111111111111111111111111111018a88e3dd7409f195fd52db2d3cba5d72ca6709bf1d94121bf3748801b40f6f5cb6dca9c1e61798128fab6715545e9178d9c5c78bd7656278e2eedc86a99bffa9c528f20884222dbd9f6e688d7cdbd2bc97edeaddbbd4db4d34ce8e4fd9933405";
 const CHANNEL_ID: &str = "qgy3pvtnml37swoqeukgg6nry7isbgy3pk5bh6rkfnwi5zwxuofa";
 const RECORD: &str = "0181b1b7d66d62f7f959d025146379b1c7d1209b1b7aba13fa2a2b6c8ee6d7a38a8a88e3dd7409f195fd52db2d3cba5d72ca6709bf1d94121bf3748801b40f6f5c410201c00001941f297c00c0000194244fd80000000028012222222222222222222222222222222222222222222222222222222222222222407b8006f85501d629b91bfff8701a0363351ef605d2ff762f3787b68f66dd51c0ee748f535f1279e37a082817fa0eec276fa516dc492b84a346f50a72ccc58ce842001256950c";
@@ -44,6 +46,21 @@ fn key() -> SecretKey {
 
 fn charter() -> Charter {
     Charter::open("golden", key().peer_id(), CREATED, [0x11; 16])
+}
+
+/// Another version, which lists records of somebody who was an owner and an admin.
+fn next_charter() -> Charter {
+    let former = Former {
+        since: 2,
+        as_owner: [[0x44; 16]].into(),
+        as_admin: [[0x55; 16], [0x66; 16]].into(),
+    };
+    Charter {
+        version: 2,
+        previous: Some(CharterHash([0x77; 32])),
+        former: [(PeerId([0x33; 32]), former)].into(),
+        ..charter()
+    }
 }
 
 fn chain() -> CharterChain {
@@ -216,6 +233,9 @@ fn what_we_write_is_what_was_always_written() {
     let hex = |bytes: &[u8]| HEXLOWER.encode(bytes);
     assert_eq!(key().peer_id().to_string(), PEER_ID);
     assert_eq!(hex(&charter().encode().unwrap()), CHARTER_BODY);
+    let former = next_charter().encode().unwrap();
+    assert_eq!(hex(&former), FORMER_BODY);
+    assert_eq!(Charter::decode(&former), Ok(next_charter()));
     assert_eq!(hex(chain().versions()[0].bytes()), CHARTER);
     assert_eq!(chain().channel().to_string(), CHANNEL_ID);
     assert_eq!(hex(record().bytes()), RECORD);

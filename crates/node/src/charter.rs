@@ -122,10 +122,14 @@ pub(crate) fn view(graph: &Graph) -> Option<CharterView> {
 
 fn terms(charter: &Charter, reference: CharterRef) -> Terms {
     let seconds = |ms: u64| ms.div_ceil(1000);
-    let former = charter.former.iter().map(|(peer, former)| FormerView {
-        peer_id: peer.to_string(),
-        role: former.role.to_string(),
-        up_to: former.up_to,
+    let former = charter.former.iter().flat_map(|(peer, former)| {
+        let lists = former.lists().into_iter();
+        let some = lists.filter(|(_, kept)| !kept.is_empty());
+        some.map(|(role, kept)| FormerView {
+            peer_id: peer.to_string(),
+            role: role.to_string(),
+            kept: kept.len(),
+        })
     });
     let (publishers, named) = match &charter.publishers {
         Publishers::Named(list) => ("named", texts(list)),

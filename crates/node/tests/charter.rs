@@ -3,7 +3,10 @@
 
 mod world;
 
-use std::path::Path;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+};
 
 use samara_node::{
     Mode,
@@ -293,11 +296,11 @@ async fn who_is_removed_keeps_its_word_unless_it_is_disowned() {
     };
     let next = charter(&node, edit(&node, change, false)).await;
     let former = &next.terms.former;
-    let role = |peer: &str| former.iter().find(|f| f.peer_id == peer).map(|f| &*f.role);
-    assert_eq!(
-        (role(&own(&node)), role(&admin)),
-        (Some("owner"), Some("admin"))
-    );
+    let of = |peer: &str| former.iter().find(|f| f.peer_id == peer);
+    let of_own = of(&own(&node)).map(|f| (&*f.role, f.kept));
+    assert_eq!((of_own, of(&admin)), (Some(("owner", 1)), None));
+    // Who signs charters no more publishes no more.
+    assert_eq!(next.terms.named_publishers, [""; 0]);
     assert_eq!(members().await, 1);
     let change = CharterEdit {
         disown: vec![own(&node)],
@@ -305,4 +308,122 @@ async fn who_is_removed_keeps_its_word_unless_it_is_disowned() {
     };
     charter(&node, edit(&node, change, false)).await;
     assert_eq!(members().await, 0);
+}
+
+async fn role_to(node: &Node, peer: &str, role: &str) {
+    let request = Request::Role {
+        channel: CHANNEL.into(),
+        peer: peer.into(),
+        role: role.into(),
+        expires_ms: None,
+    };
+    node.done(request).await;
+}
+
+async fn put(node: &Node, key: &str) {
+    let request = Request::RecordPut {
+        channel: CHANNEL.into(),
+        kind: 70_000,
+        key: key.into(),
+        attributes: BTreeMap::new(),
+        lifetime_ms: None,
+        priority: 0,
+        body: String::new(),
+    };
+    node.done(request).await;
+}
+
+async fn records(node: &Node) -> BTreeSet<String> {
+    let request = Request::Records {
+        channel: CHANNEL.into(),
+        filter: None,
+        bodies: false,
+    };
+    let events = node.done(request).await.into_iter();
+    let ids = events.filter_map(|event| match event {
+        Event::Record(view) => Some(view.about.record),
+        _ => None,
+    });
+    ids.collect()
+}
+
+/// Role, and whether it was revoked.
+async fn members(node: &Node) -> BTreeMap<String, (Option<String>, bool)> {
+    let channel = CHANNEL.into();
+    let events = node.done(Request::Members { channel }).await.into_iter();
+    let members = events.filter_map(|event| match event {
+        Event::Member {
+            peer_id,
+            role,
+            revoked,
+            ..
+        } => Some((peer_id, (role, revoked))),
+        _ => None,
+    });
+    members.collect()
+}
+
+#[tokio::test]
+async fn a_higher_threshold_takes_nothing_away() {
+    let a = Node::start(Mode::Node).await;
+    let (name, private) = (CHANNEL.into(), true);
+    a.done(Request::ChannelCreate { name, private }).await;
+    let b = Node::start(Mode::Node).await;
+    let invite = Request::Invite {
+        channel: CHANNEL.into(),
+        role: None,
+        expires_ms: None,
+        member_ms: None,
+        uses: None,
+    };
+    let link = match a.done(invite).await.first() {
+        Some(Event::Link { link, .. }) => link.clone(),
+        other => panic!("{other:?}"),
+    };
+    b.done(Request::Join { link, into: None }).await;
+    let admin = own(&b);
+    role_to(&a, &admin, "admin").await;
+    while members(&b).await[&admin].0.as_deref() != Some("admin") {
+        tokio::task::yield_now().await;
+    }
+    // What an owner and an admin decide, and what others write by it.
+    let (other, publisher, gone) = (root(&a, "other"), root(&a, "p"), root(&a, "gone"));
+    role_to(&a, &other, "admin").await;
+    role_to(&b, &publisher, "publisher").await;
+    role_to(&b, &gone, "member").await;
+    let revoke = |peer: &str| Request::Revoke {
+        channel: CHANNEL.into(),
+        peer: peer.into(),
+        erase: false,
+        invitation: false,
+    };
+    b.done(revoke(&gone)).await;
+    a.done(revoke(&other)).await;
+    put(&a, "ours").await;
+    put(&b, "theirs").await;
+    while records(&a).await != records(&b).await {
+        tokio::task::yield_now().await;
+    }
+    let (mut before, held) = (members(&a).await, records(&a).await);
+    assert!(before[&gone].1 && before[&other].1);
+    assert_eq!(before[&publisher].0.as_deref(), Some("publisher"));
+
+    let change = CharterEdit {
+        add_roots: vec![root(&a, "second")],
+        threshold: Some(2),
+        ..CharterEdit::default()
+    };
+    charter(&a, edit(&a, change, false)).await;
+    while shown(&b).await.terms.version < 2 {
+        tokio::task::yield_now().await;
+    }
+    before.remove(&own(&a));
+    for node in [&a, &b] {
+        assert!(records(node).await.is_superset(&held));
+        let mut after = members(node).await;
+        let owner = after.remove(&own(&a)).unwrap();
+        assert_eq!(owner.0.as_deref(), Some("admin"));
+        after.retain(|peer, _| before.contains_key(peer));
+        assert_eq!(after, before);
+    }
 }

@@ -2,9 +2,9 @@
 
 use std::fmt;
 
-use samara_wire::{PeerId, VARINT_MAX};
+use samara_wire::PeerId;
 
-use super::{Charter, CharterError, Publishers};
+use super::{Charter, CharterError, Former, Publishers};
 use crate::{Role, limits};
 
 /// What a field of a charter may be; shown as people read it.
@@ -58,9 +58,14 @@ impl fmt::Display for Span {
 }
 
 impl Charter {
-    /// Whether it is a root or an admin of this charter.
-    fn names(&self, peer: &PeerId) -> bool {
-        self.roots.contains(peer) || self.admins.contains(peer)
+    /// Whether somebody is less than it was, and something of it is listed.
+    fn is_former(&self, peer: &PeerId, former: &Former) -> bool {
+        let lost = match self.decides(peer) {
+            None => true,
+            Some(Role::Admin) => former.as_admin.is_empty(),
+            Some(_) => false,
+        };
+        lost && former.kept() > 0 && (2..=self.version).contains(&former.since)
     }
 
     /// # Errors
@@ -73,10 +78,9 @@ impl Charter {
         };
         let name =
             self.name.len() <= limits::MAX_NAME_BYTES && !self.name.chars().any(char::is_control);
+        let kept: usize = self.former.values().map(Former::kept).sum();
         let former = self.former.len() <= limits::MAX_FORMER
-            && self.former.iter().all(|(peer, f)| {
-                f.role <= Role::Admin && f.up_to <= VARINT_MAX && !self.names(peer)
-            });
+            && self.former.iter().all(|(peer, f)| self.is_former(peer, f));
         let l = &self.limits;
         let number = |what, n: usize, least: usize, most: usize| {
             let within = (least..=most).contains(&n);
@@ -128,7 +132,13 @@ impl Charter {
             (
                 former,
                 "the list of former owners and admins",
-                CharterBounds::Rule("at most 32, and nobody who is a root or an admin"),
+                CharterBounds::Rule("at most 32, and nobody who still is what it was"),
+            ),
+            number(
+                "the number of records of former owners and admins",
+                kept,
+                0,
+                limits::MAX_FORMER_KEPT,
             ),
             number("the number of publishers", named, 0, limits::MAX_PUBLISHERS),
             (

@@ -8,10 +8,10 @@ use std::{
     time::Duration,
 };
 
-use samara_wire::{PeerId, Reader, VARINT_MAX, WireError, Writer};
+use samara_wire::{PeerId, Reader, WireError, Writer};
 use thiserror::Error;
 
-use crate::{Role, WallMs, limits};
+use crate::{Role, WallMs, body::IdPrefix, limits};
 pub use bounds::CharterBounds;
 pub use chain::{CharterChain, SignedCharter};
 pub use draft::CharterDraft;
@@ -78,13 +78,45 @@ pub enum Publishers {
     Members,
 }
 
-/// Somebody whom an earlier charter named, and whose word of then stays.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// Somebody who was an owner or an admin by an earlier charter, and which of the
+/// records that it wrote as such stay.
+///
+/// They are named one by one: sequences have gaps, and whoever stole the key could
+/// write into them.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Former {
-    /// As what it was named: [`Role::Owner`] or [`Role::Admin`].
-    pub role: Role,
-    /// Its records up to this sequence stand.
-    pub up_to: u64,
+    /// The version from which on it was no owner any more, or no admin if it never was
+    /// an owner: at least 2.
+    pub since: u32,
+    /// What it wrote as an owner.
+    pub as_owner: BTreeSet<IdPrefix>,
+    /// What it wrote as an admin.
+    pub as_admin: BTreeSet<IdPrefix>,
+}
+
+impl Former {
+    /// The mightiest role by which a record of it stands.
+    pub fn role(&self) -> Role {
+        match self.as_owner.is_empty() {
+            true => Role::Admin,
+            false => Role::Owner,
+        }
+    }
+
+    /// The lists, the mightier role's first.
+    pub fn lists(&self) -> [(Role, &BTreeSet<IdPrefix>); 2] {
+        [(Role::Owner, &self.as_owner), (Role::Admin, &self.as_admin)]
+    }
+
+    pub(crate) fn keeps(&self, prefix: &IdPrefix) -> bool {
+        let mut lists = self.lists().into_iter();
+        lists.any(|(_, kept)| kept.contains(prefix))
+    }
+
+    /// How many records of it stay.
+    pub fn kept(&self) -> usize {
+        self.as_owner.len() + self.as_admin.len()
+    }
 }
 
 /// What a charter allows its authors.
@@ -130,9 +162,10 @@ pub struct Charter {
     pub threshold: u8,
     /// Admins from the charter on; at most [`limits::MAX_ADMINS`].
     pub admins: BTreeSet<PeerId>,
-    /// Owners and admins of earlier charters, no longer named, whose grants and
-    /// revocations up to a sequence stay; at most [`limits::MAX_FORMER`]. Whoever is
-    /// left out takes with it all that it ever decided.
+    /// Owners and admins of earlier charters who are less by this one, and what stays
+    /// of what they wrote; at most [`limits::MAX_FORMER`] of them and
+    /// [`limits::MAX_FORMER_KEPT`] records. Whoever is left out takes with it all that
+    /// it ever decided.
     pub former: BTreeMap<PeerId, Former>,
     /// Who may read.
     pub readers: Readers,
@@ -222,8 +255,11 @@ impl Charter {
         w.varint(self.former.len() as u64);
         for (peer, former) in &self.former {
             peer.write(&mut w);
-            w.u8(former.role.code());
-            w.varint(former.up_to);
+            w.varint(former.since.into());
+            for (_, kept) in former.lists() {
+                w.varint(kept.len() as u64);
+                kept.iter().for_each(|prefix| w.raw(prefix));
+            }
         }
         w.u8(match self.readers {
             Readers::Everyone => 0,
@@ -388,16 +424,35 @@ fn peers(
 
 fn former(r: &mut Reader<'_>) -> Result<BTreeMap<PeerId, Former>, WireError> {
     let field = "former";
-    let n = r.count(field, limits::MAX_FORMER, 34)?;
+    let n = r.count(field, limits::MAX_FORMER, 35)?;
+    let mut room = limits::MAX_FORMER_KEPT;
     let mut map = BTreeMap::new();
     for _ in 0..n {
         let peer = PeerId::read(r)?;
         if map.last_key_value().is_some_and(|(last, _)| *last >= peer) {
             return Err(WireError::NonCanonical { field });
         }
-        let role = Role::read(r)?;
-        let up_to = r.varint("former sequence", VARINT_MAX)?;
-        map.insert(peer, Former { role, up_to });
+        let former = Former {
+            since: version(r)?,
+            as_owner: kept(r, &mut room)?,
+            as_admin: kept(r, &mut room)?,
+        };
+        map.insert(peer, former);
     }
     Ok(map)
+}
+
+fn kept(r: &mut Reader<'_>, room: &mut usize) -> Result<BTreeSet<IdPrefix>, WireError> {
+    let field = "records of a former owner or admin";
+    let n = r.count(field, *room, limits::ID_PREFIX_BYTES)?;
+    *room -= n;
+    let mut set = BTreeSet::new();
+    for _ in 0..n {
+        let prefix: IdPrefix = r.array(field)?;
+        if set.last().is_some_and(|last| *last >= prefix) {
+            return Err(WireError::NonCanonical { field });
+        }
+        set.insert(prefix);
+    }
+    Ok(set)
 }

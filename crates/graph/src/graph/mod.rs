@@ -7,6 +7,7 @@ mod door;
 mod event;
 mod exchange;
 mod fork;
+mod former;
 mod greeting;
 mod hold;
 mod intake;
@@ -45,6 +46,7 @@ use deferred::Deferred;
 pub use event::{Action, Config, Draft, DropReason, Event, Fault, LeaveReason, RemoveReason};
 pub use fork::Fork;
 use fork::Forks;
+pub use former::{Listed, TooMany};
 use hold::Hold;
 pub use members::MemberView;
 use members::Members;
@@ -337,11 +339,6 @@ impl Graph {
             .of_author(author)
             .filter(|h| h.kind == kind && *h.key == *key)
             .max_by_key(|h| (h.expires, h.seq))
-    }
-
-    /// The highest sequence of an author that is held here.
-    pub fn last_sequence(&self, author: &PeerId) -> Option<u64> {
-        self.records.last_seq(author)
     }
 
     /// The neighbours, in order of their identities.

@@ -1,8 +1,8 @@
 use std::{collections::BTreeSet, time::Duration};
 
-use samara_wire::PeerId;
+use samara_wire::{PeerId, RecordId};
 
-use crate::{Charter, Kind, Publishers, Reject, Role, WallMs, limits};
+use crate::{Charter, Former, Kind, Publishers, Reject, Role, WallMs, body::id_prefix, limits};
 
 /// What somebody may do by one credential, or by the charter.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -117,12 +117,22 @@ impl Charter {
             || matches!(&self.publishers, Publishers::Named(list) if list.contains(peer))
     }
 
-    /// The same for its record of sequence `seq`: what it was before counts too.
-    pub(crate) fn named_at(&self, peer: &PeerId, seq: u64) -> Vec<Authority> {
-        let mut all = self.named(peer);
-        let former = self.former.get(peer).filter(|f| seq <= f.up_to);
-        all.extend(former.map(|f| Authority::named(f.role)));
-        all
+    /// The same for its record `id`, the mightiest first: what it was before counts too
+    /// if the record is listed.
+    pub(crate) fn named_at(&self, peer: &PeerId, id: &RecordId) -> Vec<Authority> {
+        let lists = self.former.get(peer).into_iter().flat_map(Former::lists);
+        let listed = lists.filter(|(_, kept)| kept.contains(&id_prefix(id)));
+        // Nobody is listed as what it still is.
+        let former = listed.map(|(role, _)| Authority::named(role));
+        former.chain(self.named(peer)).collect()
+    }
+
+    /// Whether `peer` is an owner or an admin by the charter's own word.
+    pub(crate) fn decides(&self, peer: &PeerId) -> Option<Role> {
+        if self.threshold == 1 && self.roots.contains(peer) {
+            return Some(Role::Owner);
+        }
+        self.admins.contains(peer).then_some(Role::Admin)
     }
 
     /// Whether `peer`'s word on the time counts: an owner's, and where no root

@@ -13,7 +13,7 @@ use super::{
     steps::step,
 };
 use crate::{
-    Charter, HeaderRef, Kind, Readers, RecordHeader, Reject, Role, WallMs,
+    Charter, Former, HeaderRef, Kind, Readers, RecordHeader, Reject, Role, WallMs,
     body::{Revocation, subject},
     limits,
 };
@@ -26,7 +26,8 @@ use crate::{
 /// of grants can be made, and nobody gets anything by a chain that it is part of: else
 /// its record of the same sequence could displace the one that it stands by, and
 /// copies would never agree. Revocations are by owners over everybody but roots, by
-/// former owners over all below them, by admins over all below them, so that none
+/// former owners over all below them and those who ceased to be owners before them,
+/// by admins over all below them, so that none
 /// revokes, directly or in a circle, whoever may revoke its author.
 #[derive(Debug, Default)]
 pub(crate) struct Roster {
@@ -145,14 +146,14 @@ impl Roster {
 
     /// Whether anything lets the author have written the record.
     fn permits(&self, charter: &Charter, h: &HeaderRef<'_>) -> bool {
-        let named = charter.named_at(&h.author, h.seq);
+        let named = charter.named_at(&h.author, &h.id);
         named.iter().any(|a| permit(a, charter, h))
             || self.held_at(h).any(|a| permit(a, charter, h))
     }
 
     /// The mightiest role by which the author may have written the record.
     fn best(&self, charter: &Charter, h: &HeaderRef<'_>) -> Result<Role, Denied> {
-        let named = charter.named_at(&h.author, h.seq);
+        let named = charter.named_at(&h.author, &h.id);
         let all = named.iter().chain(self.held_at(h));
         all.filter(|a| permit(a, charter, h))
             .map(|a| a.role)
@@ -317,7 +318,7 @@ impl Roster {
         };
         let (authority, issuer, most) = match parent {
             None => {
-                let named = charter.named_at(&h.author, h.seq).into_iter();
+                let named = charter.named_at(&h.author, &h.id).into_iter();
                 named
                     .map(|a| {
                         let child = a.narrow(claim())?;
@@ -389,7 +390,10 @@ impl Roster {
         let owner = charter.threshold == 1 && charter.roots.contains(&h.author);
         let outranks = match owner {
             true => !charter.roots.contains(&whom),
-            false => by.rank() < self.command(charter, &whom),
+            false => {
+                by.rank() < self.command(charter, &whom)
+                    || by == Role::Owner && was_owner_after(charter, &h.author, &whom)
+            }
         };
         match outranks {
             true => Ok(()),
@@ -398,10 +402,11 @@ impl Roster {
     }
 
     /// The rank of who can revoke, whether or not its time is over; of all others the
-    /// one below.
+    /// one below. What stands by a role of before counts for it: else whom it revoked
+    /// could revoke it.
     fn command(&self, charter: &Charter, peer: &PeerId) -> u8 {
         let named = charter.named(peer).into_iter().map(|a| a.role);
-        let former = charter.former.get(peer).map(|f| f.role);
+        let former = charter.former.get(peer).map(Former::role);
         let held = self.of.get(peer).and_then(Holding::best);
         let best = named.chain(former).chain(held).min();
         let root = charter.roots.contains(peer).then_some(Role::Owner);
@@ -415,7 +420,7 @@ impl Roster {
             return Role::Reader.rank() + 1;
         }
         let named = charter.named(peer).into_iter().map(|a| a.role);
-        let former = charter.former.get(peer).map(|f| f.role);
+        let former = charter.former.get(peer).map(Former::role);
         let held = self.of.get(peer).and_then(Holding::best);
         let best = named.chain(former).chain(held).min();
         best.unwrap_or(Role::Reader).rank()
@@ -739,6 +744,13 @@ impl Roster {
     pub(crate) fn take_changed(&mut self) -> BTreeSet<PeerId> {
         std::mem::take(&mut self.changed)
     }
+}
+
+/// Whether `by` was still an owner when `whom` was one no more: an owner's word on a
+/// former one stays. It leads from the later to the earlier, and so in no circle.
+fn was_owner_after(charter: &Charter, by: &PeerId, whom: &PeerId) -> bool {
+    let ceased = |peer| charter.former.get(peer).map(|f| f.since);
+    !charter.roots.contains(whom) && ceased(whom) < ceased(by)
 }
 
 /// Whether a record says that its author leaves the channel.

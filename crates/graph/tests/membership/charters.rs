@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 
 use samara_graph::{
-    Charter, CharterChain, CharterDraft, CharterError, Former, Role, SignedCharter, limits,
+    Charter, CharterChain, CharterDraft, CharterError, CharterHash, Former, SignedCharter, limits,
 };
-use samara_wire::{PeerId, VARINT_MAX};
+use samara_wire::{PeerId, WireError};
 
 use crate::{
     club::{charter, id},
@@ -97,6 +97,41 @@ fn a_draft_that_does_not_belong_is_told() {
     assert!(CharterDraft::decode(signed.bytes()).is_err(), "not a draft");
 }
 
+fn listing(owner: usize, admin: usize) -> Former {
+    let prefixes = |n: usize| (0..n).map(|n| (n as u128).to_be_bytes()).collect();
+    Former {
+        since: 2,
+        as_owner: prefixes(owner),
+        as_admin: prefixes(admin),
+    }
+}
+
+/// The second version, with that list.
+fn later(c: &mut Charter, former: impl Iterator<Item = (PeerId, Former)>) {
+    (c.version, c.previous) = (2, Some(CharterHash([5; 32])));
+    c.former = former.collect();
+}
+
+#[test]
+fn the_records_that_stay_are_listed_in_ascending_order_and_once() {
+    let mut charter = charter();
+    later(&mut charter, [(id(9), listing(0, 2))].into_iter());
+    let bytes = charter.encode().unwrap();
+    let (first, second) = (0u128.to_be_bytes(), 1u128.to_be_bytes());
+    let lists = [first, second].concat();
+    let at = bytes.windows(32).position(|w| *w == lists).unwrap();
+    for wrong in [[second, first], [first, first]] {
+        let mut bytes = bytes.clone();
+        bytes[at..at + 32].copy_from_slice(&wrong.concat());
+        let refused = Charter::decode(&bytes);
+        assert!(matches!(
+            refused,
+            Err(CharterError::Wire(WireError::NonCanonical { .. }))
+        ));
+    }
+    assert_eq!(Charter::decode(&bytes), Ok(charter));
+}
+
 fn many(n: usize) -> impl Iterator<Item = PeerId> {
     (0..n).map(|n| {
         let mut bytes = [9; 32];
@@ -114,13 +149,33 @@ fn what_a_charter_says_has_edges() {
         assert_eq!(decoded, new);
         Ok::<_, CharterError>(())
     };
-    let former = |n: usize, role, up_to| {
-        move |c: &mut Charter| c.former = many(n).map(|p| (p, Former { role, up_to })).collect()
+    let former = |n: usize, owner: usize, admin: usize| {
+        move |c: &mut Charter| later(c, many(n).map(|p| (p, listing(owner, admin))))
     };
-    let good: [&dyn Fn(&mut Charter); 6] = [
+    let since = |since| {
+        let former = Former {
+            since,
+            ..listing(1, 0)
+        };
+        move |c: &mut Charter| later(c, [(id(9), former.clone())].into_iter())
+    };
+    let most = limits::MAX_FORMER_KEPT;
+    let good: [&dyn Fn(&mut Charter); 11] = [
         &|c| c.admins = many(limits::MAX_ADMINS).collect(),
-        &former(limits::MAX_FORMER, Role::Owner, VARINT_MAX),
-        &former(1, Role::Admin, 0),
+        &former(limits::MAX_FORMER, 1, 0),
+        &former(1, most, 0),
+        &former(1, 0, most),
+        &former(2, 1, most / 2 - 1),
+        &|c| {
+            later(c, [(id(1), listing(1, 0))].into_iter());
+            (c.roots, c.threshold) = ([id(1), id(2)].into(), 2);
+            c.admins.insert(id(1));
+        },
+        &|c| {
+            later(c, [(id(2), listing(1, 1))].into_iter());
+            (c.roots, c.threshold) = ([id(1), id(2)].into(), 2);
+        },
+        &since(2),
         &|c| c.presence_ms = Some(*limits::PRESENCE_LEASE.start()),
         &|c| c.presence_ms = Some(*limits::PRESENCE_LEASE.end()),
         &|c| (c.deferred_expiry, c.announced) = (true, false),
@@ -128,15 +183,21 @@ fn what_a_charter_says_has_edges() {
     for (n, change) in good.into_iter().enumerate() {
         assert_eq!(with(change), Ok(()), "good {n}");
     }
-    let bad: [&dyn Fn(&mut Charter); 7] = [
+    let bad: [&dyn Fn(&mut Charter); 12] = [
         &|c| c.admins = many(limits::MAX_ADMINS + 1).collect(),
-        &former(limits::MAX_FORMER + 1, Role::Owner, 1),
-        &former(1, Role::Publisher, 1),
-        &former(1, Role::Owner, VARINT_MAX + 1),
+        &former(limits::MAX_FORMER + 1, 1, 0),
+        &former(1, 0, 0),
+        &former(1, most + 1, 0),
+        &former(1, 1, most),
+        &former(2, most, 1),
+        // Still an owner, or still an admin.
+        &|c| later(c, [(id(1), listing(1, 0))].into_iter()),
         &|c| {
-            let role = Role::Admin;
-            c.former = [(id(1), Former { role, up_to: 1 })].into();
+            later(c, [(id(2), listing(1, 1))].into_iter());
+            c.admins.insert(id(2));
         },
+        &since(1),
+        &since(3),
         &|c| c.presence_ms = Some(*limits::PRESENCE_LEASE.start() - 1),
         &|c| c.presence_ms = Some(*limits::PRESENCE_LEASE.end() + 1),
     ];
@@ -148,22 +209,17 @@ fn what_a_charter_says_has_edges() {
 #[test]
 fn the_largest_charter_fits_its_bound() {
     let roots: Vec<_> = (1..=limits::MAX_ROOTS as u8).map(key).collect();
+    let each = limits::MAX_FORMER_KEPT / limits::MAX_FORMER;
     let largest = Charter {
+        version: 2,
+        previous: Some(CharterHash([5; 32])),
         name: "n".repeat(limits::MAX_NAME_BYTES),
         roots: roots.iter().map(|k| k.peer_id()).collect(),
         threshold: limits::MAX_ROOTS as u8,
         admins: many(limits::MAX_ADMINS).collect(),
         former: many(limits::MAX_ADMINS + limits::MAX_FORMER)
             .skip(limits::MAX_ADMINS)
-            .map(|p| {
-                (
-                    p,
-                    Former {
-                        role: Role::Admin,
-                        up_to: VARINT_MAX,
-                    },
-                )
-            })
+            .map(|p| (p, listing(each - 1, 1)))
             .collect(),
         publishers: samara_graph::Publishers::Named(many(limits::MAX_PUBLISHERS).collect()),
         presence_ms: Some(*limits::PRESENCE_LEASE.end()),

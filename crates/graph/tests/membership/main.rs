@@ -3,6 +3,7 @@
 mod bounds;
 mod charters;
 mod club;
+mod former;
 mod gate;
 mod invitations;
 mod leaves;

@@ -19,7 +19,7 @@ use crate::{
 /// One thing that somebody signs, told by small numbers; `of` chooses among what was
 /// signed before.
 #[derive(Debug, Clone)]
-enum Deed {
+pub(crate) enum Deed {
     Grant {
         by: u8,
         to: u8,
@@ -58,9 +58,9 @@ enum Deed {
     },
 }
 
-const PEOPLE: u8 = 7;
+pub(crate) const PEOPLE: u8 = 7;
 
-fn deed() -> impl Strategy<Value = (Deed, u64)> {
+pub(crate) fn deed() -> impl Strategy<Value = (Deed, u64)> {
     let who = 1..=PEOPLE;
     let grant = (
         who.clone(),
@@ -100,7 +100,7 @@ fn deed() -> impl Strategy<Value = (Deed, u64)> {
     (any, 1u64..10)
 }
 
-fn signed(deeds: &[(Deed, u64)]) -> Vec<Record> {
+pub(crate) fn signed(deeds: &[(Deed, u64)]) -> Vec<Record> {
     let c = commune().channel();
     let mut all: Vec<Record> = Vec::new();
     let one_time = |invite: &Record| {
@@ -203,7 +203,7 @@ fn signed(deeds: &[(Deed, u64)]) -> Vec<Record> {
     all
 }
 
-fn take(l: &mut Lone, records: &[Record], order: &[usize]) {
+pub(crate) fn take(l: &mut Lone, records: &[Record], order: &[usize]) {
     let mut turned: Vec<_> = records.iter().zip(order.iter().cycle()).collect();
     turned.sort_by_key(|(_, place)| **place);
     for (r, _) in turned {
@@ -213,7 +213,7 @@ fn take(l: &mut Lone, records: &[Record], order: &[usize]) {
 }
 
 /// Offers everything until nothing changes, as neighbours do that hold it.
-fn settled(records: &[Record], order: &[usize]) -> Lone {
+pub(crate) fn settled(records: &[Record], order: &[usize]) -> Lone {
     let mut l = commune();
     for round in 0.. {
         let before = l.held();
@@ -245,7 +245,7 @@ fn merge(a: &mut Lone, b: &mut Lone, records: &[Record]) {
     }
 }
 
-fn roles(l: &Lone) -> Vec<Option<Role>> {
+pub(crate) fn roles(l: &Lone) -> Vec<Option<Role>> {
     (1..=PEOPLE)
         .map(|n| l.graph.role_of(&id(n), NOW.after(DAY / 2)))
         .collect()

@@ -7,8 +7,8 @@ use crate::club::{
 };
 use crate::lone::{HOUR, Lone, NOW, key, new_record};
 use samara_graph::{
-    Action, Charter, Event, Former, GraphError, Keep, Kind, LeaveReason, NewGrant, NewRecord,
-    Publishers, Record, Reject, RemoveReason, Role, WallMs, body::Grant, body::TimeFloor, limits,
+    Action, Charter, Event, GraphError, Keep, Kind, LeaveReason, NewGrant, NewRecord, Publishers,
+    Record, Reject, RemoveReason, Role, WallMs, body::Grant, body::TimeFloor, limits,
 };
 
 fn joined(l: &Lone) -> Vec<(u8, Role)> {
@@ -332,39 +332,6 @@ fn with_several_roots_none_decides_alone_and_the_charters_admins_do() {
     offer_all(&mut l, &[&by_root, &of_root]);
     assert_eq!(l.rejected(Reject::Outranked), 1);
     assert_eq!(l.held(), [by_admin.id()]);
-}
-
-#[test]
-fn a_charter_keeps_the_earlier_word_of_those_it_lists_as_former() {
-    let mut l = club();
-    let c = l.channel();
-    let kept = granted(c, 1, 1, 3, &new_grant(Role::Publisher));
-    let later = granted(c, 1, 9, 4, &new_grant(Role::Publisher));
-    let (by_kept, by_later) = (note(c, 3, 1), note(c, 4, 1));
-    offer_all(&mut l, &[&kept, &later, &by_kept, &by_later]);
-    let first = l.graph.charters().unwrap().versions()[0].clone();
-    let next = |former| Charter {
-        roots: [id(2)].into(),
-        former,
-        publishers: Publishers::Named([id(2)].into()),
-        ..first.charter().successor(first.reference().hash, NOW)
-    };
-    let role = Role::Owner;
-    let listed = next([(id(1), Former { role, up_to: 5 })].into());
-    let signed = listed.sign(&[&key(1), &key(2)]).unwrap();
-    l.act(|g, now, out| g.amend(now, signed, out)).unwrap();
-    assert_eq!(l.held(), ids(&[&kept, &by_kept]));
-    assert_eq!(l.graph.role_of(&id(1), NOW), None);
-    assert_eq!(why_removed(&l, &later), Some(RemoveReason::NotPublisher));
-    // The old owner's key, stolen, gives nothing away any more.
-    offer_all(&mut l, &[&granted(c, 1, 6, 8, &new_grant(Role::Publisher))]);
-    assert_eq!(l.rejected(Reject::NoAuthority), 1);
-
-    let mut l = club();
-    offer_all(&mut l, &[&kept, &by_kept]);
-    let signed = next([].into()).sign(&[&key(1), &key(2)]).unwrap();
-    l.act(|g, now, out| g.amend(now, signed, out)).unwrap();
-    assert_eq!(l.held(), []);
 }
 
 #[test]

@@ -35,7 +35,7 @@ pub struct Terms {
     pub threshold: u8,
     /// Admins that the charter names.
     pub admins: Vec<String>,
-    /// Those of earlier charters whose word of then stays.
+    /// Owners and admins of earlier charters, of whom records stay.
     pub former: Vec<FormerView>,
     /// `everyone` or `members`.
     pub readers: String,
@@ -68,10 +68,10 @@ pub struct Terms {
 pub struct FormerView {
     /// Who.
     pub peer_id: String,
-    /// As what.
+    /// As what; who was both is there twice.
     pub role: String,
-    /// Its records up to this sequence stand.
-    pub up_to: u64,
+    /// How many of the records that it wrote as that stay.
+    pub kept: usize,
 }
 
 /// One version in the chain.
@@ -157,7 +157,7 @@ pub struct CharterEdit {
     pub add_publishers: Vec<String>,
     /// The same no more.
     pub remove_publishers: Vec<String>,
-    /// Those whose grants and revocations are not to stay when they are removed.
+    /// Those of whom nothing is to stay that they wrote as owners or admins.
     pub disown: Vec<String>,
     /// Largest record in bytes.
     pub record_bytes: Option<u64>,

@@ -5,8 +5,8 @@ use std::{collections::BTreeSet, path::PathBuf};
 
 use bytes::Bytes;
 use samara_graph::{
-    Charter, CharterDraft, CharterHash, Former, Graph, Publishers, Readers, Role as Rank,
-    SecretKey, WallMs,
+    Charter, CharterDraft, CharterHash, Graph, Publishers, Readers, SecretKey, TooMany, WallMs,
+    limits,
 };
 use samara_wire::{ChannelId, PeerId};
 
@@ -259,6 +259,11 @@ fn next(graph: &Graph, change: &CharterEdit) -> Result<(Charter, Vec<String>), E
         told.push("the channel is private now, and is announced in the DHT no more; `--announced on` announces it".to_owned());
     }
     new.announced = change.announced.unwrap_or(old.announced && !closes);
+    if new.threshold > 1 {
+        owners_become_admins(old, &mut new, &mut told);
+    }
+    let added = change.add_publishers.iter().flat_map(|id| id.parse());
+    unname_publishers(old, &mut new, &added.collect(), &mut told);
     keep_their_word(graph, old, &mut new, &change.disown, &mut told)?;
     let unchanged = Charter {
         created: old.created,
@@ -281,9 +286,47 @@ fn next(graph: &Graph, change: &CharterEdit) -> Result<(Charter, Vec<String>), E
     Ok((new, told))
 }
 
-/// Owners and admins that the new charter does not name keep what they granted and
-/// revoked, and owners who decide alone no longer become admins: else all that they
-/// ever gave would be gone.
+/// Owners who decide alone no longer go on as admins.
+fn owners_become_admins(old: &Charter, new: &mut Charter, told: &mut Vec<String>) {
+    if old.threshold > 1 {
+        return;
+    }
+    for root in old.roots.intersection(&new.roots) {
+        if new.admins.insert(*root) {
+            told.push(format!(
+                "{root} was an owner and decides nothing alone any more: it becomes an admin, and what it granted and revoked until now stays"
+            ));
+        }
+    }
+}
+
+/// Who is neither root nor admin any more publishes no more either: its key may have
+/// been stolen.
+fn unname_publishers(
+    old: &Charter,
+    new: &mut Charter,
+    added: &BTreeSet<PeerId>,
+    told: &mut Vec<String>,
+) {
+    for peer in &(&old.roots | &old.admins) - &(&new.roots | &new.admins) {
+        if let Publishers::Named(list) = &mut new.publishers
+            && !added.contains(&peer)
+            && list.remove(&peer)
+        {
+            told.push(format!(
+                "{peer} is no named publisher any more either; --add-publisher keeps it one"
+            ));
+        }
+    }
+    for root in (&old.roots - &new.roots).intersection(&new.admins) {
+        told.push(format!(
+            "{root} is a root no more, and still an admin; --remove-admin takes that away too"
+        ));
+    }
+}
+
+/// What owners and admins granted and revoked stays when they are that no more: else
+/// all that they ever gave would be gone.
 fn keep_their_word(
     graph: &Graph,
     old: &Charter,
@@ -291,37 +334,27 @@ fn keep_their_word(
     disown: &[String],
     told: &mut Vec<String>,
 ) -> Result<(), EngineError> {
-    let owners: BTreeSet<PeerId> = match old.threshold {
-        1 => old.roots.clone(),
-        _ => BTreeSet::new(),
-    };
-    if new.threshold > 1 {
-        for root in owners.intersection(&new.roots) {
-            if new.admins.insert(*root) {
-                told.push(format!(
-                    "{root} was an owner and decides nothing alone any more: it becomes an admin, so that what it granted stays"
-                ));
-            }
-        }
+    let mut among: BTreeSet<PeerId> = old.former.keys().copied().collect();
+    among.extend(graph.losers(new).into_keys());
+    let disowned = disown.iter().map(|text| one_person(&among, text));
+    let disowned = disowned.collect::<Result<_, _>>()?;
+    let most = limits::MAX_FORMER_KEPT;
+    let listed = graph.list_former(new, &disowned).map_err(|TooMany(n)| {
+        usage(format!(
+            "{n} grants, invitations, revocations and retractions hang on those who are owners or admins no more, and a charter lists at most {most}: let others grant and revoke anew what is to stay, and --disown who wrote most of them"
+        ))
+    })?;
+    if listed.fallen > 0 {
+        told.push(format!(
+            "a charter lists at most {most} records of former owners and admins: the {} oldest of those that grant and revoke nothing fall; --add-publisher keeps all of an author",
+            listed.fallen
+        ));
     }
-    let was = owners
-        .iter()
-        .map(|p| (*p, Rank::Owner))
-        .chain(old.admins.iter().map(|p| (*p, Rank::Admin)));
-    for (peer, role) in was.collect::<Vec<_>>() {
-        let named = new.roots.contains(&peer) || new.admins.contains(&peer);
-        if !named && !new.former.contains_key(&peer) {
-            let up_to = graph.last_sequence(&peer).unwrap_or(0);
-            new.former.insert(peer, Former { role, up_to });
-        }
-    }
-    let (roots, admins) = (&new.roots, &new.admins);
-    new.former
-        .retain(|peer, _| !roots.contains(peer) && !admins.contains(peer));
-    for text in disown {
-        let among: BTreeSet<PeerId> = new.former.keys().copied().collect();
-        let peer = one_person(&among, text)?;
-        new.former.remove(&peer);
+    if listed.forgotten > 0 {
+        told.push(format!(
+            "{} records that the charter lists are not on this node, and are listed no more for want of room",
+            listed.forgotten
+        ));
     }
     Ok(())
 }

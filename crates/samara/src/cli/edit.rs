@@ -29,7 +29,7 @@ pub(crate) struct EditArgs {
     /// The same no more; what it granted and revoked until now stays
     #[arg(long, value_name = "ID")]
     remove_admin: Vec<String>,
-    /// Undo all that an owner or admin who is removed, now or before, ever granted and revoked
+    /// Undo all that somebody wrote as an owner or admin, who is that no more, now or since before
     #[arg(long, value_name = "ID")]
     disown: Vec<String>,
     /// Who may read: everyone or members; members also turns --announced off

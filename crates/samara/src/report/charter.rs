@@ -106,7 +106,10 @@ fn terms_text(terms: &Terms, style: Style) -> String {
     rows.extend(people("publishers", &terms.named_publishers));
     let former = terms.former.iter();
     let former: Vec<_> = former
-        .map(|f| format!("{} {}, up to record {}", f.role, f.peer_id, f.up_to))
+        .map(|f| {
+            let kept = count(f.kept as u64, "record stays", "records stay");
+            format!("{} {}: {kept}", f.role, f.peer_id)
+        })
         .collect();
     rows.extend(people("former", &former));
     rows.push((
