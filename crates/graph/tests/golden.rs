@@ -33,7 +33,8 @@ const HELLO: &str = "00010181b1b7d66d62f7f959d025146379b1c7d1209b1b7aba13fa2a2b6
 const GRANT: &str = "0181b1b7d66d62f7f959d025146379b1c7d1209b1b7aba13fa2a2b6c8ee6d7a38a8a88e3dd7409f195fd52db2d3cba5d72ca6709bf1d94121bf3748801b40f6f5c0202c00001941f297c00c0000194b9a844000020d759793bbc13a2819a827c76adb6fba8a49aee007f49f2d0992d99b825ad2c480010010200c0000194244fd8000141000100d9e3145ce87bee750e57ba51833f40bf913f5169d63065ea0fbdad6662e7b795c07ae4ee00fc3e0de13c8d1d0f7ed5c7ec7a934bc82dd2fed86f414fd8bab509";
 const INVITE: &str = "0181b1b7d66d62f7f959d025146379b1c7d1209b1b7aba13fa2a2b6c8ee6d7a38a8a88e3dd7409f195fd52db2d3cba5d72ca6709bf1d94121bf3748801b40f6f5c0402c00001941f297c00c0000194b9a844000020c6822637c7d310ec57627be00ba259d253749f4aaf644470cffbe53a35f73242000e01050003c0000194244fd8000001707697cb36bed380f231dc84e28ed8a3cf3ee87b107b2365c56f370b10669379e8ece4b27d929df8865947c2d11ad6f7d30d308af9fa91a2617c31a356071f01";
 const REDEMPTION: &str = "0181b1b7d66d62f7f959d025146379b1c7d1209b1b7aba13fa2a2b6c8ee6d7a38ad759793bbc13a2819a827c76adb6fba8a49aee007f49f2d0992d99b825ad2c480502c00001941f297c00c0000194b9a844000020c6822637c7d310ec57627be00ba259d253749f4aaf644470cffbe53a35f7324200406101f42ed44a33271200478b5c8aa1366891cdb2590c5a1bf8abc92138e774e0dfa026da0198ae4f3b9e0670d25bb2d0401f8754270919e72e4737fea5ca8ed8c639477d71d9bd52c7ca71e65df79cf12e25f8b93cb312a148e982d18285ec3cce0b4d5969ef19ec3cc2ef912809025bc443bfd1616770d9d89af67323afe3d4657877338da2be4f4f21764c4bb938e2ce67ea451522a06fc8a8cbc020b71a0aed04";
-const REVOCATION: &str = "0181b1b7d66d62f7f959d025146379b1c7d1209b1b7aba13fa2a2b6c8ee6d7a38a8a88e3dd7409f195fd52db2d3cba5d72ca6709bf1d94121bf3748801b40f6f5c0302c00001941f297c00c0010000000000000020d759793bbc13a2819a827c76adb6fba8a49aee007f49f2d0992d99b825ad2c4800130100018c52117e9179d5816f664a6fa785881b2aa11e2ba7525fb61df3610ffeb84e7af31a6d37b10dd81dca5f0fdf60712a0cf981ba1d7c09f722e8744780ae0778bdec14824e5cf4b1a82cd7b6bb56a60602";
+const REVOCATION: &str = "0181b1b7d66d62f7f959d025146379b1c7d1209b1b7aba13fa2a2b6c8ee6d7a38a8a88e3dd7409f195fd52db2d3cba5d72ca6709bf1d94121bf3748801b40f6f5c0302c00001941f297c00c0010000000000000020d759793bbc13a2819a827c76adb6fba8a49aee007f49f2d0992d99b825ad2c480014010000018c52117e9179d5816f664a6fa785881b0738f53b26756ca636bbdf3f9c40c631a6820c7919ff51e6eb052cc17dcaaeed7128937f00f2ae42d8fd5999b9848b49bd3392c1273d68e8568855a06afe7c02";
+const SEAL: &str = "0181b1b7d66d62f7f959d025146379b1c7d1209b1b7aba13fa2a2b6c8ee6d7a38a8a88e3dd7409f195fd52db2d3cba5d72ca6709bf1d94121bf3748801b40f6f5c0302c00001941f297c00c0010000000000000020d759793bbc13a2819a827c76adb6fba8a49aee007f49f2d0992d99b825ad2c480014010107018c52117e9179d5816f664a6fa785881b16184a922e5c8560eef546019e5d908a6874e88c1f99147187c94ce235cab6713ca78db4e11066d8586f6d66d1aff41940f54b74fd8e9888c082394fe8099f0b";
 const INVITATION: &str = "samara:aebydmnx2zwwf57zlhickfddpgy4pujatmnxvoqt7ivcw3eo43l2hcqbqgy3pvtnml37swoqeukgg6nry7isbgy3pk5bh6rkfnwi5zwxuoffkvkvkvkvkvkvkvkvkvkvkvkvkvkvkvkvkvkvkvkvkvkvkvkvkvpuf3keumzhciaepc24rkqtm2erzwzfsdc2dp4kxsjbhdtxjyg7udaaaamuerh5qagaaaazjoniiqaadcui4poxicprsx6vfwznhs5f24wkm4e36hmucin7g5eiag2a6324aicmaaacaeijebraaeg3qaaaaaaaaaaaaaaaaaabccjgpq36c4";
 const GATE_TAG: &str = "6f78895ed3c1a7ee1aec7e3a9540fe4bc5899b19c6d34d42a41a7949892c37a5";
 /// BLAKE3 of the 4,096 bytes.
@@ -185,8 +186,17 @@ fn redemption() -> Record {
 }
 
 fn revocation() -> Record {
+    about_joiner(false, 0)
+}
+
+fn seal() -> Record {
+    about_joiner(true, 7)
+}
+
+fn about_joiner(seal: bool, up_to: u64) -> Record {
     let body = Revocation {
-        up_to: 0,
+        seal,
+        up_to,
         keep: [id_prefix(&record().id())].into(),
     };
     let new = NewRecord {
@@ -251,6 +261,7 @@ fn what_we_write_is_what_was_always_written() {
     assert_eq!(hex(invite().bytes()), INVITE);
     assert_eq!(hex(redemption().bytes()), REDEMPTION);
     assert_eq!(hex(revocation().bytes()), REVOCATION);
+    assert_eq!(hex(seal().bytes()), SEAL);
     assert_eq!(invitation().to_string(), INVITATION);
     assert_eq!(hex(&gate().tag()), GATE_TAG);
     let sealed = gate().seal(&proof()).unwrap();
@@ -276,6 +287,7 @@ fn what_was_always_written_is_read() {
         (INVITE, invite()),
         (REDEMPTION, redemption()),
         (REVOCATION, revocation()),
+        (SEAL, seal()),
     ] {
         assert_eq!(Record::decode(bytes(hex)), Ok(record));
     }

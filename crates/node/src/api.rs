@@ -237,6 +237,12 @@ pub enum Event {
         peer_id: String,
         /// Record id.
         record: String,
+        /// With `erase`: whom it had revoked, and who stays so.
+        #[serde(default)]
+        still_revoked: Vec<String>,
+        /// With `pardon`: whom it had revoked, and nobody else; who may be a member again.
+        #[serde(default)]
+        pardoned: Vec<String>,
     },
     /// An invitation was taken back, and the rights of those who came by it.
     InvitationRevoked {

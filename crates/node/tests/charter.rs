@@ -395,6 +395,7 @@ async fn a_higher_threshold_takes_nothing_away() {
         channel: CHANNEL.into(),
         peer: peer.into(),
         erase: false,
+        pardon: false,
         invitation: false,
     };
     b.done(revoke(&gone)).await;

@@ -133,6 +133,7 @@ async fn a_revoked_member_gets_nothing_more_from_anybody() {
         channel: CHANNEL.into(),
         peer: id(&c).await,
         erase: false,
+        pardon: false,
         invitation: false,
     };
     done(&a, request).await;
@@ -185,6 +186,7 @@ async fn who_was_revoked_sees_that_nobody_lets_it_in_and_who_was_not_does_not() 
         channel: CHANNEL.into(),
         peer: id(&c).await,
         erase: false,
+        pardon: false,
         invitation: false,
     };
     done(&a, request).await;
@@ -366,4 +368,103 @@ async fn an_invitation_that_does_not_admit_says_so_in_few_words() {
     let (kind, message) = refusal(&c, expired).await;
     assert_eq!(kind, ErrorKind::Denied);
     assert!(message.contains("expired on"), "{message}");
+}
+
+/// A role in place of the one that somebody has; nothing is warned of.
+async fn give(node: &Node, peer: &str, role: &str) {
+    let request = Request::Role {
+        channel: CHANNEL.into(),
+        peer: peer.into(),
+        role: role.into(),
+        expires_ms: None,
+    };
+    let events = done(node, request).await;
+    assert!(
+        matches!(&events[..], [Event::RoleGiven { role: given, .. }, Event::Done] if given == role),
+        "{events:?}"
+    );
+}
+
+async fn until_role(node: &Node, peer: &str, role: &str) {
+    while role_of(node, peer).await.as_deref() != Some(role) {
+        tokio::task::yield_now().await;
+    }
+}
+
+async fn count(node: &Node, kind: &str) -> usize {
+    let request = Request::Records {
+        channel: CHANNEL.into(),
+        filter: Some(format!("kind = {kind}")),
+        bodies: false,
+    };
+    let events = node.ask(request).await;
+    let records = events.iter().filter(|e| matches!(e, Event::Record(_)));
+    records.count()
+}
+
+/// Who stays revoked of those whom it had revoked, and who does not.
+async fn revoke(node: &Node, peer: &str, erase: bool, pardon: bool) -> [Vec<String>; 2] {
+    let request = Request::Revoke {
+        channel: CHANNEL.into(),
+        peer: peer.into(),
+        erase,
+        pardon,
+        invitation: false,
+    };
+    match done(node, request).await.swap_remove(0) {
+        Event::Revoked {
+            still_revoked,
+            pardoned,
+            ..
+        } => [still_revoked, pardoned],
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn a_lowered_admins_word_is_sealed_and_an_erased_ones_revocations_stay() {
+    let (a, b, c) = (
+        owner().await,
+        Node::start(Mode::Node).await,
+        Node::start(Mode::Node).await,
+    );
+    for node in [&b, &c] {
+        done(node, join(invite(&a).await)).await;
+    }
+    let (admin, gone) = (id(&b).await, id(&c).await);
+    give(&a, &admin, "admin").await;
+    until_role(&b, &admin, "admin").await;
+    until_role(&b, &gone, "member").await;
+    post(&b, "by an admin").await;
+    assert_eq!(revoke(&b, &gone, false, false).await.concat(), [""; 0]);
+    while count(&a, "revocation").await != 1 || subjects(&a).await != ["by an admin"] {
+        tokio::task::yield_now().await;
+    }
+    // Its revocation, and the seal.
+    give(&a, &admin, "reader").await;
+    while count(&b, "revocation").await != 2 {
+        tokio::task::yield_now().await;
+    }
+    until_role(&b, &admin, "reader").await;
+    let request = Request::Post {
+        channel: CHANNEL.into(),
+        subject: Some("by a reader".into()),
+        body: "Text.".into(),
+        attach: vec![],
+    };
+    assert_eq!(failure(&b, request).await, ErrorKind::Denied);
+    assert_eq!(subjects(&a).await, ["by an admin"]);
+    assert_eq!(role_of(&a, &gone).await, None);
+
+    // What it published goes, and whom it revoked does not come back but by pardon.
+    let named = vec![gone.clone()];
+    let still = revoke(&a, &admin, true, false).await;
+    assert_eq!(still, [named.clone(), vec![]]);
+    while !subjects(&a).await.is_empty() {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(role_of(&a, &gone).await, None);
+    let pardoned = revoke(&a, &admin, true, true).await;
+    assert_eq!(pardoned, [vec![], named]);
+    until_role(&a, &gone, "member").await;
 }

@@ -77,6 +77,7 @@ fn revoke(peer: String, invitation: bool) -> Request {
         channel: CHANNEL.into(),
         peer,
         erase: false,
+        pardon: false,
         invitation,
     }
 }

@@ -264,7 +264,8 @@ pub(crate) enum Command {
     /// Take somebody's rights in a channel, for as long as the channel lives.
     ///
     /// Every node that learns of it disconnects the revoked one and takes nothing more from it. What
-    /// it published before stays unless --erase is given.
+    /// it published before stays unless --erase is given. Whom it had revoked stays revoked all the
+    /// same, and is named.
     #[command(
         after_help = "Examples:\n  samara revoke club 4fzk\n  samara revoke club --invitation 7pqa   # and everybody who came by it"
     )]
@@ -273,15 +274,21 @@ pub(crate) enum Command {
         channel: String,
         /// Who: the id, or the beginning of a member's
         peer: String,
-        /// Take back what it published, too
+        /// Take back what it published, too, and the roles that it gave; not its revocations
         #[arg(long)]
         erase: bool,
+        /// Take back its revocations as well: whom it alone had revoked belongs to the channel again
+        #[arg(long, requires = "erase")]
+        pardon: bool,
         /// PEER is an invitation (`samara members` says who came by which): revoke it and everybody who
         /// came by it
         #[arg(long)]
         invitation: bool,
     },
     /// Give somebody a role in a channel, in place of the one that they have.
+    ///
+    /// If it is a lesser one, what they wrote until now stays, and nothing can be added to it later.
+    /// Only owners and admins lower roles.
     #[command(
         after_help = "Examples:\n  samara role club 4fzk publisher\n  samara role club 4fzk reader --expires 90d"
     )]

@@ -121,11 +121,13 @@ impl Plan {
                 channel,
                 peer,
                 erase,
+                pardon,
                 invitation,
             } => of(Request::Revoke {
                 channel,
                 peer,
                 erase,
+                pardon,
                 invitation,
             }),
             Command::Role {

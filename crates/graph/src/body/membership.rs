@@ -44,10 +44,16 @@ pub struct Grant {
 ///
 /// Of what that identity wrote stand the records that are listed and those up to a
 /// sequence; of several revocations, what all of them let stand.
+///
+/// A *seal* takes back nothing but what was not written: of the records up to a sequence
+/// stand those that are listed, later ones as without it. It goes with a grant that
+/// lowers a role, so that nobody writes records of before.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Revocation {
+    /// Whether it is a seal.
+    pub seal: bool,
     /// Sequences up to this one stand; 0: none. The revoked can still fill gaps
-    /// below it, so a list is safer.
+    /// below it, so a list is safer. Of a seal: these stand only if they are listed.
     pub up_to: u64,
     /// The records that stand, at most [`limits::MAX_KEPT`].
     pub keep: BTreeSet<IdPrefix>,
@@ -141,6 +147,7 @@ impl Revocation {
 
     pub(crate) fn read(r: &mut Reader<'_>) -> Result<Self, WireError> {
         let field = "kept records";
+        let seal = r.bool("seal")?;
         let up_to = r.varint("revoked sequence", VARINT_MAX)?;
         let n = r.count(field, limits::MAX_KEPT, limits::ID_PREFIX_BYTES)?;
         let mut keep = BTreeSet::new();
@@ -151,10 +158,11 @@ impl Revocation {
             }
             keep.insert(prefix);
         }
-        Ok(Self { up_to, keep })
+        Ok(Self { seal, up_to, keep })
     }
 
     pub(crate) fn write(&self, w: &mut Writer) {
+        w.bool(self.seal);
         w.varint(self.up_to);
         w.varint(self.keep.len() as u64);
         self.keep.iter().for_each(|prefix| w.raw(prefix));
@@ -162,7 +170,7 @@ impl Revocation {
 
     /// Whether it lets a record of its subject stand.
     pub fn lets_stand(&self, seq: u64, id: &RecordId) -> bool {
-        seq <= self.up_to || self.keep.contains(&id_prefix(id))
+        (seq <= self.up_to) != self.seal || self.keep.contains(&id_prefix(id))
     }
 }
 

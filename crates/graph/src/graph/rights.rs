@@ -10,9 +10,9 @@ use samara_wire::{PeerId, RecordId};
 
 use super::{Action, Draft, Graph, GraphError, Reject};
 use crate::{
-    Attributes, CharterChain, HeaderRef, Invitation, Kind, NewRecord, Record, Role, SecretKey,
-    SignedCharter, WallMs,
-    body::{Grant, IdPrefix, Invite, Redemption, Retraction, Revocation, id_prefix},
+    Attributes, CharterChain, Invitation, Kind, NewRecord, Record, Role, SecretKey, SignedCharter,
+    WallMs,
+    body::{Grant, Invite, Redemption, Retraction},
     limits,
     member::{Denied, Wait},
 };
@@ -53,26 +53,13 @@ pub struct NewInvite {
     pub renewable: bool,
 }
 
-/// What stays of a revoked identity's records. Its redemptions always do: else the
-/// places that they took would be free for the same bearer under another name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Keep {
-    /// Nothing.
-    Nothing,
-    /// What is held here now, by name: nothing that the revoked makes up later. Of more
-    /// records than [`limits::MAX_KEPT`], or than fit into a record, those up to the
-    /// highest sequence, below which the revoked could still fill gaps.
-    Known,
-    /// Those up to this sequence.
-    UpTo(u64),
-}
-
 impl Graph {
-    /// Publishes a grant, as [`publish`](Self::publish) does.
+    /// Publishes a grant, as [`publish`](Self::publish) does; if it takes away anything
+    /// that the subject has, also a seal that lists what stays of the subject's records.
     ///
     /// # Errors
-    /// [`GraphError::MayNotGive`] if `author` may not give that role away, and those of
-    /// `publish`.
+    /// [`GraphError::MayNotGive`] if `author` may not give that role away, those of
+    /// [`lowering`](Self::lowering) and of `publish`.
     pub fn grant(
         &mut self,
         now: WallMs,
@@ -81,20 +68,24 @@ impl Graph {
         out: &mut Vec<Action>,
     ) -> Result<Record, GraphError> {
         let may = |own: Role| own.may_grant(new.role);
-        let (parent, until) = self.right(now, &author.peer_id(), Kind::GRANT, new.until, may)?;
-        let held = self.records.last_seq(&new.subject);
+        let who = author.peer_id();
+        let (parent, until) = self.right(now, &who, Kind::GRANT, new.until, may)?;
+        let lowering = self.lowering(now, &who, &new)?;
+        let subject = new.subject;
         let grant = Grant {
             role: new.role,
             parent,
             until,
             kinds: new.kinds,
             renewable: new.renewable,
-            replaces: new.replaces.then(|| held.unwrap_or(0)),
+            replaces: new.replaces.then(|| self.highest_of(&subject)),
         };
-        let draft = self.grant_draft(now, &new.subject, &grant);
-        // Who left, by a clock that is ahead of this one, comes back by it all the same.
-        let left = self.records.roster().left_at(&new.subject);
-        let created = left.map_or(now, |at| now.max(WallMs(at.0 + 1)));
+        let mut draft = self.grant_draft(now, &subject, &grant);
+        let created = self.given_at(now, &subject, new.replaces);
+        if let Some(lowering) = lowering {
+            draft.lifetime = draft.lifetime.max(lowering.lifetime(created));
+            self.seal(now, author, subject, lowering, out)?;
+        }
         self.publish_at(now, created, author, draft, out)
     }
 
@@ -264,106 +255,6 @@ impl Graph {
         }
     }
 
-    /// Publishes a revocation, as [`publish`](Self::publish) does.
-    ///
-    /// # Errors
-    /// [`GraphError::Outranked`], and those of `publish`.
-    pub fn revoke(
-        &mut self,
-        now: WallMs,
-        author: &SecretKey,
-        subject: PeerId,
-        keep: Keep,
-        out: &mut Vec<Action>,
-    ) -> Result<Record, GraphError> {
-        let known: Vec<_> = self.records.of_author(&subject).collect();
-        let fits = self.prefixes_that_fit();
-        let listed = |all: bool| {
-            let kept = |h: &&HeaderRef<'_>| all || h.kind == Kind::REDEMPTION;
-            let kept = known.iter().filter(kept).take(fits);
-            kept.map(|h| id_prefix(&h.id)).collect()
-        };
-        let highest = known.iter().map(|h| h.seq).max().unwrap_or(0);
-        let (up_to, keep) = match keep {
-            Keep::Nothing => (0, listed(false)),
-            Keep::Known if known.len() <= fits => (0, listed(true)),
-            Keep::Known => (highest, listed(false)),
-            Keep::UpTo(up_to) => (up_to, listed(false)),
-        };
-        self.put_revocation(now, author, subject, (up_to, keep), out)
-    }
-
-    /// How many records a revocation can list in this channel.
-    fn prefixes_that_fit(&self) -> usize {
-        let charter = self.chain.as_ref().map(CharterChain::current);
-        let room = charter.map_or(0, |c| c.limits.record_bytes as usize) / 2;
-        (room / limits::ID_PREFIX_BYTES).min(limits::MAX_KEPT)
-    }
-
-    fn put_revocation(
-        &mut self,
-        now: WallMs,
-        author: &SecretKey,
-        subject: PeerId,
-        (up_to, keep): (u64, BTreeSet<IdPrefix>),
-        out: &mut Vec<Action>,
-    ) -> Result<Record, GraphError> {
-        let draft = Draft {
-            kind: Kind::REVOCATION,
-            key: Bytes::copy_from_slice(subject.as_bytes()),
-            attributes: Attributes::default(),
-            body: Revocation { up_to, keep }.encode().into(),
-            lifetime: Duration::MAX,
-            // Before everything else that somebody asks for.
-            priority: u8::MAX,
-        };
-        let published = self.publish(now, author, draft, out);
-        published.map_err(|e| match e {
-            GraphError::Refused(Reject::Outranked) => GraphError::Outranked(subject),
-            other => other,
-        })
-    }
-
-    /// Takes an invitation back, and with it the rights of everybody who came by it: as
-    /// [`revoke`](Self::revoke) for each, and a revocation of the one-time key that lists
-    /// the redemptions that are held, as many as fit into a record. Those that come to
-    /// light later fall, also such as were made before: who has the key can make up as many identities as there are
-    /// uses, and date them.
-    ///
-    /// Says who was revoked, and who was not since `author` does not outrank it.
-    ///
-    /// # Errors
-    /// [`GraphError::NoInvitation`] if it is none that is held here; those of `revoke`
-    /// for the invitation itself.
-    pub fn revoke_invitation(
-        &mut self,
-        now: WallMs,
-        author: &SecretKey,
-        invite: RecordId,
-        keep: Keep,
-        out: &mut Vec<Action>,
-    ) -> Result<(Vec<PeerId>, Vec<PeerId>), GraphError> {
-        let roster = self.records.roster();
-        let entry = roster.entry(&invite).filter(|e| e.kind == Kind::INVITE);
-        let one_time = entry.ok_or(GraphError::NoInvitation(invite))?.subject;
-        let redemptions = roster.joined_by(&invite).flat_map(|(_, ids)| ids);
-        let fits = self.prefixes_that_fit();
-        let listed = redemptions.take(fits).map(id_prefix).collect();
-        let joined: Vec<PeerId> = roster.joined_by(&invite).map(|(peer, _)| *peer).collect();
-        let mut refused = Vec::new();
-        self.put_revocation(now, author, one_time, (0, listed), out)?;
-        let standing = joined.into_iter().filter(|peer| !self.is_revoked(peer));
-        let mut revoked: Vec<_> = standing.collect();
-        revoked.retain(|peer| {
-            let done = self.revoke(now, author, *peer, keep, out).is_ok();
-            if !done {
-                refused.push(*peer);
-            }
-            done
-        });
-        Ok((revoked, refused))
-    }
-
     /// What `who` should publish now so that nobody's role ends who is to keep it: the
     /// grants and redemptions below it that are in the last quarter of their time. Who
     /// gave them renews them then; anybody else who may, in the last eighth. At most
@@ -449,7 +340,7 @@ impl Graph {
     }
 
     /// By which record `who` may give something, and until when at most.
-    fn right(
+    pub(super) fn right(
         &self,
         now: WallMs,
         who: &PeerId,

@@ -194,6 +194,14 @@ pub enum GraphError {
     /// Who is to be revoked is not below this identity's role.
     #[error("{0} outranks this identity, or is its equal")]
     Outranked(PeerId),
+    /// Only owners and admins take anything away.
+    #[error("that would leave {0} with less than it has, which only an owner or an admin may do")]
+    MayNotLower(PeerId),
+    /// A revocation cannot list all the records that have to stay.
+    #[error(
+        "{0} wrote more grants, revocations and other records that decide about others than one record can list"
+    )]
+    TooManyToKeep(PeerId),
     /// The channel does not take the record.
     #[error("the channel does not take the record: {0}")]
     Refused(Reject),

@@ -145,6 +145,13 @@ impl Holding {
         passed
     }
 
+    /// Those that a credential would replace that an issuer of that rank gives at
+    /// `created`, and none does yet.
+    pub(super) fn unreplaced(&self, issuer: u8, created: WallMs) -> Vec<Arc<Entry>> {
+        let replaced = self.replaced_before(issuer, &(created, FIRST));
+        replaced.into_iter().map(|(_, entry)| entry).collect()
+    }
+
     /// Those that no other leave gives back than one of that time.
     fn given_back_by(&self, created: WallMs) -> Vec<(Place, Arc<Entry>)> {
         let mut passed: Vec<_> = self

@@ -63,6 +63,14 @@ impl Role {
         }
     }
 
+    /// Whether who has this role may do all that who has `other` may.
+    pub(crate) fn includes(self, other: Self) -> bool {
+        match other {
+            Self::Publisher | Self::Inviter => self == other || self <= Self::Admin,
+            _ => self <= other,
+        }
+    }
+
     /// Whether who has this role may put `other` into an invitation.
     ///
     /// An admin is made by a grant to a known key, never by a link: revocations

@@ -40,13 +40,18 @@ pub(crate) struct Roster {
     /// Invites by their one-time keys.
     invites: BTreeMap<PeerId, BTreeSet<RecordId>>,
     /// By whom they revoke: an identity, or the one-time key of an invitation.
-    revocations: BTreeMap<PeerId, BTreeMap<RecordId, (PeerId, Revocation)>>,
+    revocations: Words,
+    /// What stays of those whose role was lowered.
+    seals: Words,
     times: BTreeMap<RecordId, WallMs>,
     /// Whose rights may have changed since the last [`take_changed`](Self::take_changed).
     changed: BTreeSet<PeerId>,
     /// Whose rank may have changed since the last [`take_unranked`](Self::take_unranked).
     unranked: BTreeSet<PeerId>,
 }
+
+/// Revocations by whom they are about, with their authors.
+type Words = BTreeMap<PeerId, BTreeMap<RecordId, (PeerId, Revocation)>>;
 
 /// A grant, an invite or a redemption that stands.
 #[derive(Debug, Clone)]
@@ -107,7 +112,8 @@ impl Roster {
         let lifetime = h.expires.since(h.created);
         let forever = h.expires.0 == limits::MAX_TIME_MS;
         let unending = match h.control {
-            Some(Control::Grant(grant)) => grant.role == Role::Admin && forever,
+            // An admin's, and what takes the place of one.
+            Some(Control::Grant(g)) => (g.role == Role::Admin || g.replaces.is_some()) && forever,
             Some(Control::Revocation(_)) => forever,
             _ => leaves(h),
         };
@@ -211,21 +217,45 @@ impl Roster {
         self.of.get(peer)?.left()
     }
 
+    /// The revocations and seals that are about somebody, with their authors.
+    fn about(&self, who: &PeerId) -> impl Iterator<Item = &(PeerId, Revocation)> {
+        let all = [self.revocations.get(who), self.seals.get(who)];
+        all.into_iter().flatten().flat_map(BTreeMap::values)
+    }
+
+    /// Whom a revocation by `peer` is about, and whether no other one is.
+    pub(crate) fn revoked_by(&self, peer: &PeerId) -> BTreeMap<PeerId, bool> {
+        let about = self.revocations.iter().filter_map(|(whom, of)| {
+            let by_it = of.values().filter(|(by, _)| by == peer).count();
+            (by_it > 0 && !self.is_one_time(whom)).then_some((*whom, by_it == of.len()))
+        });
+        about.collect()
+    }
+
+    /// What `subject` has by credentials that one would replace which an issuer of that
+    /// rank makes at `created`.
+    pub(crate) fn replaced(&self, subject: &PeerId, issuer: u8, created: WallMs) -> Vec<Authority> {
+        let held = self.of.get(subject);
+        let replaced = held.map(|held| held.unreplaced(issuer, created));
+        let replaced = replaced.into_iter().flatten();
+        replaced.map(|entry| entry.authority.clone()).collect()
+    }
+
     /// Whether the revocations of its author let a record stand, and a redemption those
     /// of the one-time key that it was made with: of a revoked invitation stand the
     /// redemptions that the revocation lists.
     fn lets_stand(&self, h: &HeaderRef<'_>) -> bool {
-        let of = |who: &PeerId| {
-            let all = self.revocations.get(who).into_iter().flatten();
-            all.map(|(_, (_, r))| r)
-        };
-        let mut by_author = of(&h.author);
         let one_time = match h.control {
             Some(Control::Redemption { .. }) => subject(h.key),
             _ => None,
         };
-        by_author.all(|r| r.lets_stand(h.seq, &h.id))
-            && one_time.is_none_or(|key| of(&key).all(|r| r.lets_stand(VARINT_MAX, &h.id)))
+        let of_invitation = one_time.and_then(|key| self.revocations.get(&key));
+        self.about(&h.author)
+            .all(|(_, r)| r.lets_stand(h.seq, &h.id))
+            && of_invitation
+                .into_iter()
+                .flat_map(BTreeMap::values)
+                .all(|(_, r)| r.lets_stand(VARINT_MAX, &h.id))
     }
 
     /// Who redeemed an invitation, and by which records.
@@ -531,7 +561,7 @@ impl Roster {
                 let Some(whom) = subject(h.key) else {
                     return shaken;
                 };
-                let of = self.revocations.entry(whom).or_default();
+                let of = self.words(revocation).entry(whom).or_default();
                 of.insert(h.id, (h.author, revocation.clone()));
                 self.change(whom);
                 shaken.push(whom);
@@ -552,8 +582,7 @@ impl Roster {
                 }
                 if entry.authority.role == Role::Admin {
                     // Who revoked it may not have outranked it.
-                    let by = self.revocations.get(&entry.subject).into_iter().flatten();
-                    shaken.extend(by.map(|(_, (author, _))| *author));
+                    shaken.extend(self.about(&entry.subject).map(|(author, _)| *author));
                 }
                 self.link(h, entry);
             }
@@ -570,6 +599,13 @@ impl Roster {
             }
         }
         shaken
+    }
+
+    fn words(&mut self, r: &Revocation) -> &mut Words {
+        match r.seal {
+            true => &mut self.seals,
+            false => &mut self.revocations,
+        }
     }
 
     fn link(&mut self, h: &HeaderRef<'_>, entry: Entry) {
@@ -592,11 +628,12 @@ impl Roster {
     /// Forgets a record; says whose records have to be looked at again.
     pub(crate) fn remove(&mut self, h: &HeaderRef<'_>) -> Vec<PeerId> {
         self.times.remove(&h.id);
-        if let (Some(Control::Revocation(_)), Some(whom)) = (h.control, subject(h.key)) {
-            if let Some(of) = self.revocations.get_mut(&whom) {
+        if let (Some(Control::Revocation(r)), Some(whom)) = (h.control, subject(h.key)) {
+            let words = self.words(r);
+            if let Some(of) = words.get_mut(&whom) {
                 of.remove(&h.id);
                 if of.is_empty() {
-                    self.revocations.remove(&whom);
+                    words.remove(&whom);
                 }
             }
             self.change(whom);

@@ -44,6 +44,7 @@ fn a_control_record_is_small_unless_it_lists_others() {
         2,
         7,
         Revocation {
+            seal: false,
             up_to: 0,
             keep: kept,
         },

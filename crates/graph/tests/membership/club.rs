@@ -117,6 +117,7 @@ pub(crate) fn revoked(channel: ChannelId, by: u8, seq: u64, whom: u8, r: Revocat
 
 pub(crate) fn nothing() -> Revocation {
     Revocation {
+        seal: false,
         up_to: 0,
         keep: [].into(),
     }
@@ -128,6 +129,7 @@ pub(crate) fn up_to(up_to: u64) -> Revocation {
 
 pub(crate) fn keeping(records: &[&Record]) -> Revocation {
     Revocation {
+        seal: false,
         up_to: 0,
         keep: records.iter().map(|r| id_prefix(&r.id())).collect(),
     }
@@ -195,4 +197,13 @@ pub(crate) fn ids(records: &[&Record]) -> Vec<RecordId> {
     let mut ids: Vec<_> = records.iter().map(|r| r.id()).collect();
     ids.sort();
     ids
+}
+
+/// Of what the subject wrote up to that sequence these stay.
+pub(crate) fn sealed(up_to: u64, records: &[&Record]) -> Revocation {
+    Revocation {
+        seal: true,
+        up_to,
+        ..keeping(records)
+    }
 }

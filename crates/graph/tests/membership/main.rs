@@ -9,6 +9,7 @@ mod invitations;
 mod leaves;
 #[path = "../lone/mod.rs"]
 mod lone;
+mod lowering;
 mod merge;
 mod model;
 mod revocations;

@@ -44,9 +44,11 @@ pub(crate) enum Deed {
         joiner: u8,
         of: usize,
     },
+    /// Or a seal, of somebody whose role is lowered.
     Revoke {
         by: u8,
         whom: u8,
+        seal: bool,
         up_to: u64,
         keep: usize,
     },
@@ -84,17 +86,19 @@ pub(crate) fn deed() -> impl Strategy<Value = (Deed, u64)> {
     let invite = (who.clone(), 1u32..3, 0usize..64);
     let invite = invite.prop_map(|(by, uses, of)| Deed::Invite { by, uses, of });
     let redeem = (who.clone(), 0usize..64).prop_map(|(joiner, of)| Deed::Redeem { joiner, of });
-    let revoke = (who.clone(), who.clone(), 0u64..12, 0usize..64);
-    let revoke = revoke.prop_map(|(by, whom, up_to, keep)| Deed::Revoke {
+    let seal = any::<bool>();
+    let revoke = (who.clone(), who.clone(), seal, 0u64..12, 0usize..64);
+    let revoke = revoke.prop_map(|(by, whom, seal, up_to, keep)| Deed::Revoke {
         by,
         whom,
+        seal,
         up_to: up_to.saturating_sub(4),
         keep,
     });
     let leave = who.clone().prop_map(|by| Deed::Leave { by });
     let note = who.prop_map(|by| Deed::Note { by });
     let any = prop_oneof![
-        5 => grant, 1 => shower, 2 => invite, 3 => redeem, 2 => revoke, 2 => leave, 4 => note
+        5 => grant, 1 => shower, 2 => invite, 3 => redeem, 3 => revoke, 2 => leave, 4 => note
     ];
     // Small sequences, so that some are signed twice.
     (any, 1u64..10)
@@ -168,11 +172,13 @@ pub(crate) fn signed(deeds: &[(Deed, u64)]) -> Vec<Record> {
             Deed::Revoke {
                 by,
                 whom,
+                seal,
                 up_to,
                 keep,
             } => {
                 let kept = choose(*keep, &|r| r.author() == id(*whom));
                 let revocation = Revocation {
+                    seal: *seal,
                     up_to: *up_to,
                     keep: kept.iter().map(|r| id_prefix(&r.id())).collect(),
                 };

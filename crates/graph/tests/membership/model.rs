@@ -41,6 +41,8 @@ enum Step {
         by: u8,
         whom: u8,
         all: bool,
+        /// With all: also its revocations.
+        pardon: bool,
     },
     Leave {
         who: u8,
@@ -171,8 +173,8 @@ impl ReferenceStateMachine for Model {
             2 => (who.clone(), role, 1u32..3, 1u32..50)
                 .prop_map(|(by, role, uses, hours)| Step::Invite { by, role, uses, hours }),
             3 => (2..=PEOPLE, 0usize..8).prop_map(|(joiner, which)| Step::Redeem { joiner, which }),
-            1 => (who.clone(), who.clone(), any::<bool>())
-                .prop_map(|(by, whom, all)| Step::Revoke { by, whom, all }),
+            1 => (who.clone(), who.clone(), any::<bool>(), any::<bool>())
+                .prop_map(|(by, whom, all, pardon)| Step::Revoke { by, whom, all, pardon }),
             1 => who.clone().prop_map(|who| Step::Leave { who }),
             3 => who.prop_map(|by| Step::Write { by }),
             2 => (1u32..30).prop_map(|hours| Step::Pass { hours }),
@@ -262,10 +264,15 @@ impl ReferenceStateMachine for Model {
                     });
                 }
             }
-            Step::Revoke { by, whom, all } => {
+            Step::Revoke {
+                by,
+                whom,
+                all,
+                pardon,
+            } => {
                 if m.may_revoke(by, whom) {
                     m.revocations.insert((by, whom));
-                    if all {
+                    if all && pardon {
                         m.revocations.retain(|(by, _)| *by != whom);
                     }
                     for c in &mut m.credentials {
@@ -370,8 +377,17 @@ impl StateMachineTest for Real {
                     _ = l.act(redeemed);
                 }
             }
-            Step::Revoke { by, whom, all } => {
-                let keep = if all { Keep::Nothing } else { Keep::Known };
+            Step::Revoke {
+                by,
+                whom,
+                all,
+                pardon,
+            } => {
+                let keep = match (all, pardon) {
+                    (true, true) => Keep::Nothing,
+                    (true, false) => Keep::Revocations,
+                    _ => Keep::Known,
+                };
                 _ = l.act(|g, now, out| g.revoke(now, &key(by), id(whom), keep, out));
             }
             Step::Leave { who } => {

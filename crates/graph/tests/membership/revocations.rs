@@ -294,6 +294,7 @@ fn a_revocation_names_as_many_as_it_may_and_no_more() {
     let of = |n: usize| {
         let prefixes = (0..n as u128).map(|n| n.to_be_bytes());
         Revocation {
+            seal: false,
             up_to: 0,
             keep: prefixes.collect(),
         }

@@ -121,9 +121,12 @@ pub enum Request {
         /// PeerId, or the beginning of a member's; with `invitation` the id of an
         /// invite record, or its beginning.
         peer: String,
-        /// Take back what it published, too.
+        /// Take back what it published, too; whom it revoked stays revoked.
         #[serde(default)]
         erase: bool,
+        /// With `erase`: take back its revocations as well.
+        #[serde(default)]
+        pardon: bool,
         /// An invitation is meant, and everybody who came by it.
         #[serde(default)]
         invitation: bool,

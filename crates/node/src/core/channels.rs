@@ -180,6 +180,7 @@ impl Core {
             let kind = match error {
                 samara_graph::GraphError::NotPublisher(_)
                 | samara_graph::GraphError::MayNotGive(_)
+                | samara_graph::GraphError::MayNotLower(_)
                 | samara_graph::GraphError::Outranked(_) => ErrorKind::Denied,
                 samara_graph::GraphError::NothingToRetract { .. } => ErrorKind::NotFound,
                 samara_graph::GraphError::NoCharter => ErrorKind::NoPeer,

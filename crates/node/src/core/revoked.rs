@@ -49,7 +49,13 @@ fn revocation(id: ChannelId, whom: &PeerId) -> Record {
         priority: u8::MAX,
         key: whom.as_bytes().to_vec().into(),
         attributes: Default::default(),
-        body: Revocation { up_to, keep }.encode().into(),
+        body: Revocation {
+            seal: false,
+            up_to,
+            keep,
+        }
+        .encode()
+        .into(),
     };
     new.sign(&owner()).unwrap()
 }

@@ -263,31 +263,54 @@ pub(super) async fn revoke(
     context: &Context,
     name: &str,
     peer: &str,
-    erase: bool,
+    keep: Keep,
 ) -> Result<(), EngineError> {
     let (name, peer) = (name.to_owned(), peer.to_owned());
-    let (id, peer, record) = context
+    let (id, peer, record, theirs) = context
         .core()
         .call(move |core| {
             let id = resolve(core, &name)?;
             let peer = member(core, id, &peer)?;
             let key = core.key.clone();
-            let keep = if erase { Keep::Nothing } else { Keep::Known };
+            let theirs = core.channels[&id].graph.revoked_by(&peer);
             let record = core.with_graph(id, |graph, now, out| {
                 graph.revoke(now, &key, peer, keep, out)
             })?;
-            Ok::<_, EngineError>((id, peer, record.id()))
+            Ok::<_, EngineError>((id, peer, record.id(), theirs))
         })
         .await??;
     durable(context).await?;
+    let freed = |alone: bool| keep == Keep::Nothing && alone;
+    let named = |free: bool| {
+        let told = matches!(keep, Keep::Nothing | Keep::Revocations);
+        let some = theirs.iter().filter(|(_, alone)| freed(**alone) == free);
+        some.filter(|_| told)
+            .map(|(peer, _)| peer.to_string())
+            .collect()
+    };
     context
         .emit(Event::Revoked {
             channel: id.to_string(),
             peer_id: peer.to_string(),
             record: record.to_string(),
+            still_revoked: named(false),
+            pardoned: named(true),
         })
         .await;
     Ok(())
+}
+
+/// What stays of the records of whoever is revoked.
+pub(super) fn keep(erase: bool, pardon: bool) -> Result<Keep, EngineError> {
+    match (erase, pardon) {
+        (true, true) => Ok(Keep::Nothing),
+        (true, false) => Ok(Keep::Revocations),
+        (false, false) => Ok(Keep::Known),
+        (false, true) => Err(EngineError::new(
+            ErrorKind::Usage,
+            "`pardon` goes with `erase`: without it everything stays",
+        )),
+    }
 }
 
 /// Takes an invitation back, and the rights of everybody who came by it.
@@ -295,7 +318,7 @@ pub(super) async fn revoke_invitation(
     context: &Context,
     name: &str,
     invite: &str,
-    erase: bool,
+    keep: Keep,
 ) -> Result<(), EngineError> {
     let (name, text) = (name.to_owned(), invite.to_owned());
     let (id, invite, (revoked, outranking)) = context
@@ -304,7 +327,6 @@ pub(super) async fn revoke_invitation(
             let id = resolve(core, &name)?;
             let invite = invitation(core, id, &text)?;
             let key = core.key.clone();
-            let keep = if erase { Keep::Nothing } else { Keep::Known };
             let done = core.with_graph(id, |graph, now, out| {
                 graph.revoke_invitation(now, &key, invite, keep, out)
             })?;
@@ -334,7 +356,7 @@ pub(super) async fn set_role(
     let role = rank(role)?;
     let lifetime = expires_ms.map_or(ROLE_LIFETIME, Duration::from_millis);
     let (name, peer) = (name.to_owned(), peer.to_owned());
-    let (id, peer) = context
+    let (id, peer, falling) = context
         .core()
         .call(move |core| {
             let id = resolve(core, &name)?;
@@ -358,11 +380,21 @@ pub(super) async fn set_role(
                 renewable: expires_ms.is_none(),
                 replaces: true,
             };
-            core.with_graph(id, |graph, now, out| graph.grant(now, &key, new, out))?;
-            Ok::<_, EngineError>((id, peer))
+            let falling = core.with_graph(id, |graph, now, out| {
+                let lowering = graph.lowering(now, &key.peer_id(), &new)?;
+                graph.grant(now, &key, new, out)?;
+                Ok(lowering.map_or(0, |lowering| lowering.falling))
+            })?;
+            Ok::<_, EngineError>((id, peer, falling))
         })
         .await??;
     durable(context).await?;
+    if falling > 0 {
+        let message = format!(
+            "{falling} of its records are taken back: of so many only the newest can be listed as what stays"
+        );
+        context.emit(Event::Warning { message }).await;
+    }
     context
         .emit(Event::RoleGiven {
             channel: id.to_string(),

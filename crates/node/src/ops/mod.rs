@@ -217,14 +217,19 @@ pub(crate) async fn run(context: Context, request: Request) -> Result<(), Engine
             channel,
             peer,
             erase,
+            pardon,
             invitation: false,
-        } => members::revoke(&context, &channel, &peer, erase).await,
+        } => members::revoke(&context, &channel, &peer, members::keep(erase, pardon)?).await,
         Request::Revoke {
             channel,
             peer,
             erase,
+            pardon,
             invitation: true,
-        } => members::revoke_invitation(&context, &channel, &peer, erase).await,
+        } => {
+            let keep = members::keep(erase, pardon)?;
+            members::revoke_invitation(&context, &channel, &peer, keep).await
+        }
         Request::Role {
             channel,
             peer,

@@ -310,8 +310,19 @@ impl Report for Human {
                 self.partial = !synchronized;
                 self.table.row(member_row(event));
             }
-            Event::Revoked { peer_id, .. } => {
+            Event::Revoked {
+                peer_id,
+                still_revoked,
+                pardoned,
+                ..
+            } => {
                 self.result(&format!("Revoked {}", line(peer_id)))?;
+                for peer in still_revoked {
+                    self.aside(&format!("{} was revoked by it, and stays so", line(peer)));
+                }
+                for peer in pardoned {
+                    self.aside(&format!("{} is not revoked any more", line(peer)));
+                }
             }
             Event::InvitationRevoked {
                 invitation,

@@ -232,6 +232,7 @@ mod tests {
     /// It takes the rank, and not what was written.
     fn demotion(seq: u64, whom: u8) -> RecordHeader {
         let revocation = Revocation {
+            seal: false,
             up_to: samara_wire::VARINT_MAX,
             keep: [].into(),
         };

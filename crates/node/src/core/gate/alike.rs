@@ -66,7 +66,12 @@ impl Club {
 
     fn revocation(&self, whom: PeerId) -> RecordHeader {
         let (up_to, keep) = (0, Default::default());
-        let body = Revocation { up_to, keep }.encode();
+        let body = Revocation {
+            seal: false,
+            up_to,
+            keep,
+        }
+        .encode();
         let record = record(&self.owner, &self.chain, whom, Kind::REVOCATION, body);
         record.header().unwrap()
     }

@@ -1,0 +1,295 @@
+//! Taking rights back, by this node's own hand: wholly, or down to a lesser role.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use samara_wire::{PeerId, RecordId};
+
+use super::{Action, Draft, Graph, GraphError, NewGrant, Reject};
+use crate::{
+    Attributes, CharterChain, HeaderRef, Kind, Record, Role, SecretKey, WallMs,
+    body::{IdPrefix, Revocation, id_prefix},
+    limits,
+};
+
+/// What stays of a revoked identity's records. Its redemptions always do: else the
+/// places that they took would be free for the same bearer under another name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Keep {
+    /// Nothing: also whom it revoked belongs to the channel again, and what stayed of
+    /// those whose role it lowered is as before.
+    Nothing,
+    /// Its revocations, and the seals of roles that it lowered.
+    Revocations,
+    /// What is held here now, by name: nothing that the revoked makes up later. Of more
+    /// records than [`limits::MAX_KEPT`], or than fit into a record, those up to the
+    /// highest sequence, below which the revoked could still fill gaps.
+    Known,
+    /// Those up to this sequence.
+    UpTo(u64),
+}
+
+/// What comes of giving somebody less than it has: the records that stay.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lowering {
+    up_to: u64,
+    keep: BTreeSet<IdPrefix>,
+    /// Until when the credentials are held that are replaced.
+    until: WallMs,
+    /// How many of its records fall, since a record cannot list all: of those that
+    /// decide nothing about others the ones with the lowest sequences.
+    pub falling: usize,
+}
+
+impl Lowering {
+    /// How long the grant has to be held: as long as what it replaces, which would
+    /// stand again without it.
+    pub(super) fn lifetime(&self, created: WallMs) -> Duration {
+        match self.until.0 == limits::MAX_TIME_MS {
+            true => Duration::MAX,
+            false => self.until.since(created),
+        }
+    }
+}
+
+impl Graph {
+    /// What a grant takes away that [replaces](NewGrant::replaces) others, and what
+    /// stays; none if its subject has nothing by those others that it does not get again.
+    ///
+    /// # Errors
+    /// [`GraphError::MayNotGive`] if `author` may not give that role away,
+    /// [`GraphError::MayNotLower`] if it may not take any, [`GraphError::TooManyToKeep`]
+    /// if a record cannot list all the subject's records that decide about others.
+    pub fn lowering(
+        &self,
+        now: WallMs,
+        author: &PeerId,
+        new: &NewGrant,
+    ) -> Result<Option<Lowering>, GraphError> {
+        if !new.replaces {
+            return Ok(None);
+        }
+        let may = |own: Role| own.may_grant(new.role);
+        let (parent, until) = self.right(now, author, Kind::GRANT, new.until, may)?;
+        let issuer = self.issuing(author, parent, may).rank();
+        let created = self.given_at(now, &new.subject, true);
+        let replaced = self
+            .records
+            .roster()
+            .replaced(&new.subject, issuer, created);
+        let (mut lowers, mut held_until) = (false, WallMs(0));
+        for credential in replaced {
+            let scope = &credential.kinds;
+            let within = credential.until <= until
+                && new.role.includes(credential.role)
+                && (new.kinds.is_empty() || !scope.is_empty() && scope.is_subset(&new.kinds));
+            lowers |= !within;
+            held_until = held_until.max(credential.expires);
+        }
+        let mut known = self.known_of(&new.subject);
+        if !lowers {
+            return Ok(None);
+        }
+        if !self.can(author, Kind::REVOCATION, now) {
+            return Err(GraphError::MayNotLower(new.subject));
+        }
+        // What decides about others first, then what was written last.
+        known.sort_unstable_by_key(|(kind, seq, _)| (!kind.is_control(), !*seq));
+        let (fits, all) = (self.prefixes_that_fit(), known.len());
+        if known.get(fits).is_some_and(|(kind, ..)| kind.is_control()) {
+            return Err(GraphError::TooManyToKeep(new.subject));
+        }
+        let keep = known.iter().take(fits).map(|(.., id)| id_prefix(id));
+        Ok(Some(Lowering {
+            up_to: self.highest_of(&new.subject),
+            keep: keep.collect(),
+            until: held_until,
+            falling: all.saturating_sub(fits),
+        }))
+    }
+
+    /// The role by which `author` gives something away, as [`right`](Self::right) chose
+    /// its record.
+    fn issuing(
+        &self,
+        author: &PeerId,
+        parent: Option<RecordId>,
+        may: impl Fn(Role) -> bool,
+    ) -> Role {
+        let entry = parent.and_then(|id| self.records.roster().entry(&id));
+        let named = self.chain.iter().flat_map(|c| c.current().named(author));
+        let mut named = named.map(|a| a.role).filter(|role| may(*role));
+        let role = entry.map(|e| e.authority.role).or_else(|| named.next());
+        role.unwrap_or(Role::Reader)
+    }
+
+    /// When a grant is made: also what came from a clock that is ahead, a leave or what
+    /// it is to replace, comes before it.
+    pub(super) fn given_at(&self, now: WallMs, subject: &PeerId, replaces: bool) -> WallMs {
+        let roster = self.records.roster();
+        let given = roster.last_created(subject).filter(|_| replaces);
+        let last = roster.left_at(subject).max(given);
+        last.map_or(now, |at| now.max(WallMs(at.0 + 1)))
+    }
+
+    /// What is here of an author's records, also what is on its way to the disk.
+    fn known_of(&self, author: &PeerId) -> Vec<(Kind, u64, RecordId)> {
+        let pending = self.pending.values().map(|p| p.header.view());
+        let pending = pending.filter(|h| h.author == *author);
+        let all = self.records.of_author(author).chain(pending);
+        all.map(|h: HeaderRef<'_>| (h.kind, h.seq, h.id)).collect()
+    }
+
+    /// The highest sequence of them; 0 if there are none.
+    pub(super) fn highest_of(&self, author: &PeerId) -> u64 {
+        let known = self.known_of(author);
+        known.iter().map(|(_, seq, _)| *seq).max().unwrap_or(0)
+    }
+
+    /// Publishes that of what `subject` wrote until now no more stays than is listed.
+    pub(super) fn seal(
+        &mut self,
+        now: WallMs,
+        author: &SecretKey,
+        subject: PeerId,
+        lowering: Lowering,
+        out: &mut Vec<Action>,
+    ) -> Result<(), GraphError> {
+        if lowering.up_to == 0 {
+            // By what is replaced nothing stands at all.
+            return Ok(());
+        }
+        let revocation = Revocation {
+            seal: true,
+            up_to: lowering.up_to,
+            keep: lowering.keep,
+        };
+        let sealed = self.put_revocation(now, author, subject, revocation, out);
+        sealed.map(drop)
+    }
+
+    /// Publishes a revocation, as [`publish`](Self::publish) does.
+    ///
+    /// # Errors
+    /// [`GraphError::Outranked`]; [`GraphError::TooManyToKeep`] if a record cannot list
+    /// all the subject's revocations, which are to be kept; and those of `publish`.
+    pub fn revoke(
+        &mut self,
+        now: WallMs,
+        author: &SecretKey,
+        subject: PeerId,
+        keep: Keep,
+        out: &mut Vec<Action>,
+    ) -> Result<Record, GraphError> {
+        let known = self.known_of(&subject);
+        let fits = self.prefixes_that_fit();
+        let listed = |stays: &dyn Fn(Kind) -> bool| -> BTreeSet<IdPrefix> {
+            let kept = known.iter().filter(|(kind, ..)| stays(*kind));
+            kept.map(|(.., id)| id_prefix(id)).collect()
+        };
+        let redemptions = |kind| kind == Kind::REDEMPTION;
+        let (up_to, keep) = match keep {
+            Keep::Nothing => (0, listed(&redemptions)),
+            Keep::Revocations => (
+                0,
+                listed(&|kind| redemptions(kind) || kind == Kind::REVOCATION),
+            ),
+            Keep::Known if known.len() <= fits => (0, listed(&|_| true)),
+            Keep::Known => (self.highest_of(&subject), listed(&redemptions)),
+            Keep::UpTo(up_to) => (up_to, listed(&redemptions)),
+        };
+        if keep.len() > fits {
+            return Err(GraphError::TooManyToKeep(subject));
+        }
+        let revocation = Revocation {
+            seal: false,
+            up_to,
+            keep,
+        };
+        self.put_revocation(now, author, subject, revocation, out)
+    }
+
+    /// Whom `peer` revoked, by what is held here, and whether nobody else did: who
+    /// belongs to the channel again if what `peer` wrote is taken back.
+    pub fn revoked_by(&self, peer: &PeerId) -> BTreeMap<PeerId, bool> {
+        self.records.roster().revoked_by(peer)
+    }
+
+    /// How many records a revocation can list in this channel.
+    fn prefixes_that_fit(&self) -> usize {
+        let charter = self.chain.as_ref().map(CharterChain::current);
+        let room = charter.map_or(0, |c| c.limits.record_bytes as usize) / 2;
+        (room / limits::ID_PREFIX_BYTES).min(limits::MAX_KEPT)
+    }
+
+    fn put_revocation(
+        &mut self,
+        now: WallMs,
+        author: &SecretKey,
+        subject: PeerId,
+        revocation: Revocation,
+        out: &mut Vec<Action>,
+    ) -> Result<Record, GraphError> {
+        let draft = Draft {
+            kind: Kind::REVOCATION,
+            key: Bytes::copy_from_slice(subject.as_bytes()),
+            attributes: Attributes::default(),
+            body: revocation.encode().into(),
+            lifetime: Duration::MAX,
+            // Before everything else that somebody asks for.
+            priority: u8::MAX,
+        };
+        let published = self.publish(now, author, draft, out);
+        published.map_err(|e| match e {
+            GraphError::Refused(Reject::Outranked) => GraphError::Outranked(subject),
+            other => other,
+        })
+    }
+
+    /// Takes an invitation back, and with it the rights of everybody who came by it: as
+    /// [`revoke`](Self::revoke) for each, and a revocation of the one-time key that lists
+    /// the redemptions that are held, as many as fit into a record. Those that come to
+    /// light later fall, also such as were made before: who has the key can make up as
+    /// many identities as there are uses, and date them.
+    ///
+    /// Says who was revoked, and who was not since `author` does not outrank it.
+    ///
+    /// # Errors
+    /// [`GraphError::NoInvitation`] if it is none that is held here; those of `revoke`
+    /// for the invitation itself.
+    pub fn revoke_invitation(
+        &mut self,
+        now: WallMs,
+        author: &SecretKey,
+        invite: RecordId,
+        keep: Keep,
+        out: &mut Vec<Action>,
+    ) -> Result<(Vec<PeerId>, Vec<PeerId>), GraphError> {
+        let roster = self.records.roster();
+        let entry = roster.entry(&invite).filter(|e| e.kind == Kind::INVITE);
+        let one_time = entry.ok_or(GraphError::NoInvitation(invite))?.subject;
+        let redemptions = roster.joined_by(&invite).flat_map(|(_, ids)| ids);
+        let fits = self.prefixes_that_fit();
+        let listed = Revocation {
+            seal: false,
+            up_to: 0,
+            keep: redemptions.take(fits).map(id_prefix).collect(),
+        };
+        let joined: Vec<PeerId> = roster.joined_by(&invite).map(|(peer, _)| *peer).collect();
+        let mut refused = Vec::new();
+        self.put_revocation(now, author, one_time, listed, out)?;
+        let standing = joined.into_iter().filter(|peer| !self.is_revoked(peer));
+        let mut revoked: Vec<_> = standing.collect();
+        revoked.retain(|peer| {
+            let done = self.revoke(now, author, *peer, keep, out).is_ok();
+            if !done {
+                refused.push(*peer);
+            }
+            done
+        });
+        Ok((revoked, refused))
+    }
+}
