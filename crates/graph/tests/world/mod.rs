@@ -411,7 +411,8 @@ impl World {
                     self.links.remove(&(at.min(other), at.max(other)));
                     self.event(other, Event::NeighbourDown { peer: us });
                 }
-                Action::MemberJoined { .. }
+                Action::MembersFound { .. }
+                | Action::MemberJoined { .. }
                 | Action::RoleChanged { .. }
                 | Action::MemberLeft { .. } => {}
                 other => panic!("unexpected {other:?}"),
