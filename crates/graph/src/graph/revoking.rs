@@ -25,8 +25,10 @@ pub enum Keep {
     /// Its revocations, and the seals of roles that it lowered.
     Revocations,
     /// What is held here now, by name: nothing that the revoked makes up later. Of more
-    /// records than [`limits::MAX_KEPT`], or than fit into a record, those up to the
-    /// highest sequence, below which the revoked could still fill gaps.
+    /// records than [`limits::MAX_KEPT`], or than fit into a record, first what decides
+    /// about others, its revocations before all, then what was written last:
+    /// [`Graph::beyond_keeping`] says how many fall, and
+    /// [`Graph::is_beyond_listing`] when even that cannot be.
     Known,
     /// Those up to this sequence.
     UpTo(u64),
@@ -184,8 +186,15 @@ impl Graph {
         keep: Keep,
         out: &mut Vec<Action>,
     ) -> Result<Record, GraphError> {
-        let known = self.known_of(&subject);
+        let mut known = self.known_of(&subject);
         let fits = self.prefixes_that_fit();
+        let unlisted = self.is_beyond_listing(&subject);
+        if keep == Keep::Known && !unlisted {
+            known.sort_unstable_by_key(|(kind, seq, _)| {
+                (!stays_first(*kind), !kind.is_control(), !*seq)
+            });
+            known.truncate(fits);
+        }
         let listed = |stays: &dyn Fn(Kind) -> bool| -> BTreeSet<IdPrefix> {
             let kept = known.iter().filter(|(kind, ..)| stays(*kind));
             kept.map(|(.., id)| id_prefix(id)).collect()
@@ -197,8 +206,8 @@ impl Graph {
                 0,
                 listed(&|kind| redemptions(kind) || kind == Kind::REVOCATION),
             ),
-            Keep::Known if known.len() <= fits => (0, listed(&|_| true)),
-            Keep::Known => (self.highest_of(&subject), listed(&redemptions)),
+            Keep::Known if unlisted => (self.highest_of(&subject), listed(&redemptions)),
+            Keep::Known => (0, listed(&|_| true)),
             Keep::UpTo(up_to) => (up_to, listed(&redemptions)),
         };
         if keep.len() > fits {
@@ -216,6 +225,25 @@ impl Graph {
     /// belongs to the channel again if what `peer` wrote is taken back.
     pub fn revoked_by(&self, peer: &PeerId) -> BTreeMap<PeerId, bool> {
         self.records.roster().revoked_by(peer)
+    }
+
+    /// How many records of somebody fall with a revocation that keeps what is
+    /// [known](Keep::Known), since it cannot list all.
+    pub fn beyond_keeping(&self, subject: &PeerId) -> usize {
+        let known = self.known_of(subject).len();
+        match self.is_beyond_listing(subject) {
+            true => 0,
+            false => known.saturating_sub(self.prefixes_that_fit()),
+        }
+    }
+
+    /// Whether somebody revoked more than a record can list. As no revocation may fall,
+    /// all that it wrote up to the highest sequence is kept then: who has its key can
+    /// still fill the gaps below, unless nothing is kept.
+    pub fn is_beyond_listing(&self, subject: &PeerId) -> bool {
+        let known = self.known_of(subject);
+        let first = known.iter().filter(|(kind, ..)| stays_first(*kind));
+        first.count() > self.prefixes_that_fit()
     }
 
     /// How many records a revocation can list in this channel.
@@ -292,4 +320,9 @@ impl Graph {
         });
         Ok((revoked, refused))
     }
+}
+
+/// What others lose by who is revoked, or gain, if it falls.
+fn stays_first(kind: Kind) -> bool {
+    kind == Kind::REVOCATION || kind == Kind::REDEMPTION
 }

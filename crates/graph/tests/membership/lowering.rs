@@ -330,8 +330,32 @@ fn more_revocations_than_can_be_listed_are_not_dropped_in_silence() {
         revoke(Keep::Revocations),
         Err(GraphError::TooManyToKeep(id(2)))
     );
-    assert_eq!(revoke(Keep::Known), Ok(()));
+    assert!(revoke(Keep::Known).is_ok());
     assert!((11..=43).all(|n| l.graph.is_revoked(&id(n))));
+}
+
+#[test]
+fn of_more_than_can_be_listed_no_revocation_falls_and_none_is_added() {
+    let mut charter = charter();
+    charter.limits.record_bytes = 1024;
+    let mut l = Lone::of(&charter);
+    let c = l.channel();
+    let out_of_it = revoked(c, 2, 5, 10, nothing());
+    let notes: Vec<_> = (0..40).map(|n| note(c, 2, 100 + 2 * n)).collect();
+    offer_all(&mut l, &[&admin(c, 1, 2), &out_of_it]);
+    notes.iter().for_each(|n| offer_all(&mut l, &[n]));
+    assert_eq!(l.graph.beyond_keeping(&id(2)), 41 - 32);
+    assert!(!l.graph.is_beyond_listing(&id(2)));
+    l.act(|g, now, out| g.revoke(now, &key(1), id(2), Keep::Known, out))
+        .unwrap();
+    assert!(l.holds(&out_of_it) && l.graph.is_revoked(&id(10)));
+    let held: Vec<_> = notes.iter().map(|n| l.holds(n)).collect();
+    assert_eq!(held, [[false; 9].to_vec(), [true; 31].to_vec()].concat());
+    // Its key fills no gap.
+    for seq in [3, 101, 179] {
+        offer_all(&mut l, &[&revoked(c, 2, seq, 11, nothing())]);
+        assert!(!l.graph.is_revoked(&id(11)), "{seq}");
+    }
 }
 
 /// As a stranger's clock or an author's may be ahead.

@@ -266,20 +266,32 @@ pub(super) async fn revoke(
     keep: Keep,
 ) -> Result<(), EngineError> {
     let (name, peer) = (name.to_owned(), peer.to_owned());
-    let (id, peer, record, theirs) = context
+    let (id, peer, record, theirs, falling, open) = context
         .core()
         .call(move |core| {
             let id = resolve(core, &name)?;
             let peer = member(core, id, &peer)?;
             let key = core.key.clone();
-            let theirs = core.channels[&id].graph.revoked_by(&peer);
+            let graph = &core.channels[&id].graph;
+            let theirs = graph.revoked_by(&peer);
+            let (falling, open) = match keep {
+                Keep::Known => (graph.beyond_keeping(&peer), graph.is_beyond_listing(&peer)),
+                _ => (0, false),
+            };
             let record = core.with_graph(id, |graph, now, out| {
                 graph.revoke(now, &key, peer, keep, out)
             })?;
-            Ok::<_, EngineError>((id, peer, record.id(), theirs))
+            Ok::<_, EngineError>((id, peer, record.id(), theirs, falling, open))
         })
         .await??;
     durable(context).await?;
+    if falling > 0 {
+        warn_of_falling(context, falling).await;
+    }
+    if open {
+        let message = "it revoked more than one record can list, and all of that is kept by its number: whoever has its key can still add revocations dated back; `--erase --pardon` keeps none of them".to_owned();
+        context.emit(Event::Warning { message }).await;
+    }
     let freed = |alone: bool| keep == Keep::Nothing && alone;
     let named = |free: bool| {
         let told = matches!(keep, Keep::Nothing | Keep::Revocations);
@@ -298,6 +310,13 @@ pub(super) async fn revoke(
         })
         .await;
     Ok(())
+}
+
+async fn warn_of_falling(context: &Context, falling: usize) {
+    let message = format!(
+        "{falling} of its records are taken back: of so many only the newest can be listed as what stays"
+    );
+    context.emit(Event::Warning { message }).await;
 }
 
 /// What stays of the records of whoever is revoked.
@@ -390,10 +409,7 @@ pub(super) async fn set_role(
         .await??;
     durable(context).await?;
     if falling > 0 {
-        let message = format!(
-            "{falling} of its records are taken back: of so many only the newest can be listed as what stays"
-        );
-        context.emit(Event::Warning { message }).await;
+        warn_of_falling(context, falling).await;
     }
     context
         .emit(Event::RoleGiven {
