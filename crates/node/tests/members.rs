@@ -332,10 +332,10 @@ async fn an_open_channels_invitation_makes_a_publisher_once() {
         matches!(&joined[0], Event::Joined { role, .. } if role == "publisher"),
         "{joined:?}"
     );
+    // Whoever is told so is known elsewhere.
+    let role = role_of(&a, &id(&b).await).await;
+    assert_eq!(role.as_deref(), Some("publisher"));
     post(&b, "by a publisher").await;
-    while role_of(&a, &id(&b).await).await.as_deref() != Some("publisher") {
-        tokio::task::yield_now().await;
-    }
     // Again is no harm, for another it is used up, and what fails leaves nothing.
     done(&b, join(link.clone())).await;
     let c = Node::start(Mode::Node).await;

@@ -255,9 +255,9 @@ impl Graph {
                 }
                 report(removed, out);
                 self.flood(&pending, out);
+                self.confirm(&pending, out);
                 let mut waits = vec![Wait::Record(id)];
                 match pending.header.kind {
-                    Kind::RETRACTION => self.confirm_leave(&pending, out),
                     Kind::GRANT => waits.extend(subject(pending.record.key()).map(Wait::Author)),
                     Kind::REDEMPTION => waits.push(Wait::Author(pending.record.author())),
                     _ => {}
@@ -369,14 +369,15 @@ impl Graph {
         (last + 1).max(created.0)
     }
 
-    /// Tells a neighbour that leaves that this is known here, so that it may go.
-    fn confirm_leave(&self, stored: &Pending, out: &mut Vec<Action>) {
+    /// Tells a neighbour that joins or leaves that this is known here: it waits for that.
+    fn confirm(&self, stored: &Pending, out: &mut Vec<Action>) {
         let (author, id) = (stored.header.author, stored.header.id);
-        let leaves = match stored.header.control.as_deref() {
+        let waits = match stored.header.control.as_deref() {
             Some(Control::Retraction(retraction)) => retraction.leaves(&author),
+            Some(Control::Redemption { .. }) => true,
             _ => false,
         };
-        if let Some(neighbour) = self.neighbours.get(&author).filter(|_| leaves) {
+        if let Some(neighbour) = self.neighbours.get(&author).filter(|_| waits) {
             neighbour.send(Message::Have(vec![id]), out);
         }
     }

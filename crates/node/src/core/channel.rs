@@ -139,6 +139,8 @@ pub(crate) struct Channel {
     pub(crate) known: HashMap<PeerId, Known>,
     /// What this node shows while it is no member yet.
     pub(super) redemption: Option<Record>,
+    /// Whether a member holds it.
+    pub(super) redemption_taken: bool,
     /// Connected peers that carry this channel with us.
     pub(crate) members: HashSet<PeerId>,
     /// Connected peers that were asked whether they do.
@@ -171,6 +173,7 @@ impl Channel {
             graph,
             meta,
             redemption,
+            redemption_taken: false,
             active: false,
             veiled: false,
             items,
@@ -212,7 +215,7 @@ impl Channel {
     }
 
     /// Whether it is here, and everyone may read it.
-    pub(super) fn is_open(&self) -> bool {
+    pub(crate) fn is_open(&self) -> bool {
         self.graph.charters().is_some() && !self.is_private()
     }
 
@@ -418,6 +421,22 @@ impl Channel {
     pub(super) fn keep_redemption(&mut self, record: &Record) {
         self.meta.redemption = Some(base32().encode(record.bytes()));
         self.redemption = Some(record.clone());
+        self.redemption_taken = false;
+    }
+
+    /// Whether a member holds the redemption that is held here.
+    pub(crate) fn is_taken(&self) -> Option<bool> {
+        let held = |r: &&Record| self.graph.contains(&r.id());
+        let ours = self.redemption.as_ref().filter(held);
+        ours.map(|_| self.redemption_taken)
+    }
+
+    /// A neighbour says that it holds these records; whether somebody waits for that.
+    pub(super) fn hear(&mut self, ids: &[RecordId]) -> bool {
+        let ours = self.redemption.as_ref().map(Record::id);
+        let taken = !self.redemption_taken && ours.is_some_and(|id| ids.contains(&id));
+        self.redemption_taken |= taken;
+        self.hear_of_leaving(ids) || taken
     }
 
     /// Why the redemption of the invitation that led here is not taken, by what is here.

@@ -20,7 +20,7 @@ pub(crate) struct Leaving {
 
 impl Channel {
     /// A neighbour says that it holds these records; whether that lets this node go.
-    pub(super) fn hear(&mut self, ids: &[RecordId]) -> bool {
+    pub(super) fn hear_of_leaving(&mut self, ids: &[RecordId]) -> bool {
         let leaving = self.leaving.as_mut();
         let heard = leaving.filter(|leaving| ids.contains(&leaving.record));
         heard.map(|leaving| leaving.heard = true).is_some()

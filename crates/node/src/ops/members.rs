@@ -20,6 +20,10 @@ pub(super) const ROLE_LIFETIME: Duration = Duration::from_secs(3_660 * 24 * 3600
 /// How long an invitation may be redeemed if nobody says.
 pub(super) const INVITE_LIFETIME: Duration = Duration::from_secs(7 * 24 * 3600);
 
+/// How long others who redeem an open channel's invitation at the same moment have time
+/// to be heard of, after a member took the own redemption: several round trips.
+const SETTLES_IN: Duration = Duration::from_secs(1);
+
 /// What `invite` was asked for.
 #[derive(Debug)]
 pub(super) struct InviteOrder {
@@ -140,7 +144,7 @@ pub(super) async fn join(
         keep_share: false,
     };
     follow::store(context, &order).await?;
-    let admitted = admitted(context, id).await;
+    let admitted = admitted(context, id, is_member).await;
     if admitted.is_err() {
         // What was not joined leaves nothing behind, and what was there is as it was.
         let earlier = standing.map(|(_, meta)| meta);
@@ -161,44 +165,39 @@ pub(super) async fn join(
     Ok(())
 }
 
-/// Waits until this node has a role in a channel.
-async fn admitted(context: &Context, id: ChannelId) -> Result<(String, String), EngineError> {
+/// Waits until this node has a role in a channel, and it is settled that it has.
+async fn admitted(
+    context: &Context,
+    id: ChannelId,
+    is_member: bool,
+) -> Result<(String, String), EngineError> {
     let begin = move |core: &mut Core| {
         core.visit(id);
         core.redeem_openly(id);
     };
     context.core().call(begin).await?;
-    let look = context.core().wait_for(move |core| {
-        let me = core.me;
-        let now = WallMs(wall_ms());
-        let Some(channel) = core.channels.get(&id) else {
-            return Some(Err(EngineError::new(
-                ErrorKind::NotFound,
-                "the channel was dropped",
-            )));
-        };
-        if channel.graph.is_revoked(&me) {
-            return Some(Err(EngineError::new(
-                ErrorKind::Denied,
-                "this identity was revoked in the channel",
-            )));
+    let settled = async {
+        let mut waits = false;
+        let taken = context.core().wait_for(move |core| {
+            let found = core.admission(id)?;
+            // Nobody was at the door of an open channel: a member has to take it first.
+            let settles = !is_member && core.is_settling(id);
+            waits |= settles;
+            (found.is_err() || !settles).then_some((found, waits))
+        });
+        let (found, waits) = taken.await?;
+        if !waits || found.is_err() {
+            return found;
         }
-        if let Some(role) = channel.graph.role_of(&me, now) {
-            let name = channel.name().unwrap_or_default();
-            return Some(Ok((name, role.label().to_owned())));
-        }
-        channel.objection(now).map(|objection| {
-            Err(EngineError::new(
-                ErrorKind::Denied,
-                format!("the invitation does not admit: {objection}; ask for a new one"),
-            ))
-        })
-    });
+        tokio::time::sleep(SETTLES_IN).await;
+        let found = context.core().wait_for(move |core| core.admission(id));
+        found.await?
+    };
     let limit = context.timeout();
     let found = context
         .unless_cancelled(async {
-            match tokio::time::timeout(limit, look).await {
-                Ok(found) => found?,
+            match tokio::time::timeout(limit, settled).await {
+                Ok(found) => found,
                 Err(_) => Err(not_admitted(context, id).await?),
             }
         })
@@ -547,6 +546,35 @@ impl Core {
                 self.remember_meta(id, &meta);
             }
         }
+    }
+
+    /// The channel's name and this node's role in it, or why it gets none; nothing as
+    /// long as that is open.
+    fn admission(&self, id: ChannelId) -> Option<Result<(String, String), EngineError>> {
+        let denied = |message: String| Some(Err(EngineError::new(ErrorKind::Denied, message)));
+        let now = WallMs(wall_ms());
+        let Some(channel) = self.channels.get(&id) else {
+            let message = "the channel was dropped";
+            return Some(Err(EngineError::new(ErrorKind::NotFound, message)));
+        };
+        if channel.graph.is_revoked(&self.me) {
+            return denied("this identity was revoked in the channel".to_owned());
+        }
+        if let Some(role) = channel.graph.role_of(&self.me, now) {
+            let name = channel.name().unwrap_or_default();
+            return Some(Ok((name, role.label().to_owned())));
+        }
+        let objection = channel.objection(now)?;
+        denied(format!(
+            "the invitation does not admit: {objection}; ask for a new one"
+        ))
+    }
+
+    /// Whether this node has a role in an open channel by a redemption that no member
+    /// is known to hold.
+    fn is_settling(&self, id: ChannelId) -> bool {
+        let channel = self.channels.get(&id);
+        channel.is_some_and(|c| c.is_open() && c.is_taken() == Some(false))
     }
 
     /// How many peers were asked to let this node into a channel and said anything.
