@@ -35,9 +35,9 @@ pub use charter::{
 };
 pub use gate::{Access, Gate, GateError, Proof, Refusal};
 pub use graph::{
-    Action, Config, Draft, DropReason, Event, Fault, Fork, Graph, GraphError, Keep, LeaveReason,
-    Listed, Lowering, MemberView, NeighbourStatus, NewGrant, NewInvite, Offence, Offender, Offered,
-    Reject, RemoveReason, Restoring, Status, TooMany, Verdict,
+    Action, Config, Draft, DropReason, Event, Fault, Fork, Graph, GraphError, Keep, Keeping,
+    LeaveReason, Listed, Lowering, MemberView, NeighbourStatus, NewGrant, NewInvite, Offence,
+    Offender, Offered, Reject, RemoveReason, Restoring, Status, TooMany, Verdict,
 };
 pub use key::{BadSignature, Domain, SecretKey, Signature, verify};
 pub use kind::Kind;

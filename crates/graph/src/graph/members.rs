@@ -183,6 +183,11 @@ impl Graph {
         self.records.roster().is_revoked(peer)
     }
 
+    /// Whether a role of `peer` was lowered or is over, and what it wrote is sealed.
+    pub fn is_sealed(&self, peer: &PeerId) -> bool {
+        self.records.roster().sealed_up_to(peer, |_| true) > 0
+    }
+
     /// Whether only members may read the channel; unknown before its charter is here.
     pub fn is_private(&self) -> Option<bool> {
         let charter = self.chain.as_ref()?.current();

@@ -1,5 +1,6 @@
 mod active;
 mod bucket;
+mod closing;
 #[cfg(test)]
 mod cost;
 mod deferred;
@@ -58,7 +59,7 @@ pub use outside::Offered;
 use overlay::{Learned, Overlay};
 use records::{Records, Removed};
 use refused::Refused;
-pub use revoking::{Keep, Lowering};
+pub use revoking::{Keep, Keeping, Lowering};
 pub use rights::{NewGrant, NewInvite};
 use status::Counters;
 pub use status::{NeighbourStatus, Status};

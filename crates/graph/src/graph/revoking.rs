@@ -26,24 +26,44 @@ pub enum Keep {
     Revocations,
     /// What is held here now, by name: nothing that the revoked makes up later. Of more
     /// records than [`limits::MAX_KEPT`], or than fit into a record, first what decides
-    /// about others, its revocations before all, then what was written last:
-    /// [`Graph::beyond_keeping`] says how many fall, and
-    /// [`Graph::is_beyond_listing`] when even that cannot be.
+    /// about others, its revocations before all, then what was written last. If the
+    /// revocations alone do not fit, none may fall: all up to the highest sequence is
+    /// kept, and [`Keeping::has_gaps`].
     Known,
     /// Those up to this sequence.
     UpTo(u64),
 }
 
-/// What comes of giving somebody less than it has: the records that stay.
+/// What stays of somebody's records.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Lowering {
+pub struct Keeping {
     up_to: u64,
     keep: BTreeSet<IdPrefix>,
+    /// How many fall, since a record cannot list all: of those that decide nothing about
+    /// others the ones with the lowest sequences.
+    pub falling: usize,
+    /// Whether who has the key can still fill the gaps between the sequences of what
+    /// stays, since it revoked more than a record can list.
+    pub has_gaps: bool,
+}
+
+/// What comes of giving somebody less than it has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lowering {
+    /// The records that stay.
+    pub keeping: Keeping,
     /// Until when the credentials are held that are replaced.
     until: WallMs,
-    /// How many of its records fall, since a record cannot list all: of those that
-    /// decide nothing about others the ones with the lowest sequences.
-    pub falling: usize,
+}
+
+/// A record: its kind, its sequence and its id.
+pub(super) type Known = (Kind, u64, RecordId);
+
+impl Keeping {
+    /// The same, of all up to a sequence.
+    pub(super) fn up_to(self, up_to: u64) -> Self {
+        Self { up_to, ..self }
+    }
 }
 
 impl Lowering {
@@ -60,6 +80,10 @@ impl Lowering {
 impl Graph {
     /// What a grant takes away that [replaces](NewGrant::replaces) others, and what
     /// stays; none if its subject has nothing by those others that it does not get again.
+    ///
+    /// Who becomes an admin is lowered in one thing, if its role was lowered before: what
+    /// is known of it by now is sealed again by who makes it one. The seals of other
+    /// admins do not outrank it any more.
     ///
     /// # Errors
     /// [`GraphError::MayNotGive`] if `author` may not give that role away,
@@ -91,31 +115,53 @@ impl Graph {
             lowers |= !within;
             held_until = held_until.max(credential.expires);
         }
-        let mut known = self.known_of(&new.subject);
-        if !lowers {
+        let roster = self.records.roster();
+        let by_others = match new.role {
+            Role::Admin => roster.sealed_up_to(&new.subject, |by| by != author),
+            _ => 0,
+        };
+        if !lowers && by_others == 0 {
             return Ok(None);
         }
         if !self.can(author, Kind::REVOCATION, now) {
             return Err(GraphError::MayNotLower(new.subject));
         }
-        // What decides about others first, then what was written last.
-        known.sort_unstable_by_key(|(kind, seq, _)| (!kind.is_control(), !*seq));
-        let (fits, all) = (self.prefixes_that_fit(), known.len());
-        if known.get(fits).is_some_and(|(kind, ..)| kind.is_control()) {
+        let known = self.known_of(&new.subject);
+        let keeping = self.listed(known, |kind| !kind.is_control());
+        if keeping.has_gaps {
             return Err(GraphError::TooManyToKeep(new.subject));
         }
-        let keep = known.iter().take(fits).map(|(.., id)| id_prefix(id));
+        let up_to = keeping.up_to.max(by_others);
         Ok(Some(Lowering {
-            up_to: self.highest_of(&new.subject),
-            keep: keep.collect(),
+            keeping: keeping.up_to(up_to),
             until: held_until,
-            falling: all.saturating_sub(fits),
         }))
+    }
+
+    /// The mightier role that the subject has beside a grant that replaces
+    /// what it can, and who gave it; nobody, if the charter names it.
+    pub fn mightier(
+        &self,
+        now: WallMs,
+        author: &PeerId,
+        new: &NewGrant,
+    ) -> Option<(Role, Option<PeerId>)> {
+        let may = |own: Role| own.may_grant(new.role);
+        let (parent, _) = self.right(now, author, Kind::GRANT, new.until, may).ok()?;
+        let issuer = self.issuing(author, parent, may).rank();
+        let charter = self.chain.as_ref()?.current();
+        let named = charter.named(&new.subject).into_iter();
+        let named = named.map(|a| (a.role, None));
+        let held = self.records.roster().in_force(&new.subject, now);
+        let held = held.filter(|(_, entry)| entry.issuer < issuer);
+        let held = held.map(|(_, entry)| (entry.authority.role, Some(entry.giver)));
+        let best = named.chain(held).min()?;
+        (best.0 < new.role).then_some(best)
     }
 
     /// The role by which `author` gives something away, as [`right`](Self::right) chose
     /// its record.
-    fn issuing(
+    pub(super) fn issuing(
         &self,
         author: &PeerId,
         parent: Option<RecordId>,
@@ -138,7 +184,7 @@ impl Graph {
     }
 
     /// What is here of an author's records, also what is on its way to the disk.
-    fn known_of(&self, author: &PeerId) -> Vec<(Kind, u64, RecordId)> {
+    pub(super) fn known_of(&self, author: &PeerId) -> Vec<Known> {
         let pending = self.pending.values().map(|p| p.header.view());
         let pending = pending.filter(|h| h.author == *author);
         let all = self.records.of_author(author).chain(pending);
@@ -147,8 +193,22 @@ impl Graph {
 
     /// The highest sequence of them; 0 if there are none.
     pub(super) fn highest_of(&self, author: &PeerId) -> u64 {
-        let known = self.known_of(author);
-        known.iter().map(|(_, seq, _)| *seq).max().unwrap_or(0)
+        highest(&self.known_of(author))
+    }
+
+    /// As many of them as fit into a record: of those that `may_fall` what was written
+    /// last. It has gaps if what may not fall does not fit.
+    pub(super) fn listed(&self, mut known: Vec<Known>, may_fall: impl Fn(Kind) -> bool) -> Keeping {
+        let (up_to, fits) = (highest(&known), self.prefixes_that_fit());
+        known.sort_unstable_by_key(|(kind, seq, _)| (may_fall(*kind), !kind.is_control(), !*seq));
+        let has_gaps = known.get(fits).is_some_and(|(kind, ..)| !may_fall(*kind));
+        let falling = known.len().saturating_sub(fits);
+        Keeping {
+            up_to,
+            keep: prefixes(known.into_iter().take(fits)),
+            falling,
+            has_gaps,
+        }
     }
 
     /// Publishes that of what `subject` wrote until now no more stays than is listed.
@@ -157,17 +217,17 @@ impl Graph {
         now: WallMs,
         author: &SecretKey,
         subject: PeerId,
-        lowering: Lowering,
+        keeping: Keeping,
         out: &mut Vec<Action>,
     ) -> Result<(), GraphError> {
-        if lowering.up_to == 0 {
+        if keeping.up_to == 0 {
             // By what is replaced nothing stands at all.
             return Ok(());
         }
         let revocation = Revocation {
             seal: true,
-            up_to: lowering.up_to,
-            keep: lowering.keep,
+            up_to: keeping.up_to,
+            keep: keeping.keep,
         };
         let sealed = self.put_revocation(now, author, subject, revocation, out);
         sealed.map(drop)
@@ -186,33 +246,7 @@ impl Graph {
         keep: Keep,
         out: &mut Vec<Action>,
     ) -> Result<Record, GraphError> {
-        let mut known = self.known_of(&subject);
-        let fits = self.prefixes_that_fit();
-        let unlisted = self.is_beyond_listing(&subject);
-        if keep == Keep::Known && !unlisted {
-            known.sort_unstable_by_key(|(kind, seq, _)| {
-                (!stays_first(*kind), !kind.is_control(), !*seq)
-            });
-            known.truncate(fits);
-        }
-        let listed = |stays: &dyn Fn(Kind) -> bool| -> BTreeSet<IdPrefix> {
-            let kept = known.iter().filter(|(kind, ..)| stays(*kind));
-            kept.map(|(.., id)| id_prefix(id)).collect()
-        };
-        let redemptions = |kind| kind == Kind::REDEMPTION;
-        let (up_to, keep) = match keep {
-            Keep::Nothing => (0, listed(&redemptions)),
-            Keep::Revocations => (
-                0,
-                listed(&|kind| redemptions(kind) || kind == Kind::REVOCATION),
-            ),
-            Keep::Known if unlisted => (self.highest_of(&subject), listed(&redemptions)),
-            Keep::Known => (0, listed(&|_| true)),
-            Keep::UpTo(up_to) => (up_to, listed(&redemptions)),
-        };
-        if keep.len() > fits {
-            return Err(GraphError::TooManyToKeep(subject));
-        }
+        let Keeping { up_to, keep, .. } = self.keeping(&subject, keep)?;
         let revocation = Revocation {
             seal: false,
             up_to,
@@ -221,29 +255,50 @@ impl Graph {
         self.put_revocation(now, author, subject, revocation, out)
     }
 
+    /// What stays of the records of `subject` if it is revoked now.
+    ///
+    /// # Errors
+    /// [`GraphError::TooManyToKeep`] as [`revoke`](Self::revoke).
+    pub fn keeping(&self, subject: &PeerId, keep: Keep) -> Result<Keeping, GraphError> {
+        let mut known = self.known_of(subject);
+        let redemption = |kind| kind == Kind::REDEMPTION;
+        let up_to = match keep {
+            Keep::Known => {
+                let listed = self.listed(known.clone(), |kind| !stays_first(kind));
+                if !listed.has_gaps {
+                    // What is not listed does not stay, whatever its sequence.
+                    return Ok(Keeping { up_to: 0, ..listed });
+                }
+                known.retain(|(kind, ..)| redemption(*kind));
+                listed.up_to
+            }
+            Keep::Revocations => {
+                known.retain(|(kind, ..)| stays_first(*kind));
+                0
+            }
+            Keep::Nothing | Keep::UpTo(_) => {
+                known.retain(|(kind, ..)| redemption(*kind));
+                match keep {
+                    Keep::UpTo(up_to) => up_to,
+                    _ => 0,
+                }
+            }
+        };
+        if known.len() > self.prefixes_that_fit() {
+            return Err(GraphError::TooManyToKeep(*subject));
+        }
+        Ok(Keeping {
+            up_to,
+            keep: prefixes(known.into_iter()),
+            falling: 0,
+            has_gaps: keep == Keep::Known,
+        })
+    }
+
     /// Whom `peer` revoked, by what is held here, and whether nobody else did: who
     /// belongs to the channel again if what `peer` wrote is taken back.
     pub fn revoked_by(&self, peer: &PeerId) -> BTreeMap<PeerId, bool> {
         self.records.roster().revoked_by(peer)
-    }
-
-    /// How many records of somebody fall with a revocation that keeps what is
-    /// [known](Keep::Known), since it cannot list all.
-    pub fn beyond_keeping(&self, subject: &PeerId) -> usize {
-        let known = self.known_of(subject).len();
-        match self.is_beyond_listing(subject) {
-            true => 0,
-            false => known.saturating_sub(self.prefixes_that_fit()),
-        }
-    }
-
-    /// Whether somebody revoked more than a record can list. As no revocation may fall,
-    /// all that it wrote up to the highest sequence is kept then: who has its key can
-    /// still fill the gaps below, unless nothing is kept.
-    pub fn is_beyond_listing(&self, subject: &PeerId) -> bool {
-        let known = self.known_of(subject);
-        let first = known.iter().filter(|(kind, ..)| stays_first(*kind));
-        first.count() > self.prefixes_that_fit()
     }
 
     /// How many records a revocation can list in this channel.
@@ -325,4 +380,12 @@ impl Graph {
 /// What others lose by who is revoked, or gain, if it falls.
 fn stays_first(kind: Kind) -> bool {
     kind == Kind::REVOCATION || kind == Kind::REDEMPTION
+}
+
+fn highest(known: &[Known]) -> u64 {
+    known.iter().map(|(_, seq, _)| *seq).max().unwrap_or(0)
+}
+
+fn prefixes(known: impl Iterator<Item = Known>) -> BTreeSet<IdPrefix> {
+    known.map(|(.., id)| id_prefix(&id)).collect()
 }

@@ -344,6 +344,12 @@ impl Holding {
         next.filter(|at| at.0 <= limits::MAX_TIME_MS)
     }
 
+    /// All of them.
+    pub(super) fn all(&self) -> impl Iterator<Item = (&RecordId, &Entry)> {
+        let tiers = self.tiers.values().flat_map(|tier| &tier.held);
+        tiers.map(|((_, id), entry)| (id, &**entry))
+    }
+
     /// Whether there are credentials.
     pub(super) fn has_any(&self) -> bool {
         !self.tiers.is_empty()

@@ -1,4 +1,5 @@
 mod joined;
+mod loose;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -36,6 +37,8 @@ pub(crate) struct Roster {
     /// Grants and redemptions by whom they are for, and who left.
     of: BTreeMap<PeerId, Holding>,
     ripening: Ripening,
+    /// Who ever left.
+    departed: BTreeSet<PeerId>,
     /// Redemptions of an invite, by who joined.
     joined: BTreeMap<RecordId, BTreeMap<PeerId, BTreeSet<RecordId>>>,
     /// Invites by their one-time keys.
@@ -65,7 +68,7 @@ pub(crate) struct Entry {
     pub(crate) parent: Option<RecordId>,
     pub(crate) authority: Authority,
     /// The rank of the author when it wrote this.
-    pub(super) issuer: u8,
+    pub(crate) issuer: u8,
     pub(super) seq: u64,
     pub(crate) created: WallMs,
     pub(super) replaces: Option<u64>,
@@ -222,6 +225,13 @@ impl Roster {
     fn about(&self, who: &PeerId) -> impl Iterator<Item = &(PeerId, Revocation)> {
         let all = [self.revocations.get(who), self.seals.get(who)];
         all.into_iter().flatten().flat_map(BTreeMap::values)
+    }
+
+    /// Up to which sequence what `whom` wrote is sealed by such authors; 0 if it is not.
+    pub(crate) fn sealed_up_to(&self, whom: &PeerId, by: impl Fn(&PeerId) -> bool) -> u64 {
+        let seals = self.seals.get(whom).into_iter().flat_map(BTreeMap::values);
+        let seals = seals.filter(|(author, _)| by(author));
+        seals.map(|(_, seal)| seal.up_to).max().unwrap_or(0)
     }
 
     /// Whom a revocation by `peer` is about, and whether no other one is.
@@ -416,7 +426,7 @@ impl Roster {
     /// The rank of who can revoke, whether or not its time is over; of all others the
     /// one below. What stands by a role of before counts for it: else whom it revoked
     /// could revoke it.
-    fn command(&self, charter: &Charter, peer: &PeerId) -> u8 {
+    pub(crate) fn command(&self, charter: &Charter, peer: &PeerId) -> u8 {
         let named = charter.named(peer).into_iter().map(|a| a.role);
         let former = charter.former.get(peer).map(Former::role);
         let held = self.of.get(peer).and_then(Holding::best);
@@ -482,6 +492,7 @@ impl Roster {
                         shaken.push(h.author);
                     }
                     held.leave(leave);
+                    self.departed.insert(h.author);
                     self.changed.insert(h.author);
                 }
             }
@@ -529,6 +540,9 @@ impl Roster {
         if leaves(h) {
             if let Some(held) = self.of.get_mut(&h.author) {
                 held.forget_leave(Leave::of(h));
+                if held.left().is_none() {
+                    self.departed.remove(&h.author);
+                }
                 if held.is_empty() {
                     self.of.remove(&h.author);
                 }

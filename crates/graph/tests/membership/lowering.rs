@@ -37,7 +37,7 @@ fn lower(l: &mut Lone, by: u8, new: NewGrant) -> Result<usize, GraphError> {
     l.act(|g, now, out| {
         let lowering = g.lowering(now, &id(by), &new)?;
         g.grant(now, &key(by), new, out)?;
-        Ok(lowering.map_or(0, |lowering| lowering.falling))
+        Ok(lowering.map_or(0, |lowering| lowering.keeping.falling))
     })
 }
 
@@ -331,6 +331,7 @@ fn more_revocations_than_can_be_listed_are_not_dropped_in_silence() {
         Err(GraphError::TooManyToKeep(id(2)))
     );
     assert!(revoke(Keep::Known).is_ok());
+    assert!(l.graph.keeping(&id(2), Keep::Known).unwrap().has_gaps);
     assert!((11..=43).all(|n| l.graph.is_revoked(&id(n))));
 }
 
@@ -344,8 +345,8 @@ fn of_more_than_can_be_listed_no_revocation_falls_and_none_is_added() {
     let notes: Vec<_> = (0..40).map(|n| note(c, 2, 100 + 2 * n)).collect();
     offer_all(&mut l, &[&admin(c, 1, 2), &out_of_it]);
     notes.iter().for_each(|n| offer_all(&mut l, &[n]));
-    assert_eq!(l.graph.beyond_keeping(&id(2)), 41 - 32);
-    assert!(!l.graph.is_beyond_listing(&id(2)));
+    let keeping = l.graph.keeping(&id(2), Keep::Known).unwrap();
+    assert_eq!((keeping.falling, keeping.has_gaps), (41 - 32, false));
     l.act(|g, now, out| g.revoke(now, &key(1), id(2), Keep::Known, out))
         .unwrap();
     assert!(l.holds(&out_of_it) && l.graph.is_revoked(&id(10)));

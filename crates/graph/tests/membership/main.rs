@@ -2,6 +2,7 @@
 
 mod bounds;
 mod charters;
+mod closing;
 mod club;
 mod former;
 mod gate;

@@ -228,6 +228,8 @@ fn next(graph: &Graph, change: &CharterEdit) -> Result<(Charter, Vec<String>), E
     }
     change_people(&mut new.roots, &change.add_roots, &change.remove_roots)?;
     change_people(&mut new.admins, &change.add_admins, &change.remove_admins)?;
+    let added = &(&new.roots | &new.admins) - &(&old.roots | &old.admins);
+    trusts_nobody_anew(graph, &added)?;
     new.threshold = change.threshold.unwrap_or(old.threshold);
     change_publishers(&mut new, change)?;
     if let Some(readers) = &change.readers {
@@ -284,6 +286,25 @@ fn next(graph: &Graph, change: &CharterEdit) -> Result<(Charter, Vec<String>), E
     }
     new.encode().map_err(wrong)?;
     Ok((new, told))
+}
+
+/// A charter's owners and admins outrank the words of other admins about them: who was
+/// revoked would be so no more, and what it makes up as of before would count again.
+fn trusts_nobody_anew(graph: &Graph, added: &BTreeSet<PeerId>) -> Result<(), EngineError> {
+    let refused = |message| Err(EngineError::new(ErrorKind::Denied, message));
+    for peer in added {
+        if graph.is_revoked(peer) {
+            return refused(format!(
+                "{peer} was revoked, which lasts as long as the channel: name a new identity"
+            ));
+        }
+        if graph.is_sealed(peer) {
+            return refused(format!(
+                "{peer} was given a lesser role before, and what it wrote until then is closed, which a charter that names it would undo: name a new identity, or have an owner make it an admin with `samara role`"
+            ));
+        }
+    }
+    Ok(())
 }
 
 /// Owners who decide alone no longer go on as admins.

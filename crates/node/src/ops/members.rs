@@ -2,7 +2,9 @@
 
 use std::{collections::BTreeSet, path::PathBuf, time::Duration};
 
-use samara_graph::{GraphError, Keep, Kind, NewGrant, NewInvite, Role as Rank, SecretKey, WallMs};
+use samara_graph::{
+    Graph, GraphError, Keep, Keeping, Kind, NewGrant, NewInvite, Role as Rank, SecretKey, WallMs,
+};
 use samara_store::Batch;
 use samara_wire::{ChannelId, PeerId, RecordId};
 
@@ -265,7 +267,7 @@ pub(super) async fn revoke(
     keep: Keep,
 ) -> Result<(), EngineError> {
     let (name, peer) = (name.to_owned(), peer.to_owned());
-    let (id, peer, record, theirs, falling, open) = context
+    let (id, peer, record, theirs, keeping) = context
         .core()
         .call(move |core| {
             let id = resolve(core, &name)?;
@@ -273,21 +275,16 @@ pub(super) async fn revoke(
             let key = core.key.clone();
             let graph = &core.channels[&id].graph;
             let theirs = graph.revoked_by(&peer);
-            let (falling, open) = match keep {
-                Keep::Known => (graph.beyond_keeping(&peer), graph.is_beyond_listing(&peer)),
-                _ => (0, false),
-            };
-            let record = core.with_graph(id, |graph, now, out| {
-                graph.revoke(now, &key, peer, keep, out)
+            let (keeping, record) = core.with_graph(id, |graph, now, out| {
+                let keeping = graph.keeping(&peer, keep)?;
+                Ok((keeping, graph.revoke(now, &key, peer, keep, out)?))
             })?;
-            Ok::<_, EngineError>((id, peer, record.id(), theirs, falling, open))
+            Ok::<_, EngineError>((id, peer, record.id(), theirs, keeping))
         })
         .await??;
     durable(context).await?;
-    if falling > 0 {
-        warn_of_falling(context, falling).await;
-    }
-    if open {
+    warn_of_falling(context, &keeping).await;
+    if keeping.has_gaps {
         let message = "it revoked more than one record can list, and all of that is kept by its number: whoever has its key can still add revocations dated back; `--erase --pardon` keeps none of them".to_owned();
         context.emit(Event::Warning { message }).await;
     }
@@ -311,9 +308,13 @@ pub(super) async fn revoke(
     Ok(())
 }
 
-async fn warn_of_falling(context: &Context, falling: usize) {
+async fn warn_of_falling(context: &Context, keeping: &Keeping) {
+    if keeping.falling == 0 {
+        return;
+    }
     let message = format!(
-        "{falling} of its records are taken back: of so many only the newest can be listed as what stays"
+        "{} of its records are taken back: of so many only the newest can be listed as what stays",
+        keeping.falling
     );
     context.emit(Event::Warning { message }).await;
 }
@@ -374,7 +375,7 @@ pub(super) async fn set_role(
     let role = rank(role)?;
     let lifetime = expires_ms.map_or(ROLE_LIFETIME, Duration::from_millis);
     let (name, peer) = (name.to_owned(), peer.to_owned());
-    let (id, peer, falling) = context
+    let (id, peer, lowering, stays) = context
         .core()
         .call(move |core| {
             let id = resolve(core, &name)?;
@@ -389,6 +390,12 @@ pub(super) async fn set_role(
                     "that identity was revoked, which lasts as long as the channel: give the role to a new one",
                 ));
             }
+            if peer == core.me {
+                return Err(EngineError::new(
+                    ErrorKind::Usage,
+                    "nobody gives a role to itself: another owner or admin can, and `samara leave` gives back what one has",
+                ));
+            }
             let key = core.key.clone();
             let new = NewGrant {
                 subject: peer,
@@ -398,17 +405,35 @@ pub(super) async fn set_role(
                 renewable: expires_ms.is_none(),
                 replaces: true,
             };
-            let falling = core.with_graph(id, |graph, now, out| {
+            let (lowering, stays) = core.with_graph(id, |graph, now, out| {
                 let lowering = graph.lowering(now, &key.peer_id(), &new)?;
+                let stays = graph.mightier(now, &key.peer_id(), &new);
                 graph.grant(now, &key, new, out)?;
-                Ok(lowering.map_or(0, |lowering| lowering.falling))
+                Ok((lowering, stays))
             })?;
-            Ok::<_, EngineError>((id, peer, falling))
+            Ok::<_, EngineError>((id, peer, lowering, stays))
         })
         .await??;
     durable(context).await?;
-    if falling > 0 {
-        warn_of_falling(context, falling).await;
+    if let Some(lowering) = lowering {
+        warn_of_falling(context, &lowering.keeping).await;
+    }
+    if let Some((own, by)) = stays {
+        let message = match by {
+            None => {
+                let list = match own {
+                    Rank::Admin | Rank::Publisher => own.label(),
+                    _ => "root",
+                };
+                format!(
+                    "it stays {own}, as the charter says: `samara channel edit --remove-{list}` takes that away"
+                )
+            }
+            Some(by) => format!(
+                "it stays {own}, by {by}, who ranks above this node; an owner can take that away, and without one a charter that disowns {by}"
+            ),
+        };
+        context.emit(Event::Warning { message }).await;
     }
     context
         .emit(Event::RoleGiven {
@@ -586,14 +611,24 @@ impl Core {
         refused + channel.members.len()
     }
 
-    /// Keeps the roles that this node gave from ending.
+    /// Keeps the roles that this node gave from ending, and closes what was written by
+    /// those that are over.
     pub(crate) fn renew_roles(&mut self, id: ChannelId) {
         let Some(channel) = self.channels.get(&id) else {
             return;
         };
-        for draft in channel.graph.renewals(WallMs(wall_ms()), &self.me) {
+        let now = WallMs(wall_ms());
+        let to_close = channel.graph.to_close(now, &self.me);
+        for draft in channel.graph.renewals(now, &self.me) {
             if let Err(error) = self.publish(id, draft, None) {
                 tracing::warn!(channel = %id.short(), %error, "a role was not renewed");
+            }
+        }
+        let key = self.key.clone();
+        for peer in to_close {
+            let close = |graph: &mut Graph, now, out: &mut _| graph.close(now, &key, peer, out);
+            if let Err(error) = self.with_graph(id, close) {
+                tracing::warn!(channel = %id.short(), peer = %peer.short(), %error, "what somebody wrote by a role that is over is not closed");
             }
         }
     }
