@@ -143,7 +143,6 @@ pub const MAX_PEERS_IN_MESSAGE: usize = 16;
 pub const MAX_KNOWN_PEERS: usize = 256;
 /// How old a signed address may be.
 pub const ADDRESS_LIFETIME: Duration = Duration::from_secs(24 * 3600);
-
 /// How often addresses that are older are forgotten.
 pub const ADDRESS_SWEEP: Duration = Duration::from_secs(60);
 /// Messages with peers that a neighbour may send at once; refilled one a second.

@@ -149,15 +149,7 @@ impl Revocation {
         let field = "kept records";
         let seal = r.bool("seal")?;
         let up_to = r.varint("revoked sequence", VARINT_MAX)?;
-        let n = r.count(field, limits::MAX_KEPT, limits::ID_PREFIX_BYTES)?;
-        let mut keep = BTreeSet::new();
-        for _ in 0..n {
-            let prefix: IdPrefix = r.array(field)?;
-            if keep.last().is_some_and(|last| *last >= prefix) {
-                return Err(WireError::NonCanonical { field });
-            }
-            keep.insert(prefix);
-        }
+        let keep = read_prefixes(r, field, limits::MAX_KEPT)?;
         Ok(Self { seal, up_to, keep })
     }
 
@@ -300,4 +292,22 @@ fn read_kinds(r: &mut Reader<'_>) -> Result<BTreeSet<Kind>, WireError> {
 fn write_kinds(w: &mut Writer, kinds: &BTreeSet<Kind>) {
     w.varint(kinds.len() as u64);
     kinds.iter().for_each(|kind| w.varint(kind.0.into()));
+}
+
+/// At most `max` in strictly ascending order.
+pub(crate) fn read_prefixes(
+    r: &mut Reader<'_>,
+    field: &'static str,
+    max: usize,
+) -> Result<BTreeSet<IdPrefix>, WireError> {
+    let n = r.count(field, max, limits::ID_PREFIX_BYTES)?;
+    let mut set = BTreeSet::new();
+    for _ in 0..n {
+        let prefix: IdPrefix = r.array(field)?;
+        if set.last().is_some_and(|last| *last >= prefix) {
+            return Err(WireError::NonCanonical { field });
+        }
+        set.insert(prefix);
+    }
+    Ok(set)
 }

@@ -7,6 +7,7 @@ mod membership;
 use samara_wire::{ContentId, PeerId, Reader, VARINT_MAX, WireError, Writer};
 
 use crate::{Kind, Record, Role, WallMs, limits};
+pub(crate) use membership::read_prefixes;
 pub use membership::{Grant, IdPrefix, Invite, Redemption, Revocation, TimeFloor, id_prefix};
 
 const FORMAT: u8 = 1;

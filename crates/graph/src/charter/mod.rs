@@ -11,7 +11,11 @@ use std::{
 use samara_wire::{PeerId, Reader, WireError, Writer};
 use thiserror::Error;
 
-use crate::{Role, WallMs, body::IdPrefix, limits};
+use crate::{
+    Role, WallMs,
+    body::{IdPrefix, read_prefixes},
+    limits,
+};
 pub use bounds::CharterBounds;
 pub use chain::{CharterChain, SignedCharter};
 pub use draft::CharterDraft;
@@ -443,16 +447,7 @@ fn former(r: &mut Reader<'_>) -> Result<BTreeMap<PeerId, Former>, WireError> {
 }
 
 fn kept(r: &mut Reader<'_>, room: &mut usize) -> Result<BTreeSet<IdPrefix>, WireError> {
-    let field = "records of a former owner or admin";
-    let n = r.count(field, *room, limits::ID_PREFIX_BYTES)?;
-    *room -= n;
-    let mut set = BTreeSet::new();
-    for _ in 0..n {
-        let prefix: IdPrefix = r.array(field)?;
-        if set.last().is_some_and(|last| *last >= prefix) {
-            return Err(WireError::NonCanonical { field });
-        }
-        set.insert(prefix);
-    }
-    Ok(set)
+    let kept = read_prefixes(r, "records of a former owner or admin", *room)?;
+    *room -= kept.len();
+    Ok(kept)
 }

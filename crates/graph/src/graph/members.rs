@@ -42,8 +42,6 @@ pub(super) struct Members {
     due_of: BTreeMap<PeerId, WallMs>,
     /// Whether what was held from the start is looked through.
     introduced: bool,
-    /// Whether it is known what applications were told before the start.
-    recalled: bool,
 }
 
 impl Members {
@@ -144,7 +142,6 @@ impl Graph {
     /// restored: what changed since is told first. None: who belongs to the channel is
     /// no news, and [`Action::MembersFound`] says it.
     pub fn recall_members(&mut self, told: BTreeMap<PeerId, Role>) {
-        self.members.recalled = !told.is_empty();
         self.members.roles = told;
     }
 
@@ -264,7 +261,7 @@ impl Graph {
         };
         let mut touched = self.records.roster_mut().take_changed();
         touched.extend(self.members.take_due(now));
-        let silent = !self.members.introduced && !self.members.recalled;
+        let silent = !self.members.introduced && self.members.roles.is_empty();
         if !self.members.introduced {
             touched.extend(charter.everybody());
             touched.extend(self.members.roles.keys());

@@ -60,10 +60,10 @@ pub(super) struct Records {
     /// Not expired by the clock of the last [`advance`](Self::advance). `None` while
     /// the records of a disk come in: they are put in order once, when all are there.
     live: Option<Order>,
-    /// The records of a disk come in: who has how many is counted when all are there.
-    restoring: bool,
     /// The control records among them, by when they end.
     ending: BTreeSet<(WallMs, Slot)>,
+    /// The records of a disk come in: who has how many is counted when all are there.
+    restoring: bool,
     /// Expired, held for the grace period: not sent, not counted.
     fading: BTreeSet<(WallMs, RecordId)>,
     ordinary: usize,

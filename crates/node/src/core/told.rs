@@ -16,7 +16,7 @@ fn space(channel: &ChannelId) -> String {
 pub(super) fn put(batch: &mut Batch, channel: &ChannelId, peer: &PeerId, role: Option<Role>) {
     let (space, key) = (space(channel), peer.as_bytes());
     match role {
-        Some(role) => batch.put_setting(&space, key, role.to_string().as_bytes()),
+        Some(role) => batch.put_setting(&space, key, role.label().as_bytes()),
         None => batch.remove_setting(&space, key),
     };
 }

@@ -74,13 +74,9 @@ impl Roster {
         };
         let held = self.joined.get(invite).into_iter().flatten();
         let mut all: BTreeSet<PeerId> = held.map(|(peer, _)| *peer).collect();
-        if all.contains(&h.author) || all.len() >= entry.uses as usize {
-            return match all.contains(&h.author) {
-                true => Ok(()),
-                false => Err(Reject::InviteUsedUp),
-            };
+        if all.len() < entry.uses as usize {
+            all.extend(unsettled(invite));
         }
-        all.extend(unsettled(invite));
         match all.contains(&h.author) || all.len() < entry.uses as usize {
             true => Ok(()),
             false => Err(Reject::InviteUsedUp),
