@@ -103,9 +103,6 @@ pub const MAX_REVOCATIONS_PER_AUTHOR: u64 = 16_384;
 pub const MAX_REDEMPTIONS_PER_AUTHOR: u64 = 64;
 /// Grants that one call for renewals drafts; the rest come with the next.
 pub const MAX_RENEWALS: usize = 64;
-/// How long after a role is over what was written by it is closed: the list of what stays
-/// has only what has arrived by then.
-pub const CLOSED_AFTER: Duration = Duration::from_secs(24 * 3600);
 /// How long a redeemed invitation is renewed for if it was shorter itself.
 pub const RENEWED_FOR: Duration = Duration::from_secs(90 * 24 * 3600);
 

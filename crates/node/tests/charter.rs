@@ -428,3 +428,34 @@ async fn a_higher_threshold_takes_nothing_away() {
         assert_eq!(after, before);
     }
 }
+
+#[tokio::test]
+async fn no_charter_trusts_the_revoked_again() {
+    let a = owner().await;
+    let gone = root(&a, "gone");
+    let admin = |peer: &str| CharterEdit {
+        add_admins: vec![peer.to_owned()],
+        ..CharterEdit::default()
+    };
+    let drafted = draft(&a, edit(&a, admin(&gone), true)).await;
+    let revoke = Request::Revoke {
+        channel: CHANNEL.into(),
+        peer: gone.clone(),
+        erase: false,
+        pardon: false,
+        invitation: false,
+    };
+    a.done(revoke).await;
+    // Whether the draft was made before or after.
+    assert_eq!(failure(&a, apply(&drafted.file)).await, ErrorKind::Denied);
+    let publisher = CharterEdit {
+        add_publishers: vec![gone.clone()],
+        ..CharterEdit::default()
+    };
+    for change in [admin(&gone), publisher] {
+        let refused = failure(&a, edit(&a, change, false)).await;
+        assert_eq!(refused, ErrorKind::Denied);
+    }
+    assert_eq!(shown(&a).await.terms.version, 1);
+    assert!(members(&a).await[&gone].1);
+}

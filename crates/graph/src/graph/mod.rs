@@ -1,6 +1,5 @@
 mod active;
 mod bucket;
-mod closing;
 #[cfg(test)]
 mod cost;
 mod deferred;

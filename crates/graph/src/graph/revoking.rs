@@ -57,14 +57,7 @@ pub struct Lowering {
 }
 
 /// A record: its kind, its sequence and its id.
-pub(super) type Known = (Kind, u64, RecordId);
-
-impl Keeping {
-    /// The same, of all up to a sequence.
-    pub(super) fn up_to(self, up_to: u64) -> Self {
-        Self { up_to, ..self }
-    }
-}
+type Known = (Kind, u64, RecordId);
 
 impl Lowering {
     /// How long the grant has to be held: as long as what it replaces, which would
@@ -127,20 +120,22 @@ impl Graph {
             return Err(GraphError::MayNotLower(new.subject));
         }
         let known = self.known_of(&new.subject);
-        let keeping = self.listed(known, |kind| !kind.is_control());
+        let mut keeping = self.listed(known, |kind| !kind.is_control());
         if keeping.has_gaps {
             return Err(GraphError::TooManyToKeep(new.subject));
         }
-        let up_to = keeping.up_to.max(by_others);
+        // Sequences are times as a rule. No other's word shuts what comes after today.
+        keeping.up_to = keeping.up_to.max(by_others.min(now.0));
         Ok(Some(Lowering {
-            keeping: keeping.up_to(up_to),
+            keeping,
             until: held_until,
         }))
     }
 
-    /// The mightier role that the subject has beside a grant that replaces
-    /// what it can, and who gave it; nobody, if the charter names it.
-    pub fn mightier(
+    /// A role that the subject has beside a grant that replaces what it can, and that the
+    /// grant does not include, and who gave it; nobody, if the charter names it. It may
+    /// be over: records of its time stand by it all the same.
+    pub fn beside(
         &self,
         now: WallMs,
         author: &PeerId,
@@ -152,16 +147,15 @@ impl Graph {
         let charter = self.chain.as_ref()?.current();
         let named = charter.named(&new.subject).into_iter();
         let named = named.map(|a| (a.role, None));
-        let held = self.records.roster().in_force(&new.subject, now);
-        let held = held.filter(|(_, entry)| entry.issuer < issuer);
-        let held = held.map(|(_, entry)| (entry.authority.role, Some(entry.giver)));
-        let best = named.chain(held).min()?;
-        (best.0 < new.role).then_some(best)
+        let mightier = self.records.roster().given_above(&new.subject, issuer);
+        let given = mightier.map(|entry| (entry.authority.role, Some(entry.giver)));
+        let all = named.chain(given);
+        all.filter(|(role, _)| !new.role.includes(*role)).min()
     }
 
     /// The role by which `author` gives something away, as [`right`](Self::right) chose
     /// its record.
-    pub(super) fn issuing(
+    fn issuing(
         &self,
         author: &PeerId,
         parent: Option<RecordId>,
@@ -184,7 +178,7 @@ impl Graph {
     }
 
     /// What is here of an author's records, also what is on its way to the disk.
-    pub(super) fn known_of(&self, author: &PeerId) -> Vec<Known> {
+    fn known_of(&self, author: &PeerId) -> Vec<Known> {
         let pending = self.pending.values().map(|p| p.header.view());
         let pending = pending.filter(|h| h.author == *author);
         let all = self.records.of_author(author).chain(pending);
@@ -198,7 +192,7 @@ impl Graph {
 
     /// As many of them as fit into a record: of those that `may_fall` what was written
     /// last. It has gaps if what may not fall does not fit.
-    pub(super) fn listed(&self, mut known: Vec<Known>, may_fall: impl Fn(Kind) -> bool) -> Keeping {
+    fn listed(&self, mut known: Vec<Known>, may_fall: impl Fn(Kind) -> bool) -> Keeping {
         let (up_to, fits) = (highest(&known), self.prefixes_that_fit());
         known.sort_unstable_by_key(|(kind, seq, _)| (may_fall(*kind), !kind.is_control(), !*seq));
         let has_gaps = known.get(fits).is_some_and(|(kind, ..)| !may_fall(*kind));

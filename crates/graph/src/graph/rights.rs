@@ -67,19 +67,6 @@ impl Graph {
         new: NewGrant,
         out: &mut Vec<Action>,
     ) -> Result<Record, GraphError> {
-        let created = self.given_at(now, &new.subject, new.replaces);
-        self.grant_at(now, created, author, new, out)
-    }
-
-    /// The same, of a time that may be another.
-    pub(super) fn grant_at(
-        &mut self,
-        now: WallMs,
-        created: WallMs,
-        author: &SecretKey,
-        new: NewGrant,
-        out: &mut Vec<Action>,
-    ) -> Result<Record, GraphError> {
         let may = |own: Role| own.may_grant(new.role);
         let who = author.peer_id();
         let (parent, until) = self.right(now, &who, Kind::GRANT, new.until, may)?;
@@ -94,6 +81,7 @@ impl Graph {
             replaces: new.replaces.then(|| self.highest_of(&subject)),
         };
         let mut draft = self.grant_draft(now, &subject, &grant);
+        let created = self.given_at(now, &subject, new.replaces);
         if let Some(lowering) = lowering {
             draft.lifetime = draft.lifetime.max(lowering.lifetime(created));
             self.seal(now, author, subject, lowering.keeping, out)?;

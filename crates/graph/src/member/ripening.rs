@@ -3,10 +3,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use samara_wire::{PeerId, RecordId};
 
 use super::{roster::Entry, steps::step};
-use crate::{Kind, Role, WallMs};
+use crate::{Kind, WallMs};
 
-/// Which credentials may be due for renewal, or to be closed, without a look at the
-/// others.
+/// Which credentials may be due for renewal, without a look at the others.
 ///
 /// One is due in the last quarter of its time at the earliest. Of those of about one
 /// length, to a factor of two, the ones that end soon enough are found by their ends:
@@ -16,8 +15,6 @@ pub(super) struct Ripening {
     /// Renewable ones: of a length below this power of two in milliseconds, by when
     /// they end.
     by_length: BTreeMap<u32, BTreeSet<(WallMs, RecordId)>>,
-    /// Those of roles above a member's, by when they end.
-    above: BTreeSet<(WallMs, RecordId)>,
     /// Redemptions that end before their invitation does, by who gave that.
     brief: BTreeMap<PeerId, BTreeSet<(WallMs, RecordId)>>,
 }
@@ -31,22 +28,12 @@ impl Ripening {
         if is_brief(entry) {
             self.brief.entry(entry.giver).or_default().insert(end);
         }
-        if entry.authority.role < Role::Member {
-            self.above.insert(end);
-        }
     }
 
     pub(super) fn remove(&mut self, id: RecordId, entry: &Entry) {
         let end = (entry.authority.until, id);
         take(&mut self.by_length, &length(entry), &end);
         take(&mut self.brief, &entry.giver, &end);
-        self.above.remove(&end);
-    }
-
-    /// Credentials of roles above a member's that ended by `at`.
-    pub(super) fn ended(&self, at: WallMs) -> impl Iterator<Item = &RecordId> {
-        let ended = self.above.range(..=(at, RecordId([0xff; 32])));
-        ended.map(|(_, id)| id)
     }
 
     /// What `who` should look at, at `now`: all that may be due by then, and the

@@ -1,5 +1,4 @@
 mod joined;
-mod loose;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -37,8 +36,6 @@ pub(crate) struct Roster {
     /// Grants and redemptions by whom they are for, and who left.
     of: BTreeMap<PeerId, Holding>,
     ripening: Ripening,
-    /// Who ever left.
-    departed: BTreeSet<PeerId>,
     /// Redemptions of an invite, by who joined.
     joined: BTreeMap<RecordId, BTreeMap<PeerId, BTreeSet<RecordId>>>,
     /// Invites by their one-time keys.
@@ -225,6 +222,14 @@ impl Roster {
     fn about(&self, who: &PeerId) -> impl Iterator<Item = &(PeerId, Revocation)> {
         let all = [self.revocations.get(who), self.seals.get(who)];
         all.into_iter().flatten().flat_map(BTreeMap::values)
+    }
+
+    /// What `subject` was given by issuers above that rank and nothing took the place of.
+    pub(crate) fn given_above(&self, subject: &PeerId, rank: u8) -> impl Iterator<Item = &Entry> {
+        let held = self.of.get(subject).into_iter();
+        let all = held.flat_map(|held| held.all().map(move |(id, e)| (held.cut(id, e), e)));
+        all.filter(move |(cut, e)| cut.is_none() && e.issuer < rank)
+            .map(|(_, e)| e)
     }
 
     /// Up to which sequence what `whom` wrote is sealed by such authors; 0 if it is not.
@@ -426,7 +431,7 @@ impl Roster {
     /// The rank of who can revoke, whether or not its time is over; of all others the
     /// one below. What stands by a role of before counts for it: else whom it revoked
     /// could revoke it.
-    pub(crate) fn command(&self, charter: &Charter, peer: &PeerId) -> u8 {
+    fn command(&self, charter: &Charter, peer: &PeerId) -> u8 {
         let named = charter.named(peer).into_iter().map(|a| a.role);
         let former = charter.former.get(peer).map(Former::role);
         let held = self.of.get(peer).and_then(Holding::best);
@@ -492,7 +497,6 @@ impl Roster {
                         shaken.push(h.author);
                     }
                     held.leave(leave);
-                    self.departed.insert(h.author);
                     self.changed.insert(h.author);
                 }
             }
@@ -540,9 +544,6 @@ impl Roster {
         if leaves(h) {
             if let Some(held) = self.of.get_mut(&h.author) {
                 held.forget_leave(Leave::of(h));
-                if held.left().is_none() {
-                    self.departed.remove(&h.author);
-                }
                 if held.is_empty() {
                     self.of.remove(&h.author);
                 }

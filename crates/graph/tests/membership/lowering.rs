@@ -374,3 +374,89 @@ fn a_lesser_role_takes_the_place_of_one_from_a_clock_that_is_ahead() {
     lower(&mut l, 1, lesser(3, Role::Reader)).unwrap();
     assert_eq!(l.graph.role_of(&id(3), l.now), Some(Role::Reader));
 }
+
+/// An admin's seal is no word on another admin: whoever makes one says it again.
+#[test]
+fn who_becomes_an_admin_does_not_shake_off_its_seal() {
+    let mut l = club();
+    let c = l.channel();
+    let (a, p) = (
+        admin(c, 1, 3),
+        granted(c, 1, 2, 2, &new_grant(Role::Publisher)),
+    );
+    let own: [Record; 2] = [note(c, 2, 4), note(c, 2, 6)];
+    offer_all(&mut l, &[&a, &p, &own[0], &own[1]]);
+    let seal = revoked(c, 3, 1, 2, sealed(9, &[&own[0]]));
+    offer_all(&mut l, &[&seal]);
+    assert!(l.holds(&own[0]) && !l.holds(&own[1]));
+    let admin = NewGrant {
+        subject: id(2),
+        role: Role::Admin,
+        until: NOW.after(DAY),
+        kinds: [].into(),
+        renewable: false,
+        replaces: true,
+    };
+    l.now = l.now.after(Duration::from_secs(1));
+    l.act(|g, now, out| g.grant(now, &key(1), admin, out))
+        .unwrap();
+    assert!(!l.holds(&seal) && l.holds(&own[0]));
+    offer_all(&mut l, &[&own[1]]);
+    assert!(!l.holds(&own[1]));
+    for (seq, taken) in [(9, false), (10, true)] {
+        let dated_back = revoked(c, 2, seq, 5, nothing());
+        offer_all(&mut l, &[&dated_back]);
+        assert_eq!(l.holds(&dated_back), taken);
+    }
+    let seals = l.graph.records().filter(|h| h.kind == Kind::REVOCATION);
+    assert_eq!(seals.count(), 2);
+}
+
+/// A stolen key's word about what is to come ends with the word.
+#[test]
+fn who_becomes_an_admin_is_not_shut_up_by_the_seal_of_another() {
+    let mut l = club();
+    let c = l.channel();
+    let seal = revoked(c, 3, 1, 2, sealed(samara_wire::VARINT_MAX, &[]));
+    offer_all(
+        &mut l,
+        &[
+            &admin(c, 1, 3),
+            &granted(c, 1, 2, 2, &new_grant(Role::Publisher)),
+            &seal,
+        ],
+    );
+    lower(&mut l, 1, lesser(2, Role::Admin)).unwrap();
+    l.now = l.now.after(Duration::from_secs(1));
+    let word = l.act(|g, now, out| g.revoke(now, &key(2), id(5), Keep::Known, out));
+    assert!(l.holds(&word.unwrap()));
+}
+
+#[test]
+fn what_stays_beside_a_role_is_named() {
+    let mut l = club();
+    let c = l.channel();
+    let over = Grant {
+        until: NOW.after(DAY),
+        renewable: false,
+        ..new_grant(Role::Admin)
+    };
+    offer_all(
+        &mut l,
+        &[
+            &admin(c, 1, 2),
+            &granted(c, 1, 2, 3, &new_grant(Role::Inviter)),
+            &granted(c, 1, 3, 4, &over),
+        ],
+    );
+    l.pass(2 * DAY);
+    let beside = |l: &Lone, by: u8, to, role| l.graph.beside(l.now, &id(by), &lesser(to, role));
+    let owner = Some(id(1));
+    assert_eq!(
+        beside(&l, 2, 3, Role::Publisher),
+        Some((Role::Inviter, owner))
+    );
+    assert_eq!(beside(&l, 2, 3, Role::Inviter), None);
+    assert_eq!(beside(&l, 2, 4, Role::Member), Some((Role::Admin, owner)));
+    assert_eq!(beside(&l, 1, 4, Role::Member), None);
+}

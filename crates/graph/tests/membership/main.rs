@@ -2,7 +2,6 @@
 
 mod bounds;
 mod charters;
-mod closing;
 mod club;
 mod former;
 mod gate;

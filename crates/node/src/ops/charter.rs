@@ -86,6 +86,13 @@ pub(super) async fn apply(context: &Context, file: PathBuf) -> Result<(), Engine
         .core()
         .call(move |core| channel_of(core, before))
         .await??;
+    let next = draft.charter().clone();
+    let check = move |core: &mut Core| {
+        let graph = &core.channels[&id].graph;
+        let chain = graph.charters().ok_or_else(no_charter)?;
+        trusts_nobody_anew(graph, chain.current(), &next)
+    };
+    context.core().call(check).await??;
     let unfinished = draft_view(&file, &draft);
     let signed = draft.finish().map_err(|_| {
         EngineError::new(
@@ -228,10 +235,9 @@ fn next(graph: &Graph, change: &CharterEdit) -> Result<(Charter, Vec<String>), E
     }
     change_people(&mut new.roots, &change.add_roots, &change.remove_roots)?;
     change_people(&mut new.admins, &change.add_admins, &change.remove_admins)?;
-    let added = &(&new.roots | &new.admins) - &(&old.roots | &old.admins);
-    trusts_nobody_anew(graph, &added)?;
     new.threshold = change.threshold.unwrap_or(old.threshold);
     change_publishers(&mut new, change)?;
+    trusts_nobody_anew(graph, old, &new)?;
     if let Some(readers) = &change.readers {
         new.readers = match readers.as_str() {
             "everyone" => Readers::Everyone,
@@ -290,15 +296,22 @@ fn next(graph: &Graph, change: &CharterEdit) -> Result<(Charter, Vec<String>), E
 
 /// A charter's owners and admins outrank the words of other admins about them: who was
 /// revoked would be so no more, and what it makes up as of before would count again.
-fn trusts_nobody_anew(graph: &Graph, added: &BTreeSet<PeerId>) -> Result<(), EngineError> {
+fn trusts_nobody_anew(graph: &Graph, old: &Charter, new: &Charter) -> Result<(), EngineError> {
     let refused = |message| Err(EngineError::new(ErrorKind::Denied, message));
-    for peer in added {
-        if graph.is_revoked(peer) {
+    let named = |charter: &Charter| -> BTreeSet<PeerId> {
+        match &charter.publishers {
+            Publishers::Named(list) => list.clone(),
+            Publishers::Members => BTreeSet::new(),
+        }
+    };
+    let decide = &(&new.roots | &new.admins) - &(&old.roots | &old.admins);
+    for peer in &decide | &(&named(new) - &named(old)) {
+        if graph.is_revoked(&peer) {
             return refused(format!(
                 "{peer} was revoked, which lasts as long as the channel: name a new identity"
             ));
         }
-        if graph.is_sealed(peer) {
+        if decide.contains(&peer) && graph.is_sealed(&peer) {
             return refused(format!(
                 "{peer} was given a lesser role before, and what it wrote until then is closed, which a charter that names it would undo: name a new identity, or have an owner make it an admin with `samara role`"
             ));

@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, path::PathBuf, time::Duration};
 
 use samara_graph::{
-    Graph, GraphError, Keep, Keeping, Kind, NewGrant, NewInvite, Role as Rank, SecretKey, WallMs,
+    GraphError, Keep, Keeping, Kind, NewGrant, NewInvite, Role as Rank, SecretKey, WallMs,
 };
 use samara_store::Batch;
 use samara_wire::{ChannelId, PeerId, RecordId};
@@ -216,6 +216,16 @@ async fn not_admitted(context: &Context, id: ChannelId) -> Result<EngineError, E
     if answered == 0 {
         return Ok(no_peer(context, id, 0).await);
     }
+    if context
+        .core()
+        .call(move |core| core.is_settling(id))
+        .await?
+    {
+        return Ok(EngineError::new(
+            ErrorKind::NoPeer,
+            "the invitation is good, and nobody said in time that the channel has this node's word that it was used: join again by the same link",
+        ));
+    }
     Ok(EngineError::new(
         ErrorKind::Denied,
         format!(
@@ -407,7 +417,7 @@ pub(super) async fn set_role(
             };
             let (lowering, stays) = core.with_graph(id, |graph, now, out| {
                 let lowering = graph.lowering(now, &key.peer_id(), &new)?;
-                let stays = graph.mightier(now, &key.peer_id(), &new);
+                let stays = graph.beside(now, &key.peer_id(), &new);
                 graph.grant(now, &key, new, out)?;
                 Ok((lowering, stays))
             })?;
@@ -418,7 +428,7 @@ pub(super) async fn set_role(
     if let Some(lowering) = lowering {
         warn_of_falling(context, &lowering.keeping).await;
     }
-    if let Some((own, by)) = stays {
+    if let Some((own, by)) = &stays {
         let message = match by {
             None => {
                 let list = match own {
@@ -426,11 +436,11 @@ pub(super) async fn set_role(
                     _ => "root",
                 };
                 format!(
-                    "it stays {own}, as the charter says: `samara channel edit --remove-{list}` takes that away"
+                    "{peer} stays {own}, as the charter says: `samara channel edit --remove-{list}` takes that away"
                 )
             }
             Some(by) => format!(
-                "it stays {own}, by {by}, who ranks above this node; an owner can take that away, and without one a charter that disowns {by}"
+                "what {peer} has as {own}, by {by}, stays: {by} ranks above this node; an owner can take it away, and without one a charter that disowns {by}"
             ),
         };
         context.emit(Event::Warning { message }).await;
@@ -611,24 +621,14 @@ impl Core {
         refused + channel.members.len()
     }
 
-    /// Keeps the roles that this node gave from ending, and closes what was written by
-    /// those that are over.
+    /// Keeps the roles that this node gave from ending.
     pub(crate) fn renew_roles(&mut self, id: ChannelId) {
         let Some(channel) = self.channels.get(&id) else {
             return;
         };
-        let now = WallMs(wall_ms());
-        let to_close = channel.graph.to_close(now, &self.me);
-        for draft in channel.graph.renewals(now, &self.me) {
+        for draft in channel.graph.renewals(WallMs(wall_ms()), &self.me) {
             if let Err(error) = self.publish(id, draft, None) {
                 tracing::warn!(channel = %id.short(), %error, "a role was not renewed");
-            }
-        }
-        let key = self.key.clone();
-        for peer in to_close {
-            let close = |graph: &mut Graph, now, out: &mut _| graph.close(now, &key, peer, out);
-            if let Err(error) = self.with_graph(id, close) {
-                tracing::warn!(channel = %id.short(), peer = %peer.short(), %error, "what somebody wrote by a role that is over is not closed");
             }
         }
     }
