@@ -129,6 +129,11 @@ impl DeliveryRate {
         }
     }
 
+    /// Bytes, from the beginning.
+    pub(crate) fn delivered(&self) -> u64 {
+        self.delivered
+    }
+
     /// Bytes a second; 0: not known.
     pub(crate) fn get(&self) -> u64 {
         self.rate.get().unwrap_or(0)

@@ -13,7 +13,7 @@ use crate::{
     content::Content,
     limits::{MAX_CREDIT, MAX_REFUSALS, MAX_REQUEST_CHUNKS, MAX_SERVES_PER_PEER, MAX_SUGGESTED},
     link::Link,
-    pace::Mark,
+    pace::{DeliveryRate, Mark},
     site, spread,
     swarm::Swarm,
 };
@@ -35,6 +35,13 @@ const STUCK: Duration = Duration::from_secs(3);
 /// place more.
 const FIRST_SLOTS: usize = 8;
 const SLOT_RAMP: u64 = 4;
+
+/// A node that has sent so many chunks of an average size knows how fast it sends. If
+/// that is less than one part in [`SLOWER`] of what it receives, it serves fewer, but
+/// so many at least.
+const MEASURED_CHUNKS: u64 = 16;
+const SLOWER: f64 = 1.5;
+const LEAST_SLOTS: usize = 2;
 
 /// A peer that nobody else wants anything beside gets so much of what it wants at
 /// once on a path that is not measured yet, as bytes a second of the round trip: on a
@@ -85,6 +92,8 @@ struct Serve {
     left: Vec<u32>,
     /// What the peer had acknowledged when it began.
     mark: Mark,
+    /// What all had.
+    all: Mark,
 }
 
 /// What this node sends, over all contents.
@@ -94,6 +103,8 @@ pub(crate) struct Uplink {
     /// Links with credit or answers outstanding.
     busy: BTreeSet<(ContentKey, PeerId)>,
     grants: u64,
+    /// What all peers together take.
+    rate: DeliveryRate,
     /// Whose turn it was last.
     turn: Option<(ContentKey, PeerId)>,
     /// Contents that somebody wanted something of when last looked.
@@ -159,9 +170,28 @@ impl Swarm {
                 CROWD.. => Company::Crowd,
                 _ => Company::Some,
             },
-            slots: self.config.upload_slots.min(FIRST_SLOTS + more as usize),
+            slots: self.slower(self.config.upload_slots.min(FIRST_SLOTS + more as usize)),
             kept,
         }
+    }
+
+    /// Of so many places those that a node gives away that sends more slowly than it
+    /// receives: what it promised waits for its turn, and the faster ones find nobody
+    /// who still lacks it.
+    fn slower(&self, slots: usize) -> usize {
+        let contents = self.uplink.demand.iter();
+        let contents = contents.filter_map(|key| self.contents.get(key));
+        let (mut comes, mut average) = (0, 0);
+        for content in contents.filter(|content| !content.is_complete()) {
+            comes += content.rate.get();
+            average = average.max(content.average());
+        }
+        let rate = &self.uplink.rate;
+        if comes == 0 || rate.delivered() < MEASURED_CHUNKS * average {
+            return slots;
+        }
+        let part = (SLOWER * rate.get() as f64 / comes as f64).min(1.0);
+        ((slots as f64 * part * part).round() as usize).max(LEAST_SLOTS.min(slots))
     }
 
     /// Links that hold a place among those served.
@@ -176,7 +206,11 @@ impl Swarm {
     /// The link that gets the next grant: of the contents that matter most, the
     /// one that has least, the nearest of several, any of those; or whose turn it is.
     fn next_to_serve(&mut self, crowd: &Crowd) -> Option<(ContentKey, PeerId)> {
-        let may_open = self.served_now() < crowd.slots;
+        let served = self.served_now();
+        if served > crowd.slots {
+            return None;
+        }
+        let may_open = served < crowd.slots;
         let by_turns = self.uplink.grants % TURN_EVERY == TURN_EVERY - 1;
         let turn = self.uplink.turn;
         let mut best: Option<(Rank, (ContentKey, PeerId))> = None;
@@ -438,6 +472,7 @@ impl Swarm {
                 served: 0,
                 left: chunks.clone(),
                 mark,
+                all: self.uplink.rate.mark(self.now),
             },
         );
         out.push(Action::Serve {
@@ -524,6 +559,7 @@ impl Swarm {
         let Some(serve) = self.uplink.serves.remove(&serve) else {
             return;
         };
+        (self.uplink.rate).deliver(self.now, serve.all, serve.served);
         if let Some(state) = self.peers.get_mut(&peer) {
             state.serves = state.serves.saturating_sub(1);
         }
