@@ -36,6 +36,8 @@ struct Scenario {
     /// Sizes as content-defined chunking draws them.
     drawn: bool,
     link: LinkSpec,
+    /// Half of the uplinks at a quarter of the rate, a fifth at three times.
+    mixed: bool,
     /// Neighbours that everybody looks for.
     neighbours: usize,
     config: Config,
@@ -83,6 +85,7 @@ impl Scenario {
                 queue: 50_000_000,
                 delay: 1_000_000,
             },
+            mixed: false,
             neighbours: 32,
             config: Config::default(),
             tier: Tier::Elsewhere,
@@ -118,6 +121,16 @@ impl Scenario {
     /// The same for the simulator.
     fn simulated(&self) -> samara_sim::swarm::Scenario {
         let rate = self.link.rate;
+        let mut equal = samara_sim::swarm::Scenario::equal(
+            self.receivers,
+            self.chunks,
+            self.chunk_bytes,
+            rate,
+            rate,
+        );
+        for (node, times) in equal.nodes.iter_mut().zip(self.uplinks()) {
+            node.up *= times;
+        }
         samara_sim::swarm::Scenario {
             seed: self.seed,
             config: self.config.clone(),
@@ -128,14 +141,23 @@ impl Scenario {
                 ..=FEW => Sharing::Fluid,
                 _ => Sharing::Queue,
             },
-            ..samara_sim::swarm::Scenario::equal(
-                self.receivers,
-                self.chunks,
-                self.chunk_bytes,
-                rate,
-                rate,
-            )
+            ..equal
         }
+    }
+
+    /// How fast each node sends, over the rate of the links.
+    fn uplinks(&self) -> Vec<f64> {
+        let (slow, fast) = match self.mixed {
+            true => (self.receivers / 2, self.receivers.div_ceil(5)),
+            false => (0, 0),
+        };
+        let times = |node: usize| match node {
+            0 => 1.0,
+            _ if node <= slow => 0.25,
+            _ if node <= slow + fast => 3.0,
+            _ => 1.0,
+        };
+        (0..=self.receivers).map(times).collect()
     }
 
     fn run(&self) -> Outcome {
@@ -147,7 +169,7 @@ impl Scenario {
         let nodes = self.receivers + 1;
         let world = Arc::new(World {
             clock: clock.clone(),
-            wire: Wire::new(clock, self.link, nodes),
+            wire: Wire::new(clock, self.link, self.uplinks()),
             chunk_sizes: self.sizes(),
             store_delay: Duration::from_micros(500),
             config: self.config.clone(),
@@ -273,6 +295,21 @@ fn two_hundred_receivers_take_as_long_as_simulated() {
     assert!((0.9..1.1).contains(&ratio), "{ratio}");
 }
 
+#[test]
+#[ignore = "takes a minute"]
+fn mixed() {
+    for (seed, drawn) in [(1, false), (1, true)] {
+        let scenario = Scenario {
+            seed,
+            drawn,
+            chunk_bytes: 32 << 10,
+            mixed: true,
+            ..Scenario::equal(16, 1024)
+        };
+        scenario.compare();
+    }
+}
+
 /// The table in docs/performance.md: `-- --ignored --nocapture memnet`.
 #[test]
 #[ignore = "takes minutes, and is for people to read"]
@@ -285,6 +322,17 @@ fn table() {
             };
             scenario.compare();
         }
+    }
+    for (seed, drawn) in [(1, false), (2, false), (1, true), (2, true)] {
+        println!("mixed uplinks, drawn: {drawn}");
+        let scenario = Scenario {
+            seed,
+            drawn,
+            chunk_bytes: 32 << 10,
+            mixed: true,
+            ..Scenario::equal(16, 2048)
+        };
+        scenario.compare();
     }
     for (receivers, kib, mib) in [
         (8, 64, 64),

@@ -87,6 +87,8 @@ pub(super) struct Wire {
 
 struct State {
     nodes: Vec<Port>,
+    /// The rate of each node's uplink, over that of the links.
+    ups: Vec<f64>,
     trace: DefaultHasher,
 }
 
@@ -99,9 +101,10 @@ struct Port {
 }
 
 impl Wire {
-    pub(super) fn new(clock: &Clock, spec: LinkSpec, nodes: usize) -> Self {
+    pub(super) fn new(clock: &Clock, spec: LinkSpec, ups: Vec<f64>) -> Self {
         let state = State {
-            nodes: (0..nodes).map(|_| Port::default()).collect(),
+            nodes: ups.iter().map(|_| Port::default()).collect(),
+            ups,
             trace: DefaultHasher::new(),
         };
         Self {
@@ -141,7 +144,11 @@ impl Wire {
             return;
         }
         let size = burst.on_the_wire();
-        let Some(left) = state.nodes[from].up.take(now, &self.spec, size) else {
+        let spec = LinkSpec {
+            rate: self.spec.rate * state.ups[from],
+            ..self.spec
+        };
+        let Some(left) = state.nodes[from].up.take(now, &spec, size) else {
             return;
         };
         drop(state);
