@@ -180,9 +180,18 @@ impl Graph {
         self.records.roster().is_revoked(peer)
     }
 
-    /// Whether a role of `peer` was lowered or is over, and what it wrote is sealed.
-    pub fn is_sealed(&self, peer: &PeerId) -> bool {
-        self.records.roster().sealed_up_to(peer, |_| true) > 0
+    /// Whether a charter of that threshold that makes `peer` an owner or an admin would
+    /// take their word from those who sealed what `peer` wrote, with nobody left who did.
+    pub fn would_shed_seal(&self, peer: &PeerId, role: Role, threshold: u8) -> bool {
+        let Some(charter) = self.chain.as_ref().map(CharterChain::current) else {
+            return false;
+        };
+        let roster = self.records.roster();
+        let stays = |by: &PeerId| {
+            role == Role::Admin && (threshold == 1 && charter.is_owner(by) || charter.was_owner(by))
+        };
+        let falls = roster.sealed_up_to(peer, |by| !stays(by));
+        falls > roster.sealed_up_to(peer, stays)
     }
 
     /// Whether only members may read the channel; unknown before its charter is here.

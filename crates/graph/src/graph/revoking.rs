@@ -108,9 +108,11 @@ impl Graph {
             lowers |= !within;
             held_until = held_until.max(credential.expires);
         }
+        let charter = self.chain.as_ref().map(CharterChain::current);
+        let outranks = |by: &PeerId| charter.is_some_and(|c| c.is_owner(by) || c.was_owner(by));
         let roster = self.records.roster();
         let by_others = match new.role {
-            Role::Admin => roster.sealed_up_to(&new.subject, |by| by != author),
+            Role::Admin => roster.sealed_up_to(&new.subject, |by| !outranks(by)),
             _ => 0,
         };
         if !lowers && by_others == 0 {
@@ -133,7 +135,7 @@ impl Graph {
     }
 
     /// A role that the subject has beside a grant that replaces what it can, and that the
-    /// grant does not include, and who gave it; nobody, if the charter names it. It may
+    /// grant does not include or outlast, and who gave it; nobody, if the charter names it. It may
     /// be over: records of its time stand by it all the same.
     pub fn beside(
         &self,
@@ -142,15 +144,17 @@ impl Graph {
         new: &NewGrant,
     ) -> Option<(Role, Option<PeerId>)> {
         let may = |own: Role| own.may_grant(new.role);
-        let (parent, _) = self.right(now, author, Kind::GRANT, new.until, may).ok()?;
+        let (parent, until) = self.right(now, author, Kind::GRANT, new.until, may).ok()?;
         let issuer = self.issuing(author, parent, may).rank();
         let charter = self.chain.as_ref()?.current();
         let named = charter.named(&new.subject).into_iter();
-        let named = named.map(|a| (a.role, None));
-        let mightier = self.records.roster().given_above(&new.subject, issuer);
-        let given = mightier.map(|entry| (entry.authority.role, Some(entry.giver)));
-        let all = named.chain(given);
-        all.filter(|(role, _)| !new.role.includes(*role)).min()
+        let named = named.map(|a| (a.role, a.until, None));
+        let above = self.records.roster().given_above(&new.subject, issuer);
+        let given = above.map(|e| (e.authority.role, e.authority.until, Some(e.giver)));
+        let stays = named
+            .chain(given)
+            .filter(|(role, end, _)| !new.role.includes(*role) || *end > until);
+        stays.map(|(role, _, by)| (role, by)).min()
     }
 
     /// The role by which `author` gives something away, as [`right`](Self::right) chose

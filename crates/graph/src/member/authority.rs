@@ -127,9 +127,20 @@ impl Charter {
         former.chain(self.named(peer)).collect()
     }
 
+    /// Whether `peer` is a root that decides alone.
+    pub(crate) fn is_owner(&self, peer: &PeerId) -> bool {
+        self.threshold == 1 && self.roots.contains(peer)
+    }
+
+    /// Whether `peer` was one, and what it wrote then is listed.
+    pub(crate) fn was_owner(&self, peer: &PeerId) -> bool {
+        let former = self.former.get(peer);
+        former.is_some_and(|former| !former.as_owner.is_empty())
+    }
+
     /// Whether `peer` is an owner or an admin by the charter's own word.
     pub(crate) fn decides(&self, peer: &PeerId) -> Option<Role> {
-        if self.threshold == 1 && self.roots.contains(peer) {
+        if self.is_owner(peer) {
             return Some(Role::Owner);
         }
         self.admins.contains(peer).then_some(Role::Admin)

@@ -65,7 +65,7 @@ pub(crate) struct Entry {
     pub(crate) parent: Option<RecordId>,
     pub(crate) authority: Authority,
     /// The rank of the author when it wrote this.
-    pub(crate) issuer: u8,
+    pub(super) issuer: u8,
     pub(super) seq: u64,
     pub(crate) created: WallMs,
     pub(super) replaces: Option<u64>,

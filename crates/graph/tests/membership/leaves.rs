@@ -234,6 +234,27 @@ fn rejoin(invite: &Record, joiner: u8, one_time: u8) -> NewRecord {
 }
 
 #[test]
+fn who_joins_an_open_channel_is_told_that_it_is_known_unless_another_came_first() {
+    let mut l = club();
+    let one = invited(l.channel(), 1, 1, 80, &new_invite(1));
+    offer_all(&mut l, &[&one]);
+    l.now = LATER;
+    let mut joined = [3, 4].map(|n| redeemed(&one, n, 80));
+    joined.sort_by_key(Record::id);
+    for joined in &joined {
+        let n = [3, 4]
+            .into_iter()
+            .find(|n| id(*n) == joined.author())
+            .unwrap();
+        l.up(n);
+        let out = l.say(n, Message::Record(joined.bytes().clone())).to_vec();
+        let told = sent_to(&out, n).contains(&Message::Have(vec![joined.id()]));
+        assert_eq!(told, l.holds(joined));
+    }
+    assert!(l.holds(&joined[0]) && !l.holds(&joined[1]));
+}
+
+#[test]
 fn who_left_a_private_channel_is_told_that_it_is_known_and_let_in_no_more() {
     let mut l = Lone::of(&private());
     let c = l.channel();

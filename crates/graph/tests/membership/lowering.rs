@@ -412,6 +412,26 @@ fn who_becomes_an_admin_does_not_shake_off_its_seal() {
     assert_eq!(seals.count(), 2);
 }
 
+#[test]
+fn an_owners_seal_is_not_made_again() {
+    let mut charter = charter();
+    charter.roots.insert(id(9));
+    let mut l = Lone::of(&charter);
+    let c = l.channel();
+    let seal = revoked(c, 9, 1, 2, sealed(9, &[]));
+    offer_all(
+        &mut l,
+        &[&granted(c, 1, 2, 2, &new_grant(Role::Publisher)), &seal],
+    );
+    lower(&mut l, 1, lesser(2, Role::Admin)).unwrap();
+    assert!(l.holds(&seal));
+    let seals = l.graph.records().filter(|h| h.kind == Kind::REVOCATION);
+    assert_eq!(seals.count(), 1);
+    // It would fall if a charter made a root of it, or if nobody decided alone any more.
+    let sheds = |role, threshold| l.graph.would_shed_seal(&id(2), role, threshold);
+    assert!(!sheds(Role::Admin, 1) && sheds(Role::Owner, 1) && sheds(Role::Admin, 2));
+}
+
 /// A stolen key's word about what is to come ends with the word.
 #[test]
 fn who_becomes_an_admin_is_not_shut_up_by_the_seal_of_another() {
@@ -459,4 +479,14 @@ fn what_stays_beside_a_role_is_named() {
     assert_eq!(beside(&l, 2, 3, Role::Inviter), None);
     assert_eq!(beside(&l, 2, 4, Role::Member), Some((Role::Admin, owner)));
     assert_eq!(beside(&l, 1, 4, Role::Member), None);
+    // What lasts longer stays as well, and what the charter says.
+    let day = NewGrant {
+        until: l.now.after(DAY),
+        ..lesser(3, Role::Inviter)
+    };
+    assert_eq!(
+        l.graph.beside(l.now, &id(2), &day),
+        Some((Role::Inviter, owner))
+    );
+    assert_eq!(beside(&l, 2, 1, Role::Member), Some((Role::Owner, None)));
 }

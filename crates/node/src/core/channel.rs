@@ -139,7 +139,7 @@ pub(crate) struct Channel {
     pub(crate) known: HashMap<PeerId, Known>,
     /// What this node shows while it is no member yet.
     pub(super) redemption: Option<Record>,
-    /// Whether a member holds it.
+    /// Whether a neighbour holds it, or this node came with it from an earlier start.
     pub(super) redemption_taken: bool,
     /// Connected peers that carry this channel with us.
     pub(crate) members: HashSet<PeerId>,
@@ -172,8 +172,8 @@ impl Channel {
         Self {
             graph,
             meta,
+            redemption_taken: redemption.is_some(),
             redemption,
-            redemption_taken: false,
             active: false,
             veiled: false,
             items,
@@ -424,7 +424,7 @@ impl Channel {
         self.redemption_taken = false;
     }
 
-    /// Whether a member holds the redemption that is held here.
+    /// Whether a neighbour holds the redemption that is held here.
     pub(crate) fn is_taken(&self) -> Option<bool> {
         let held = |r: &&Record| self.graph.contains(&r.id());
         let ours = self.redemption.as_ref().filter(held);

@@ -5,8 +5,8 @@ use std::{collections::BTreeSet, path::PathBuf};
 
 use bytes::Bytes;
 use samara_graph::{
-    Charter, CharterDraft, CharterHash, Graph, Publishers, Readers, SecretKey, TooMany, WallMs,
-    limits,
+    Charter, CharterDraft, CharterHash, Graph, Publishers, Readers, Role, SecretKey, TooMany,
+    WallMs, limits,
 };
 use samara_wire::{ChannelId, PeerId};
 
@@ -304,16 +304,26 @@ fn trusts_nobody_anew(graph: &Graph, old: &Charter, new: &Charter) -> Result<(),
             Publishers::Members => BTreeSet::new(),
         }
     };
-    let decide = &(&new.roots | &new.admins) - &(&old.roots | &old.admins);
-    for peer in &decide | &(&named(new) - &named(old)) {
+    let roots = &new.roots - &old.roots;
+    let admins = &(&new.admins - &old.admins) - &old.roots;
+    for peer in &(&roots | &admins) | &(&named(new) - &named(old)) {
         if graph.is_revoked(&peer) {
             return refused(format!(
                 "{peer} was revoked, which lasts as long as the channel: name a new identity"
             ));
         }
-        if decide.contains(&peer) && graph.is_sealed(&peer) {
+        let role = match roots.contains(&peer) {
+            true => Role::Owner,
+            false => Role::Admin,
+        };
+        let decides = role == Role::Owner || admins.contains(&peer);
+        if decides && graph.would_shed_seal(&peer, role, new.threshold) {
             return refused(format!(
-                "{peer} was given a lesser role before, and what it wrote until then is closed, which a charter that names it would undo: name a new identity, or have an owner make it an admin with `samara role`"
+                "{peer} had a role that was lowered, and what it wrote until then is closed, which a charter that names it would undo: name a new identity{}",
+                match role == Role::Admin && new.threshold == 1 {
+                    true => ", or make it an admin with `samara role` first",
+                    false => "",
+                }
             ));
         }
     }

@@ -124,6 +124,7 @@ pub(super) async fn join(
         .call(move |core| {
             let channel = core.channels.get(&id)?;
             let role = channel.graph.role_of(&core.me, WallMs(wall_ms()));
+            let role = role.filter(|_| !core.is_settling(id));
             Some((role, channel.meta.clone()))
         })
         .await?;
@@ -178,32 +179,25 @@ async fn admitted(
         core.redeem_openly(id);
     };
     context.core().call(begin).await?;
+    let taken = context.core().wait_for(move |core| {
+        let found = core.admission(id)?;
+        // Nobody was at the door of an open channel: somebody has to take it first.
+        (found.is_err() || !core.is_settling(id)).then(|| (found, core.is_redeemed(id)))
+    });
+    let limit = context.timeout();
     let settled = async {
-        let mut waits = false;
-        let taken = context.core().wait_for(move |core| {
-            let found = core.admission(id)?;
-            // Nobody was at the door of an open channel: a member has to take it first.
-            let settles = !is_member && core.is_settling(id);
-            waits |= settles;
-            (found.is_err() || !settles).then_some((found, waits))
-        });
-        let (found, waits) = taken.await?;
-        if !waits || found.is_err() {
+        let (found, redeemed) = match tokio::time::timeout(limit, taken).await {
+            Ok(taken) => taken?,
+            Err(_) => return Err(not_admitted(context, id).await?),
+        };
+        if found.is_err() || is_member || !redeemed {
             return found;
         }
         tokio::time::sleep(SETTLES_IN).await;
         let found = context.core().wait_for(move |core| core.admission(id));
         found.await?
     };
-    let limit = context.timeout();
-    let found = context
-        .unless_cancelled(async {
-            match tokio::time::timeout(limit, settled).await {
-                Ok(found) => found,
-                Err(_) => Err(not_admitted(context, id).await?),
-            }
-        })
-        .await;
+    let found = context.unless_cancelled(settled).await;
     context.core().call(move |core| core.leave(id)).await?;
     found
 }
@@ -440,7 +434,7 @@ pub(super) async fn set_role(
                 )
             }
             Some(by) => format!(
-                "what {peer} has as {own}, by {by}, stays: {by} ranks above this node; an owner can take it away, and without one a charter that disowns {by}"
+                "what {by} gave {peer}, {own}, stays: {by} ranks above this node, and can take it away itself, as an owner can; what a former owner gave falls with a charter that disowns it"
             ),
         };
         context.emit(Event::Warning { message }).await;
@@ -605,11 +599,20 @@ impl Core {
         ))
     }
 
-    /// Whether this node has a role in an open channel by a redemption that no member
+    /// Whether this node has a role in an open channel by a redemption that nobody else
     /// is known to hold.
     fn is_settling(&self, id: ChannelId) -> bool {
-        let channel = self.channels.get(&id);
-        channel.is_some_and(|c| c.is_open() && c.is_taken() == Some(false))
+        self.is_taken(id) == Some(false)
+    }
+
+    /// Whether it has one by a redemption at all.
+    fn is_redeemed(&self, id: ChannelId) -> bool {
+        self.is_taken(id).is_some()
+    }
+
+    fn is_taken(&self, id: ChannelId) -> Option<bool> {
+        let channel = self.channels.get(&id).filter(|c| c.is_open());
+        channel.and_then(|channel| channel.is_taken())
     }
 
     /// How many peers were asked to let this node into a channel and said anything.
