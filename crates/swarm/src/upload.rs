@@ -43,6 +43,9 @@ const MEASURED_CHUNKS: u64 = 16;
 const SLOWER: f64 = 1.5;
 const LEAST_SLOTS: usize = 2;
 
+/// Who has so many chunks more than one that waits for a place makes room for it.
+const PATIENCE: u64 = 16;
+
 /// A peer that nobody else wants anything beside gets so much of what it wants at
 /// once on a path that is not measured yet, as bytes a second of the round trip: on a
 /// long one its rate would take many round trips to find. Not more than one part in
@@ -215,6 +218,7 @@ impl Swarm {
         let turn = self.uplink.turn;
         let mut best: Option<(Rank, (ContentKey, PeerId))> = None;
         let mut in_turn: Option<(bool, (ContentKey, PeerId))> = None;
+        let mut waits = None;
         let mut idle = Vec::new();
         for key in &self.uplink.demand {
             let Some(content) = self.contents.get(key) else {
@@ -229,7 +233,6 @@ impl Swarm {
                 if link.held_until > self.now
                     || !content.role.serves()
                     || !link.is_interested(self.now)
-                    || link.outstanding() == 0 && !may_open
                     || Self::room(content, link, crowd.company).is_none()
                 {
                     continue;
@@ -245,6 +248,13 @@ impl Swarm {
                     kept.saturating_sub(link.kept),
                     peers.saturating_sub(1),
                 );
+                if link.outstanding() == 0 && !may_open {
+                    let place = (important, has.saturating_add(PATIENCE));
+                    if !hoards {
+                        waits = Some(waits.map_or(place, |first: (u8, u64)| first.min(place)));
+                    }
+                    continue;
+                }
                 let rank = (important, has, link.tier, self.rng.next_u32());
                 let at = (*key, *peer);
                 if !hoards && best.as_ref().is_none_or(|(least, _)| rank < *least) {
@@ -268,7 +278,9 @@ impl Swarm {
             self.uplink.turn = Some(link);
             return Some(link);
         }
-        best.map(|(_, link)| link)
+        // Who has a place gives it up to one who has far less.
+        let stays = |(important, has, ..): &Rank| waits.is_none_or(|w| (*important, *has) < w);
+        best.filter(|(rank, _)| stays(rank)).map(|(_, link)| link)
     }
 
     /// Bytes to grant to a link, if it is worth a grant.
