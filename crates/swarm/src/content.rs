@@ -10,7 +10,7 @@ use samara_wire::PeerId;
 use crate::{
     Action, ContentKey, Message, Policy, RequestId, Role, SiteId, Tier,
     link::Link,
-    pace::{AnswerTime, DeliveryRate, Mark},
+    pace::{AnswerTime, DeliveryRate, Mark, Throughput},
     rarity::Rarity,
     site::Share,
     spread::Spread,
@@ -68,6 +68,8 @@ pub(crate) struct Content {
     pub(crate) asked: u64,
     /// What all peers together deliver.
     pub(crate) rate: DeliveryRate,
+    /// What all peers said that came to them.
+    pub(crate) heard: Throughput,
     /// What answers have taken.
     pub(crate) answers: AnswerTime,
     /// Here, and not yet stored.
@@ -116,6 +118,7 @@ impl Content {
             flights: BTreeMap::new(),
             asked: 0,
             rate: DeliveryRate::default(),
+            heard: Throughput::default(),
             answers: AnswerTime::default(),
             arrived: BTreeSet::new(),
             news: BTreeSet::new(),

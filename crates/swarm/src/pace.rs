@@ -1,4 +1,4 @@
-use std::time::Duration;
+use std::{collections::VecDeque, time::Duration};
 
 /// How long a measured extreme counts.
 const WINDOW: Duration = Duration::from_secs(10);
@@ -146,6 +146,36 @@ impl DeliveryRate {
     }
 }
 
+/// How much was heard of, in bytes a second: the most of any second of the last ten.
+/// For what comes in pieces that say nothing of when it was under way.
+#[derive(Debug, Default)]
+pub(crate) struct Throughput {
+    /// Which second, and its bytes.
+    current: (u64, u64),
+    past: VecDeque<(u64, u64)>,
+}
+
+impl Throughput {
+    pub(crate) fn add(&mut self, now: Duration, bytes: u64) {
+        let second = now.as_secs();
+        if second != self.current.0 {
+            let oldest = now.saturating_sub(WINDOW).as_secs();
+            self.past.retain(|(at, _)| *at >= oldest);
+            let before = std::mem::replace(&mut self.current, (second, 0));
+            self.past.push_back(before);
+        }
+        self.current.1 += bytes;
+    }
+
+    /// 0: not known.
+    pub(crate) fn get(&self, now: Duration) -> u64 {
+        let (second, oldest) = (now.as_secs(), now.saturating_sub(WINDOW).as_secs());
+        let all = self.past.iter().chain([&self.current]);
+        let whole = all.filter(|(at, _)| (oldest..second).contains(at));
+        whole.map(|(_, bytes)| *bytes).max().unwrap_or(0)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -165,6 +195,19 @@ mod tests {
             200 * MS,
             "a longer path is believed after the window"
         );
+    }
+
+    #[test]
+    fn the_best_whole_second_of_the_last_ten_counts() {
+        let mut heard = Throughput::default();
+        heard.add(500 * MS, 7);
+        heard.add(900 * MS, 3);
+        assert_eq!(heard.get(999 * MS), 0, "it is not over");
+        heard.add(1100 * MS, 4);
+        assert_eq!(heard.get(1999 * MS), 10);
+        assert_eq!(heard.get(10_999 * MS), 10);
+        assert_eq!(heard.get(11_000 * MS), 4);
+        assert_eq!(heard.get(12_000 * MS), 0);
     }
 
     #[test]

@@ -444,6 +444,10 @@ impl Swarm {
                 let chunks: Vec<u32> = chunks.into_iter().filter(|c| *c < count).collect();
                 let brought = content.brings(&peer, &chunks);
                 for chunk in &chunks {
+                    let link = content.links.get(&peer);
+                    if link.is_some_and(|link| !link.theirs.contains(*chunk)) {
+                        content.heard.add(self.now, content.size(*chunk));
+                    }
                     content.peer_has(&peer, *chunk);
                 }
                 if brought && let Some(link) = content.links.get_mut(&peer) {

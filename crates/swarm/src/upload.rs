@@ -178,15 +178,18 @@ impl Swarm {
         }
     }
 
-    /// Of so many places those that a node gives away that sends more slowly than it
-    /// receives: what it promised waits for its turn, and the faster ones find nobody
-    /// who still lacks it.
+    /// Of so many places those that a node gives away that sends more slowly than it, or
+    /// its peers on average, receive: what it promised waits for its turn, and the faster
+    /// ones find nobody who still lacks it; and a link that is full of what it sends
+    /// brings no acknowledgements of what it receives.
     fn slower(&self, slots: usize) -> usize {
         let contents = self.uplink.demand.iter();
         let contents = contents.filter_map(|key| self.contents.get(key));
         let (mut comes, mut average) = (0, 0);
         for content in contents.filter(|content| !content.is_complete()) {
-            comes += content.rate.get();
+            let others = content.links.values().filter(|link| !link.whole).count();
+            let heard = content.heard.get(self.now) / others.max(1) as u64;
+            comes += content.rate.get().max(heard);
             average = average.max(content.average());
         }
         let rate = &self.uplink.rate;
