@@ -65,6 +65,8 @@ impl Graph {
             if !known && !self.deferred.contains(&id) {
                 match self.admit(record.clone(), Some(*peer), true, out) {
                     Ok(()) | Err(Reject::Retracted | Reject::Quota) => {}
+                    // It lost what it had, and used a link again that is used up.
+                    Err(Reject::Revoked) if self.standing(peer, now).is_some() => {}
                     Err(reject) => return Err(Refusal::Record(reject)),
                 }
             }

@@ -330,6 +330,48 @@ impl Graph {
         })
     }
 
+    /// The invitations of `who` that as many have redeemed as may, and that can still be
+    /// redeemed under a lower id by who knows their one-time keys: `who` should
+    /// [end](Self::end_invitation) them. At most [`limits::MAX_RENEWALS`] at once, and
+    /// none once half of the revocations are written that one author may.
+    pub fn used_up(&self, now: WallMs, who: &PeerId) -> Vec<RecordId> {
+        let mine = |h: &HeaderRef<'_>| h.kind == Kind::REVOCATION;
+        if !self.can(who, Kind::REVOCATION, now)
+            || self.records.of_author(who).filter(mine).count() as u64
+                >= limits::MAX_REVOCATIONS_PER_AUTHOR / 2
+        {
+            return Vec::new();
+        }
+        let used = self.records.roster().used_up(who);
+        used.take(limits::MAX_RENEWALS).collect()
+    }
+
+    /// Publishes that of an invitation's redemptions those stand that are held here, as
+    /// many as fit into a record, and no others. Who came by it stays.
+    ///
+    /// # Errors
+    /// [`GraphError::NoInvitation`] if it is none that is held here; those of
+    /// [`publish`](Self::publish).
+    pub fn end_invitation(
+        &mut self,
+        now: WallMs,
+        author: &SecretKey,
+        invite: RecordId,
+        out: &mut Vec<Action>,
+    ) -> Result<Record, GraphError> {
+        let roster = self.records.roster();
+        let entry = roster.entry(&invite).filter(|e| e.kind == Kind::INVITE);
+        let one_time = entry.ok_or(GraphError::NoInvitation(invite))?.subject;
+        let redemptions = roster.joined_by(&invite).flat_map(|(_, ids)| ids);
+        let fits = self.prefixes_that_fit();
+        let listed = Revocation {
+            seal: false,
+            up_to: 0,
+            keep: redemptions.take(fits).map(id_prefix).collect(),
+        };
+        self.put_revocation(now, author, one_time, listed, out)
+    }
+
     /// Takes an invitation back, and with it the rights of everybody who came by it: as
     /// [`revoke`](Self::revoke) for each, and a revocation of the one-time key that lists
     /// the redemptions that are held, as many as fit into a record. Those that come to
@@ -349,19 +391,10 @@ impl Graph {
         keep: Keep,
         out: &mut Vec<Action>,
     ) -> Result<(Vec<PeerId>, Vec<PeerId>), GraphError> {
+        self.end_invitation(now, author, invite, out)?;
         let roster = self.records.roster();
-        let entry = roster.entry(&invite).filter(|e| e.kind == Kind::INVITE);
-        let one_time = entry.ok_or(GraphError::NoInvitation(invite))?.subject;
-        let redemptions = roster.joined_by(&invite).flat_map(|(_, ids)| ids);
-        let fits = self.prefixes_that_fit();
-        let listed = Revocation {
-            seal: false,
-            up_to: 0,
-            keep: redemptions.take(fits).map(id_prefix).collect(),
-        };
         let joined: Vec<PeerId> = roster.joined_by(&invite).map(|(peer, _)| *peer).collect();
         let mut refused = Vec::new();
-        self.put_revocation(now, author, one_time, listed, out)?;
         let standing = joined.into_iter().filter(|peer| !self.is_revoked(peer));
         let mut revoked: Vec<_> = standing.collect();
         revoked.retain(|peer| {

@@ -433,3 +433,28 @@ fn an_expired_link_is_not_even_tried() {
     let refused = l.act(|g, now, out| g.redeem(now, &key(7), &invitation, out));
     assert_eq!(refused, Err(GraphError::Refused(Reject::InviteExpired)));
 }
+
+#[test]
+fn of_an_invitation_that_is_used_up_and_ended_no_lower_id_takes_a_place() {
+    for ended in [false, true] {
+        let mut l = club();
+        let i = invited(l.channel(), 1, 1, 80, &new_invite(1));
+        let mut both = [3, 4].map(|n| redeemed(&i, n, 80));
+        both.sort_by_key(Record::id);
+        let [low, high] = both;
+        offer_all(&mut l, &[&i]);
+        assert!(l.graph.used_up(l.now, &id(1)).is_empty());
+        offer_all(&mut l, &[&high]);
+        assert!(l.graph.used_up(l.now, &id(2)).is_empty());
+        assert_eq!(l.graph.used_up(l.now, &id(1)), [i.id()]);
+        if ended {
+            l.act(|g, now, out| g.end_invitation(now, &key(1), i.id(), out))
+                .unwrap();
+            assert!(l.graph.used_up(l.now, &id(1)).is_empty());
+        }
+        offer_all(&mut l, &[&low]);
+        assert_eq!((l.holds(&high), l.holds(&low)), (ended, !ended));
+        let member = l.graph.role_of(&high.author(), l.now);
+        assert_eq!(member, ended.then_some(Role::Member));
+    }
+}

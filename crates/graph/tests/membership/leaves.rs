@@ -255,6 +255,30 @@ fn who_joins_an_open_channel_is_told_that_it_is_known_unless_another_came_first(
 }
 
 #[test]
+fn a_member_that_lost_its_disk_comes_back_by_the_link_that_it_used() {
+    let mut l = Lone::of(&private());
+    let c = l.channel();
+    let one = invited(c, 1, 1, 80, &new_invite(1));
+    let joined = redeemed(&one, 3, 80);
+    offer_all(&mut l, &[&one]);
+    l.now = LATER;
+    check(&mut l, 3, &[&joined, &one]).unwrap();
+    assert!(l.holds(&joined));
+    l.act(|g, now, out| g.end_invitation(now, &key(1), one.id(), out))
+        .unwrap();
+    let again = NewRecord {
+        seq: 3,
+        ..rejoin(&one, 3, 80)
+    };
+    let again = again.sign(&key(3)).unwrap();
+    assert_ne!(again.id(), joined.id());
+    check(&mut l, 3, &[&again, &one]).unwrap();
+    assert!(l.holds(&joined) && !l.holds(&again));
+    let other = redeemed(&one, 4, 80);
+    assert!(check(&mut l, 4, &[&other, &one]).is_err());
+}
+
+#[test]
 fn who_left_a_private_channel_is_told_that_it_is_known_and_let_in_no_more() {
     let mut l = Lone::of(&private());
     let c = l.channel();

@@ -624,14 +624,26 @@ impl Core {
         refused + channel.members.len()
     }
 
-    /// Keeps the roles that this node gave from ending.
+    /// Keeps the roles that this node gave from ending, and ends its invitations that are
+    /// used up.
     pub(crate) fn renew_roles(&mut self, id: ChannelId) {
         let Some(channel) = self.channels.get(&id) else {
             return;
         };
-        for draft in channel.graph.renewals(WallMs(wall_ms()), &self.me) {
+        let now = WallMs(wall_ms());
+        let used = channel.graph.used_up(now, &self.me);
+        for draft in channel.graph.renewals(now, &self.me) {
             if let Err(error) = self.publish(id, draft, None) {
                 tracing::warn!(channel = %id.short(), %error, "a role was not renewed");
+            }
+        }
+        let key = self.key.clone();
+        for invite in used {
+            let ended = self.with_graph(id, |graph, now, out| {
+                graph.end_invitation(now, &key, invite, out)
+            });
+            if let Err(error) = ended {
+                tracing::warn!(channel = %id.short(), %error, "an invitation that is used up was not ended");
             }
         }
     }

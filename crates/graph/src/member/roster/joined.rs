@@ -19,6 +19,17 @@ impl Roster {
         self.joined.get(invite).into_iter().flatten()
     }
 
+    /// The invites of `who` that as many have redeemed as may, and that nothing ended.
+    pub(crate) fn used_up(&self, who: &PeerId) -> impl Iterator<Item = RecordId> {
+        let used = self.joined.iter().filter(move |(invite, joined)| {
+            let entry = self.entries.get(*invite).filter(|e| e.author == *who);
+            entry.is_some_and(|e| {
+                joined.len() >= e.uses as usize && !self.revocations.contains_key(&e.subject)
+            })
+        });
+        used.map(|(invite, _)| *invite)
+    }
+
     /// The invitation by which somebody came in, whatever became of it.
     pub(crate) fn invitation_of(&self, peer: &PeerId) -> Option<RecordId> {
         let last = self.of.get(peer)?.last_redemption();
