@@ -574,7 +574,8 @@ impl Swarm {
         let Some(serve) = self.uplink.serves.remove(&serve) else {
             return;
         };
-        (self.uplink.rate).deliver(self.now, serve.all, serve.served);
+        let rate = &mut self.uplink.rate;
+        rate.deliver(self.now, serve.all, serve.served);
         if let Some(state) = self.peers.get_mut(&peer) {
             state.serves = state.serves.saturating_sub(1);
         }

@@ -158,6 +158,12 @@ impl Records {
         self.authors.get(author)?.last_seq()
     }
 
+    /// How many revocations of an author are held.
+    pub(super) fn revocations_of(&self, author: &PeerId) -> u64 {
+        let author = self.authors.get(author);
+        author.map_or(0, |a| a.taken[Shelf::Revocations.index()])
+    }
+
     /// Before what a disk held comes in, in any order, `expected` records or more.
     ///
     /// They are put in order once, when all are there, and judged by who may write

@@ -333,16 +333,16 @@ impl Graph {
     /// The invitations of `who` that as many have redeemed as may, and that can still be
     /// redeemed under a lower id by who knows their one-time keys: `who` should
     /// [end](Self::end_invitation) them. At most [`limits::MAX_RENEWALS`] at once, and
-    /// none once half of the revocations are written that one author may.
+    /// none once half of the revocations are written that one author may. None either
+    /// whose redemptions a record cannot list: some who came by it would have to go.
     pub fn used_up(&self, now: WallMs, who: &PeerId) -> Vec<RecordId> {
-        let mine = |h: &HeaderRef<'_>| h.kind == Kind::REVOCATION;
-        if !self.can(who, Kind::REVOCATION, now)
-            || self.records.of_author(who).filter(mine).count() as u64
-                >= limits::MAX_REVOCATIONS_PER_AUTHOR / 2
-        {
+        let few = self.records.revocations_of(who) < limits::MAX_REVOCATIONS_PER_AUTHOR / 2;
+        if !few || !self.can(who, Kind::REVOCATION, now) {
             return Vec::new();
         }
-        let used = self.records.roster().used_up(who);
+        let (roster, fits) = (self.records.roster(), self.prefixes_that_fit());
+        let listed = |invite: &RecordId| roster.joined_by(invite).map(|(_, ids)| ids.len()).sum();
+        let used = roster.used_up(who).filter(|i| fits >= listed(i));
         used.take(limits::MAX_RENEWALS).collect()
     }
 

@@ -458,3 +458,19 @@ fn of_an_invitation_that_is_used_up_and_ended_no_lower_id_takes_a_place() {
         assert_eq!(member, ended.then_some(Role::Member));
     }
 }
+
+#[test]
+fn an_invitation_whose_redemptions_cannot_be_listed_is_not_ended() {
+    for (uses, ended) in [(32, true), (33, false)] {
+        let mut charter = charter();
+        charter.limits.record_bytes = 1024;
+        let mut l = Lone::of(&charter);
+        let i = invited(l.channel(), 1, 1, 80, &new_invite(uses));
+        offer_all(&mut l, &[&i]);
+        for n in 3..3 + uses as u8 {
+            offer_all(&mut l, &[&redeemed(&i, n, 80)]);
+        }
+        let used = l.graph.used_up(l.now, &id(1));
+        assert_eq!(used.contains(&i.id()), ended, "{uses}");
+    }
+}
