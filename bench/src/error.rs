@@ -9,6 +9,9 @@ pub(crate) enum Error {
     /// Ctrl-C or SIGTERM; everything made so far is removed on the way out.
     #[error("interrupted")]
     Interrupted,
+    /// Standard output was closed (`| head`): the rest would be measured for nobody. Removed as above.
+    #[error("nobody reads standard output")]
+    Unread,
     /// The machine or the command line does not allow this bench; the text says what to change.
     #[error("{0}")]
     Setup(String),

@@ -42,7 +42,8 @@ fn main() -> ExitCode {
         _ => run(&Bench::parse()),
     };
     match outcome {
-        Ok(()) => ExitCode::SUCCESS,
+        // Who closed standard output knows all that was to be known.
+        Ok(()) | Err(Error::Unread) => ExitCode::SUCCESS,
         Err(Error::Interrupted) => ExitCode::from(130),
         Err(error) => {
             eprintln!("samara-bench: {error}");

@@ -24,6 +24,7 @@ use tun_rs::{DeviceBuilder, SyncDevice};
 use crate::{
     error::{Context, Error, Result},
     limits,
+    report::say,
 };
 
 /// First argument that makes the bench run as relay.
@@ -91,7 +92,7 @@ pub(crate) fn serve(args: &[OsString]) -> Result<()> {
     let there = device()?;
     // A path is never late: the tools that it connects wait, not it. Without the right to say so it runs as they do.
     let _ = rustix::process::nice(limits::RELAY_NICE);
-    println!("{READY}");
+    say(READY)?;
     let mut ways = [Way::new(path), Way::new(path)];
     let mut buffer = vec![0; limits::RELAY_BUFFER];
     loop {

@@ -1,6 +1,11 @@
 //! What is printed and written: tables of medians, JSON with every single run.
 
-use std::{collections::HashMap, fs, path::Path};
+use std::{
+    collections::HashMap,
+    fmt, fs,
+    io::{self, Write},
+    path::Path,
+};
 
 use serde::Serialize;
 use serde_json::Value;
@@ -39,6 +44,17 @@ impl<R: Serialize> Document<'_, R> {
             serde_json::to_string_pretty(self).map_err(|e| Error::Setup(format!("JSON: {e}")))?;
         fs::write(path, text + "\n").on("writing", path)
     }
+}
+
+/// A line for standard output, and whether anybody is there to read it.
+pub(crate) fn say(line: impl fmt::Display) -> Result<()> {
+    writeln!(io::stdout(), "{line}").map_err(|source| match source.kind() {
+        io::ErrorKind::BrokenPipe => Error::Unread,
+        _ => Error::Io {
+            what: "writing to standard output".into(),
+            source,
+        },
+    })
 }
 
 /// The middle value; of an even number the mean of the two in the middle.

@@ -12,6 +12,7 @@ use std::{
 use crate::{
     error::{Context, Result},
     limits,
+    report::say,
 };
 
 /// First argument that makes the bench run as tracker.
@@ -30,7 +31,7 @@ struct Swarms(HashMap<Vec<u8>, Vec<(SocketAddrV4, bool)>>);
 pub(crate) fn serve() -> Result<()> {
     let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, limits::TRACKER_PORT))
         .context("listening as tracker")?;
-    println!("{READY}");
+    say(READY)?;
     let swarms = Arc::new(Mutex::new(Swarms::default()));
     for stream in listener.incoming().flatten() {
         let swarms = Arc::clone(&swarms);

@@ -85,8 +85,7 @@ impl Session<'_> {
             ("each s", &|r| each(&r.each_seconds)),
         ];
         let title = format!("Import of {} MiB from a warm cache", args.size_mib);
-        println!("\n{title}, median of {}", self.common.repeat);
-        print!("{}", render(&columns, &rows));
+        let table = render(&columns, &rows);
         let bars: Vec<_> = rows
             .iter()
             .map(|r| {
@@ -103,6 +102,7 @@ impl Session<'_> {
             json!({"bytes": bytes}),
             &runs,
             json!(rows),
+            (&title, &table),
             || self.chart(&title, "longer is better", &bars),
         )
     }

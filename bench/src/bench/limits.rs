@@ -113,8 +113,7 @@ impl Session<'_> {
             "Frames over {} s, {} s after the receiver's start",
             window.seconds, window.start
         );
-        println!("\n{title}, median of {}", self.common.repeat);
-        print!("{}", render(&columns, &rows));
+        let table = render(&columns, &rows);
         let bars: Vec<_> = rows
             .iter()
             .map(|r| {
@@ -127,9 +126,14 @@ impl Session<'_> {
             "bytes": bytes, "rates_mbit": args.rates, "mtu": args.mtu,
             "start_seconds": window.start, "seconds": window.seconds,
         });
-        self.write("limits", parameters, &runs, json!(rows), || {
-            self.chart(&title, "rate on the wire over the limit", &bars)
-        })
+        self.write(
+            "limits",
+            parameters,
+            &runs,
+            json!(rows),
+            (&title, &table),
+            || self.chart(&title, "rate on the wire over the limit", &bars),
+        )
     }
 }
 

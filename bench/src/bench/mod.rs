@@ -24,7 +24,7 @@ use crate::{
     machine::{Machine, wait_quiet},
     measure::{self, Run, Setting},
     net::Topology,
-    report::{Document, Failure},
+    report::{Document, Failure, say},
     scratch::Scratch,
     svg::{self, Bar},
     tools::{self, Job, Kind, Tool},
@@ -58,7 +58,7 @@ struct Transfers<'a> {
 pub(crate) fn run(bench: &Bench, samara: impl FnOnce(&Common) -> Result<PathBuf>) -> Result<()> {
     let common = bench.common();
     let machine = Machine::describe(&common.cc);
-    println!("{machine}");
+    say(&machine)?;
     let mut session = Session {
         tools: tools::find(&common.tools(bench.default_tools()), || samara(common))?,
         common,
@@ -110,12 +110,19 @@ impl Session<'_> {
                 let note = if quiet { "" } else { "  (the machine is busy)" };
                 match attempt(self.tools[i].as_ref()) {
                     Ok(Some(result)) => {
-                        println!("  {tool:<13} #{} {}{note}", repeat + 1, line(&result));
+                        say(format_args!(
+                            "  {tool:<13} #{} {}{note}",
+                            repeat + 1,
+                            line(&result)
+                        ))?;
                         results.push(result);
                     }
                     Ok(None) => failed[i] = true,
                     Err(Error::Tool(message)) => {
-                        println!("  {tool:<13} #{} failed: {message}", repeat + 1);
+                        say(format_args!(
+                            "  {tool:<13} #{} failed: {message}",
+                            repeat + 1
+                        ))?;
                         failed[i] = true;
                         self.failures.push(Failure {
                             tool,
@@ -192,17 +199,16 @@ impl Session<'_> {
         svg::chart(title, &subtitle, unit, bars)
     }
 
+    /// Files first: they stay when nobody reads the table to its end.
     fn write<R: Serialize>(
         &self,
         bench: &str,
         parameters: Value,
         runs: &[R],
         medians: Value,
+        (title, table): (&str, &str),
         chart: impl FnOnce() -> String,
     ) -> Result<()> {
-        for failure in &self.failures {
-            println!("{} failed: {}", failure.tool, failure.message);
-        }
         if let Some(path) = &self.common.json {
             Document {
                 bench,
@@ -220,6 +226,11 @@ impl Session<'_> {
         }
         if let Some(path) = &self.common.svg {
             fs::write(path, chart()).on("writing", path)?;
+        }
+        say(format_args!("\n{title}, median of {}", self.common.repeat))?;
+        say(table.trim_end())?;
+        for failure in &self.failures {
+            say(format_args!("{} failed: {}", failure.tool, failure.message))?;
         }
         Ok(())
     }

@@ -117,8 +117,7 @@ impl Session<'_> {
             plan.mtu,
             path.unwrap_or_default()
         );
-        println!("\n{title}, median of {}", self.common.repeat);
-        print!("{}", render(&columns, &rows));
+        let table = render(&columns, &rows);
         let bars: Vec<_> = rows
             .iter()
             .map(|r| {
@@ -133,8 +132,13 @@ impl Session<'_> {
                 "rate_mbit": path.rate, "delay_ms": path.delay.as_millis() as u64, "queue_ms": path.queue().as_millis() as u64,
             })),
         });
-        self.write(plan.bench, parameters, &runs, json!(rows), || {
-            self.chart(&title, meaning, &bars)
-        })
+        self.write(
+            plan.bench,
+            parameters,
+            &runs,
+            json!(rows),
+            (&title, &table),
+            || self.chart(&title, meaning, &bars),
+        )
     }
 }

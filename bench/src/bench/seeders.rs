@@ -9,7 +9,7 @@ use crate::{
     error::Result,
     limits,
     net::{Link, Topology},
-    report::{Column, each, render},
+    report::{Column, each, render, say},
     scratch::Scratch,
     summary::{Summary, summarise},
 };
@@ -40,7 +40,7 @@ impl Session<'_> {
             let mut links = vec![seeder; seeders];
             links.resize(seeders + receivers, Link::default());
             let topology = Topology::star(&links, Some(seeders), args.mtu, &self.common.cc)?;
-            println!("{}", shape(seeders, receivers));
+            say(shape(seeders, receivers))?;
             let copy = args
                 .rate
                 .map_or(0.0, |rate| bytes as f64 * 8.0 / (rate * 1e6));
@@ -78,8 +78,7 @@ impl Session<'_> {
             None => "unshaped links".into(),
         };
         let title = format!("{} MiB, {rate}", args.size_mib);
-        println!("\n{title}, median of {}", self.common.repeat);
-        print!("{}", render(&columns, &rows));
+        let table = render(&columns, &rows);
         let bars: Vec<_> = rows
             .iter()
             .map(|r| {
@@ -97,9 +96,14 @@ impl Session<'_> {
             "bytes": bytes, "seeders": args.seeders, "receivers": args.receivers, "rate_mbit": args.rate,
             "mtu": args.mtu, "piece": args.piece_kib * KIB,
         });
-        self.write("seeders", parameters, &runs, json!(rows), || {
-            self.chart(&title, meaning, &bars)
-        })
+        self.write(
+            "seeders",
+            parameters,
+            &runs,
+            json!(rows),
+            (&title, &table),
+            || self.chart(&title, meaning, &bars),
+        )
     }
 }
 

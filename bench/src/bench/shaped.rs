@@ -9,7 +9,7 @@ use crate::{
     error::Result,
     limits,
     net::{Link, Topology},
-    report::{Column, each, render},
+    report::{Column, each, render, say},
     scratch::Scratch,
     summary::{Summary, fluid_bound, summarise},
 };
@@ -66,7 +66,7 @@ impl Session<'_> {
                 })
                 .collect();
             let topology = Topology::star(&nodes, None, links.mtu, &self.common.cc)?;
-            println!("{n} receivers, T* = {:.2} s", bound(n));
+            say(format_args!("{n} receivers, T* = {:.2} s", bound(n)))?;
             let plan = Transfers {
                 topology: &topology,
                 seeders: 1,
@@ -105,8 +105,7 @@ impl Session<'_> {
                 Uplinks::Mixed => "mixed uplinks, ",
             }
         );
-        println!("\n{title}, median of {}", self.common.repeat);
-        print!("{}", render(&columns, &rows));
+        let table = render(&columns, &rows);
         let bars: Vec<_> = rows
             .iter()
             .map(|r| {
@@ -129,9 +128,14 @@ impl Session<'_> {
             "mtu": links.mtu, "piece": piece,
             "fluid_bound_seconds": counts.iter().map(|&n| bound(n)).collect::<Vec<_>>(),
         });
-        self.write(bench, parameters, &runs, json!(rows), || {
-            self.chart(&title, unit, &bars)
-        })
+        self.write(
+            bench,
+            parameters,
+            &runs,
+            json!(rows),
+            (&title, &table),
+            || self.chart(&title, unit, &bars),
+        )
     }
 }
 

@@ -12,7 +12,7 @@ use crate::{
     error::Result,
     limits,
     net::{SiteLinks, Topology},
-    report::{Column, each, render},
+    report::{Column, each, render, say},
     scratch::Scratch,
     summary::{Summary, fluid_bound, summarise},
 };
@@ -38,10 +38,10 @@ impl Session<'_> {
         let slowest = args.way_out.min(args.lan);
         let bound = fluid_bound(bytes, args.publisher, &way_outs, slowest);
         let topology = Topology::sites(&links, args.mtu, &self.common.cc)?;
-        println!(
+        say(format_args!(
             "{} sites of {} receivers, T* = {bound:.2} s",
             args.sites, args.per_site
-        );
+        ))?;
         let plan = Transfers {
             topology: &topology,
             seeders: 1,
@@ -77,8 +77,7 @@ impl Session<'_> {
             "{} MiB to {} sites of {}, {} Mbit/s inside, {} Mbit/s out",
             args.size_mib, args.sites, args.per_site, args.lan, args.way_out
         );
-        println!("\n{title}, median of {}", self.common.repeat);
-        print!("{}", render(&columns, &rows));
+        let table = render(&columns, &rows);
         let bars: Vec<_> = rows
             .iter()
             .map(|r| {
@@ -93,8 +92,13 @@ impl Session<'_> {
             "way_out_mbit": args.way_out, "publisher_mbit": args.publisher, "mtu": args.mtu,
             "piece": args.piece_kib * KIB, "fluid_bound_seconds": bound,
         });
-        self.write("sites", parameters, &runs, json!(rows), || {
-            self.chart(&title, meaning, &bars)
-        })
+        self.write(
+            "sites",
+            parameters,
+            &runs,
+            json!(rows),
+            (&title, &table),
+            || self.chart(&title, meaning, &bars),
+        )
     }
 }

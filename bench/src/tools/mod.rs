@@ -23,6 +23,7 @@ use crate::{
     content::Content,
     error::{Error, Result},
     process::Launch,
+    report::say,
 };
 
 /// How a process says that it is ready, or done.
@@ -148,7 +149,7 @@ pub(crate) fn find(
         };
         match tool {
             Ok(tool) => {
-                println!("{:<13} {}", tool.name(), tool.version());
+                say(format_args!("{:<13} {}", tool.name(), tool.version()))?;
                 found.push(tool);
             }
             Err(error) if name == "samara" => return Err(error),

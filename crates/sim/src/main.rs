@@ -3,6 +3,7 @@
 mod cli;
 
 use std::{
+    io::{self, Write},
     path::PathBuf,
     process::ExitCode,
     time::{Duration, Instant},
@@ -31,31 +32,57 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    match Cli::parse().command {
-        Command::Graph(args) => cli::graph::run(&args),
-        Command::GraphCost(args) => cli::cost::run(&args),
-        Command::Archive(args) => cli::archive::run(&args),
-        Command::Swarm(args) => {
-            let read = |file: &PathBuf| {
-                let text = std::fs::read_to_string(file);
-                text.map_err(|error| format!("{}: {error}", file.display()))
-            };
-            let text = args.scenario.as_ref().map(read).transpose();
-            let report = match text.and_then(|text| cli::swarm::run(&args, text.as_deref())) {
-                Ok(report) => report,
-                Err(why) => {
-                    eprintln!("{why}");
-                    return ExitCode::from(2);
-                }
-            };
-            if let Some((file, svg)) = report.plot
-                && let Err(error) = std::fs::write(&file, svg)
-            {
-                eprintln!("{}: {error}", file.display());
-                return ExitCode::FAILURE;
+    match carry_out(Cli::parse().command, &mut io::stdout().lock()) {
+        Ok(code) => code,
+        Err(error) => match unread(error) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                eprintln!("cannot write to standard output: {error}");
+                ExitCode::FAILURE
             }
-            report.code
+        },
+    }
+}
+
+/// An error is of `out`, and breaks off what would be told there.
+fn carry_out(command: Command, out: &mut impl Write) -> io::Result<ExitCode> {
+    match command {
+        Command::Graph(args) => cli::graph::run(&args, out),
+        Command::GraphCost(args) => cli::cost::run(&args, out),
+        Command::Archive(args) => cli::archive::run(&args, out),
+        Command::Swarm(args) => swarm(&args, out),
+    }
+}
+
+fn swarm(args: &cli::swarm::Args, out: &mut impl Write) -> io::Result<ExitCode> {
+    let read = |file: &PathBuf| {
+        let text = std::fs::read_to_string(file);
+        text.map_err(|error| format!("{}: {error}", file.display()))
+    };
+    let text = args.scenario.as_ref().map(read).transpose();
+    let report = match text.and_then(|text| cli::swarm::run(args, text.as_deref())) {
+        Ok(report) => report,
+        Err(why) => {
+            eprintln!("{why}");
+            return Ok(ExitCode::from(2));
         }
+    };
+    // The run is done: nothing is saved by not drawing it.
+    out.write_all(report.text.as_bytes()).or_else(unread)?;
+    if let Some((file, svg)) = report.plot
+        && let Err(error) = std::fs::write(&file, svg)
+    {
+        eprintln!("{}: {error}", file.display());
+        return Ok(ExitCode::FAILURE);
+    }
+    Ok(report.code)
+}
+
+/// Who reads with `head` has had enough, which is no failure.
+fn unread(error: io::Error) -> io::Result<()> {
+    match error.kind() {
+        io::ErrorKind::BrokenPipe => Ok(()),
+        _ => Err(error),
     }
 }
 

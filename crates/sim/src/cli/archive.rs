@@ -1,6 +1,9 @@
 //! `samara-sim archive`.
 
-use std::process::ExitCode;
+use std::{
+    io::{self, Write},
+    process::ExitCode,
+};
 
 use samara_content::Parity;
 use samara_sim::archive::Archive;
@@ -35,12 +38,12 @@ pub(crate) struct Args {
 }
 
 /// Prints a table in Markdown: contents recovered on average, and in the worst round.
-pub(crate) fn run(args: &Args) -> ExitCode {
-    print!("| parity | any | storage |");
+pub(crate) fn run(args: &Args, out: &mut impl Write) -> io::Result<ExitCode> {
+    write!(out, "| parity | any | storage |")?;
     for there in &args.there {
-        print!(" {there} % there |");
+        write!(out, " {there} % there |")?;
     }
-    println!("\n|---|---|---|{}", "---|".repeat(args.there.len()));
+    writeln!(out, "\n|---|---|---|{}", "---|".repeat(args.there.len()))?;
     for parity in &args.parity {
         let archive = Archive {
             members: args.members,
@@ -50,12 +53,13 @@ pub(crate) fn run(args: &Args) -> ExitCode {
             seed: args.seed,
         };
         let (any, of) = (parity.chunks(), parity.width());
-        print!("| {parity} | {any} of {of} | {:.2} |", archive.storage());
+        let storage = archive.storage();
+        write!(out, "| {parity} | {any} of {of} | {storage:.2} |")?;
         for there in &args.there {
             let recovered = archive.run(there / 100.0);
-            print!(" {:.1} ({}) |", recovered.mean, recovered.worst);
+            write!(out, " {:.1} ({}) |", recovered.mean, recovered.worst)?;
         }
-        println!();
+        writeln!(out)?;
     }
-    ExitCode::SUCCESS
+    Ok(ExitCode::SUCCESS)
 }

@@ -1,6 +1,9 @@
 //! `samara-sim graph-cost`.
 
-use std::process::ExitCode;
+use std::{
+    io::{self, Write},
+    process::ExitCode,
+};
 
 use samara_sim::graph::{held, made_up, reconcile};
 
@@ -12,19 +15,20 @@ pub(crate) struct Args {
     records: Vec<u64>,
 }
 
-pub(crate) fn run(args: &Args) -> ExitCode {
+pub(crate) fn run(args: &Args, out: &mut impl Write) -> io::Result<ExitCode> {
     for n in &args.records {
         let before = crate::resident();
         let (graph, took) = crate::timed(|| held(*n));
         let memory = crate::resident().zip(before).map(|(now, then)| now - then);
         let memory = memory.unwrap_or(0) as f64;
         let (_, making) = crate::timed(|| std::hint::black_box(made_up(*n)));
-        println!(
+        writeln!(
+            out,
             "{n} records restored in {:.3} s, {:.0} MB, {:.0} bytes each",
             took.saturating_sub(making).as_secs_f64(),
             memory / 1e6,
             memory / *n as f64,
-        );
+        )?;
         drop(graph);
     }
     for n in &args.records {
@@ -32,7 +36,8 @@ pub(crate) fn run(args: &Args) -> ExitCode {
             for scattered in [false, true] {
                 let common = n.saturating_sub(more);
                 let (cost, took) = crate::timed(|| reconcile(common, more, scattered));
-                println!(
+                writeln!(
+                    out,
                     "{more} of {n} lacking, {}: {} bytes, {} of them to reconcile in {} rounds; {} records; {:.3} s",
                     if scattered { "scattered" } else { "recent" },
                     cost.bytes,
@@ -40,9 +45,9 @@ pub(crate) fn run(args: &Args) -> ExitCode {
                     cost.rounds,
                     cost.records,
                     took.as_secs_f64(),
-                );
+                )?;
             }
         }
     }
-    ExitCode::SUCCESS
+    Ok(ExitCode::SUCCESS)
 }

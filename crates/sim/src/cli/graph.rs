@@ -1,6 +1,9 @@
 //! `samara-sim graph`.
 
-use std::process::ExitCode;
+use std::{
+    io::{self, Write},
+    process::ExitCode,
+};
 
 use samara_sim::graph::Scenario;
 
@@ -40,7 +43,7 @@ enum Name {
     Idle,
 }
 
-pub(crate) fn run(args: &Args) -> ExitCode {
+pub(crate) fn run(args: &Args, out: &mut impl Write) -> io::Result<ExitCode> {
     let records = args.records;
     let scenario = |name| match name {
         Name::Spread => Scenario::Spread,
@@ -55,25 +58,29 @@ pub(crate) fn run(args: &Args) -> ExitCode {
     let mut code = ExitCode::SUCCESS;
     for name in chosen {
         let (outcome, took) = crate::timed(|| scenario(name).run(args.members, args.seed));
-        println!(
+        writeln!(
+            out,
             "{name:?}: {} members, seed {}, {} events, trace {:016x}, {:.0} s",
             args.members,
             args.seed,
             outcome.events,
             outcome.trace,
             took.as_secs_f64(),
-        );
+        )?;
         for (figure, value) in &outcome.figures {
-            println!("  {figure}: {value:.5}");
+            writeln!(out, "  {figure}: {value:.5}")?;
         }
         for failure in &outcome.failures {
-            println!("  FAILED: {failure}");
+            writeln!(out, "  FAILED: {failure}")?;
             code = ExitCode::FAILURE;
         }
         if !args.once && scenario(name).run(args.members, args.seed) != outcome {
-            println!("  FAILED: the second run with this seed was another one");
+            writeln!(
+                out,
+                "  FAILED: the second run with this seed was another one"
+            )?;
             code = ExitCode::FAILURE;
         }
     }
-    code
+    Ok(code)
 }

@@ -93,23 +93,25 @@ pub(crate) struct Args {
 
 /// What a run leaves behind.
 pub(crate) struct Report {
+    /// For standard output.
+    pub(crate) text: String,
     pub(crate) code: ExitCode,
     /// A file to be written, and what is in it.
     pub(crate) plot: Option<(PathBuf, String)>,
 }
 
-/// Runs it and prints what came of it. `text` is the scenario file's; an error is for
-/// whoever wrote it.
-pub(crate) fn run(args: &Args, text: Option<&str>) -> Result<Report, String> {
-    let mut file: ScenarioFile = match text {
+/// Runs it and says what came of it. `scenario` is the text of the file; an error is
+/// for whoever wrote it.
+pub(crate) fn run(args: &Args, scenario: Option<&str>) -> Result<Report, String> {
+    let mut file: ScenarioFile = match scenario {
         Some(text) => text.parse().map_err(|e| format!("{e}"))?,
         None => ScenarioFile::default(),
     };
     change(&mut file, args);
     let scenario = file.scenario().map_err(|error| error.to_string())?;
     let (outcome, took) = crate::timed(|| scenario.run());
-    println!(
-        "peers {}  T* {:.3} s  last {:.3} T*  median {:.3} T*  copies from seeder {:.3}  messages {} ({:.2} % of bytes)  events {}  CPU {:.1} s  memory {} MiB  trace {:016x}",
+    let mut text = format!(
+        "peers {}  T* {:.3} s  last {:.3} T*  median {:.3} T*  copies from seeder {:.3}  messages {} ({:.2} % of bytes)  events {}  CPU {:.1} s  memory {} MiB  trace {:016x}\n",
         file.peers,
         outcome.bound.as_secs_f64(),
         outcome.last(),
@@ -127,13 +129,11 @@ pub(crate) fn run(args: &Args, text: Option<&str>) -> Result<Report, String> {
         .iter()
         .map(|part| format!("{:.0}", 100.0 * part))
         .collect();
-    println!(
-        "uplinks used in each tenth of T*, %: {}",
-        per_cent.join(" ")
-    );
+    let per_cent = per_cent.join(" ");
+    text += &format!("uplinks used in each tenth of T*, %: {per_cent}\n");
     if !file.sites.is_empty() {
         let crossed: Vec<_> = outcome.crossed.iter().map(|b| b / outcome.bytes).collect();
-        println!("copies into each site {crossed:.3?}");
+        text += &format!("copies into each site {crossed:.3?}\n");
     }
     let code = match outcome.is_complete() {
         true => ExitCode::SUCCESS,
@@ -142,6 +142,7 @@ pub(crate) fn run(args: &Args, text: Option<&str>) -> Result<Report, String> {
     let title = format!("{} peers, {} chunks", file.peers, file.content.chunks);
     let plot = args.plot.clone();
     Ok(Report {
+        text,
         code,
         plot: plot.map(|file| (file, plot::svg(&outcome, &title))),
     })
