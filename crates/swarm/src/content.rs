@@ -1,5 +1,5 @@
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     sync::Arc,
     time::Duration,
 };
@@ -9,6 +9,7 @@ use samara_wire::PeerId;
 
 use crate::{
     Action, ContentKey, Message, Policy, RequestId, Role, SiteId, Tier,
+    limits::MAX_SPENT,
     link::Link,
     pace::{AnswerTime, DeliveryRate, Mark, Throughput},
     rarity::Rarity,
@@ -82,6 +83,10 @@ pub(crate) struct Content {
     pub(crate) again: Vec<u32>,
     /// What became of the chunks that were handed out, for a seeder.
     pub(crate) spread: Spread,
+    /// Bytes that answers to peers took who are gone, the last one at the end.
+    pub(crate) spent: VecDeque<(PeerId, u64)>,
+    /// Shards may have to stand in for chunks that nobody has any more.
+    pub(crate) look_for_shards: bool,
     /// Peers that are not elsewhere.
     pub(crate) near: usize,
     pub(crate) share: Share,
@@ -125,6 +130,8 @@ impl Content {
             far_news: BTreeSet::new(),
             again: Vec::new(),
             spread: Spread::default(),
+            spent: VecDeque::new(),
+            look_for_shards: false,
             near: 0,
             share: Share::default(),
             yielded: false,
@@ -352,13 +359,22 @@ impl Content {
         rtt: Duration,
     ) {
         self.near += usize::from(tier != Tier::Elsewhere);
-        self.links
-            .insert(peer, Box::new(Link::new(now, tier, site, rtt, &self.have)));
+        let mut link = Link::new(now, tier, site, rtt, &self.have);
+        if let Some(place) = self.spent.iter().position(|(gone, _)| *gone == peer) {
+            (_, link.spent) = self.spent.remove(place).expect("found there");
+        }
+        self.links.insert(peer, Box::new(link));
     }
 
     /// Takes the peer out, with what only it was expected to bring.
     pub(crate) fn leave(&mut self, peer: &PeerId) -> Option<Box<Link>> {
         let link = self.links.remove(peer)?;
+        if link.spent > 0 {
+            if self.spent.len() == MAX_SPENT {
+                self.spent.pop_front();
+            }
+            self.spent.push_back((*peer, link.spent));
+        }
         let seeding = self.seeding;
         self.near -= usize::from(link.tier != Tier::Elsewhere);
         self.spread.forget(peer);
@@ -489,15 +505,32 @@ impl Content {
         });
     }
 
-    /// The chunk did not get through to the peer, or got lost there.
+    /// The chunk did not get through to the peer.
     pub(crate) fn unsend(&mut self, peer: &PeerId, chunk: u32) {
+        self.take_off_sent(peer, chunk, Link::unsend);
+    }
+
+    /// The peer says that the chunk got lost there; whether it may have it again.
+    pub(crate) fn resend(&mut self, peer: &PeerId, chunk: u32) -> bool {
+        self.take_off_sent(peer, chunk, Link::resend)
+    }
+
+    fn take_off_sent(
+        &mut self,
+        peer: &PeerId,
+        chunk: u32,
+        take: fn(&mut Link, u32) -> bool,
+    ) -> bool {
         let mine = self.have.contains(chunk);
+        let mut taken = false;
         self.adjust(peer, chunk, |link| {
-            if link.sent.remove(chunk) && !link.theirs.contains(chunk) {
+            taken = take(link, chunk);
+            if taken && !link.theirs.contains(chunk) {
                 link.known -= 1;
                 link.useful += u32::from(mine);
             }
         });
+        taken
     }
 
     pub(crate) fn suggest(&mut self, now: Duration, peer: &PeerId, chunk: u32) {
@@ -687,7 +720,7 @@ mod tests {
             have in 0u32..64,
             wanted in 0u32..64,
             parity in any::<bool>(),
-            steps in proptest::collection::vec((0u8..15, 1u8..4, 0..CHUNKS), 0..80),
+            steps in proptest::collection::vec((0u8..16, 1u8..4, 0..CHUNKS), 0..80),
         ) {
             let bits = |bits: u32| {
                 let mut set = ChunkSet::new(CHUNKS);
@@ -716,6 +749,9 @@ mod tests {
                     6 => content.peer_has_only(&who, bits(chunk * 7)),
                     7 if content.have.contains(chunk) => content.send(&who, chunk),
                     8 => content.unsend(&who, chunk),
+                    15 => {
+                        content.resend(&who, chunk);
+                    }
                     9 => content.suggest(Duration::ZERO, &who, chunk),
                     10 => content.forget_suggestions(&who),
                     11 => {

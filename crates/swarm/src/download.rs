@@ -366,8 +366,8 @@ impl Swarm {
             out.push(Action::Send { peer, key, msg });
         }
         if let Some(state) = self.peers.get_mut(&peer) {
-            state.bad_chunks += 1;
-            if state.bad_chunks >= MAX_BAD_CHUNKS {
+            state.conduct.bad_chunks += 1;
+            if state.conduct.bad_chunks >= MAX_BAD_CHUNKS {
                 self.punish(peer, Offence::BadChunks, out);
             }
         }

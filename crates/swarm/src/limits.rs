@@ -34,16 +34,28 @@ pub const MAX_BAD_CHUNKS: u32 = 2;
 /// request may cross the message of a withdrawn chunk or the taking back of its credit.
 pub const MAX_REFUSALS: u32 = 256;
 
-/// Chunks in snapshots ([`Have`](crate::Message::Have)) that one peer may send at
-/// once, over all contents, until it is banned: each costs a look at the chunk,
-/// though a snapshot of millions may have five bytes. Sixteen of the largest.
-pub const SNAPSHOT_BURST: u64 = 64 << 20;
+/// Chunks that one peer may have us look at by its messages at once, over all
+/// contents, until it is banned: those that a list names, and all of a content for a
+/// snapshot ([`Have`](crate::Message::Have)), though one of millions may have five
+/// bytes. Sixteen of the largest.
+pub const LOOK_BURST: u64 = 64 << 20;
 
 /// The same a second after that.
-pub const SNAPSHOT_RATE: u64 = 1 << 20;
+pub const LOOK_RATE: u64 = 1 << 20;
+
+/// What any message costs beside, for it may lead to a look at all peers. So 4,096 a
+/// second, where an honest peer sends some hundreds at 10 Gbit/s.
+pub const MESSAGE_LOOKS: u64 = 256;
 
 /// Peers remembered as banned; the oldest is forgotten.
 pub const MAX_BANNED: usize = 1024;
+
+/// Peers that are gone whose offences are remembered; the oldest is forgotten.
+pub const MAX_OFFENDERS: usize = 1024;
+
+/// Peers that are gone of which a content remembers how much it sent them; the oldest
+/// is forgotten.
+pub const MAX_SPENT: usize = 256;
 
 /// Bytes requested and not yet here, over all peers of one content; grants
 /// beyond it are given back.

@@ -22,6 +22,10 @@ pub(crate) struct Link {
     pub(crate) sent: ChunkSet,
     /// What we sent it twice.
     twice: BTreeSet<u32>,
+    /// What we sent it once, and it says it has not got.
+    lost: BTreeSet<u32>,
+    /// Bytes of answers to it that began, whatever became of them.
+    pub(crate) spent: u64,
     /// What came suggested with credit that it has not used yet.
     pub(crate) suggested: BTreeSet<u32>,
     /// Chunks announced or sent: what it has, as far as a liar can make us believe.
@@ -90,6 +94,8 @@ impl Link {
             whole: false,
             sent: ChunkSet::new(have.len()),
             twice: BTreeSet::new(),
+            lost: BTreeSet::new(),
+            spent: 0,
             suggested: BTreeSet::new(),
             known: 0,
             useful: have.count(),
@@ -154,13 +160,30 @@ impl Link {
         self.twice.contains(&chunk)
     }
 
-    /// Notes that `chunk` is being sent; whether for the first time.
+    /// Notes that `chunk` is being sent; whether it was not believed to have been.
     pub(crate) fn send(&mut self, chunk: u32) -> bool {
-        let first = self.sent.insert(chunk);
-        if !first {
+        let news = self.sent.insert(chunk);
+        if !news || self.lost.remove(&chunk) {
             self.twice.insert(chunk);
         }
-        first
+        news
+    }
+
+    /// The transport did not take all of `chunk`; whether it was believed to be sent.
+    pub(crate) fn unsend(&mut self, chunk: u32) -> bool {
+        if self.twice.remove(&chunk) {
+            self.lost.insert(chunk);
+        }
+        self.sent.remove(chunk)
+    }
+
+    /// It says that it has not got what was sent; whether it may have it again.
+    pub(crate) fn resend(&mut self, chunk: u32) -> bool {
+        if self.twice.contains(&chunk) || !self.sent.remove(chunk) {
+            return false;
+        }
+        self.lost.insert(chunk);
+        true
     }
 }
 

@@ -41,6 +41,16 @@ pub enum Message {
 }
 
 impl Message {
+    /// Chunks that have to be looked at to take it in, of a content of `count`.
+    pub(crate) fn chunks(&self, count: u32) -> u64 {
+        match self {
+            Self::Have(_) => u64::from(count),
+            Self::HaveMore(chunks) | Self::Withdraw(chunks) => chunks.len() as u64,
+            Self::Grant { suggested, .. } => suggested.len() as u64,
+            Self::Want(_) | Self::Release(_) | Self::BadChunk(_) => 1,
+        }
+    }
+
     /// The canonical bytes.
     pub fn encode(&self) -> Vec<u8> {
         let mut w = Writer::new();

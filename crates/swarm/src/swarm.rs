@@ -12,7 +12,7 @@ use crate::{
     Action, Config, ContentKey, Event, Message, Offence, SiteId, Tier,
     announce::Heralds,
     content::Content,
-    limits::{MAX_BANNED, MAX_LINKS, SNAPSHOT_BURST, SNAPSHOT_RATE},
+    limits::{LOOK_BURST, LOOK_RATE, MAX_BANNED, MAX_LINKS, MAX_OFFENDERS, MESSAGE_LOOKS},
     pace::PathDelay,
     site::Near,
     upload::Uplink,
@@ -33,6 +33,8 @@ pub struct Swarm {
     pub(crate) peers: BTreeMap<PeerId, Peer>,
     /// Who was punished, the last one at the end.
     banned: VecDeque<(PeerId, Offence)>,
+    /// Who is gone and did something before, the last one at the end.
+    offenders: VecDeque<(PeerId, Conduct)>,
     pub(crate) uplink: Uplink,
     /// Contents of which something may be missing.
     pub(crate) fetching: BTreeSet<ContentKey>,
@@ -49,23 +51,33 @@ pub struct Swarm {
 #[derive(Debug, Default)]
 pub(crate) struct Peer {
     pub(crate) delay: PathDelay,
-    pub(crate) bad_chunks: u32,
-    pub(crate) refusals: u32,
     /// Requests of it that are being answered.
     pub(crate) serves: usize,
-    /// Chunks of its snapshots, less what the time since has paid for.
-    snapshots: u64,
-    snapshot_at: Duration,
+    pub(crate) conduct: Conduct,
 }
 
-impl Peer {
-    /// Counts a snapshot of so many chunks; whether that is too many.
-    fn floods(&mut self, now: Duration, chunks: u32) -> bool {
-        let since = now.saturating_sub(self.snapshot_at);
-        let paid = (since.as_secs_f64() * SNAPSHOT_RATE as f64) as u64;
-        self.snapshot_at = now;
-        self.snapshots = self.snapshots.saturating_sub(paid) + u64::from(chunks);
-        self.snapshots > SNAPSHOT_BURST
+/// What a peer did that is not as it should be. It holds over its connections.
+#[derive(Debug, Default, Clone, Copy)]
+pub(crate) struct Conduct {
+    pub(crate) bad_chunks: u32,
+    pub(crate) refusals: u32,
+    /// Looks that its messages cost, less what the time since has paid for.
+    looks: u64,
+    looked_at: Duration,
+}
+
+impl Conduct {
+    /// Counts so many looks; whether that is too many.
+    fn floods(&mut self, now: Duration, looks: u64) -> bool {
+        let since = now.saturating_sub(self.looked_at);
+        let paid = (since.as_secs_f64() * LOOK_RATE as f64) as u64;
+        self.looked_at = now;
+        self.looks = self.looks.saturating_sub(paid) + looks;
+        self.looks > LOOK_BURST
+    }
+
+    fn is_blameless(&self) -> bool {
+        (self.bad_chunks, self.refusals) == (0, 0) && self.looks < LOOK_BURST / 16
     }
 }
 
@@ -117,6 +129,7 @@ impl Swarm {
             contents: BTreeMap::new(),
             peers: BTreeMap::new(),
             banned: VecDeque::new(),
+            offenders: VecDeque::new(),
             uplink: Uplink::default(),
             fetching: BTreeSet::new(),
             next_request: 0,
@@ -285,6 +298,7 @@ impl Swarm {
             self.look_over_at = None;
             self.look_over_requests(out);
             self.look_over_credit();
+            self.look_for_shards(out);
             self.end_pauses(out);
             self.look_elsewhere(out);
             frees = true;
@@ -301,6 +315,7 @@ impl Swarm {
         let pending = self.uplink.is_busy()
             || !self.paused.is_empty()
             || self.is_waiting()
+            || self.lacks_shards()
             || self.is_sharing();
         if pending && self.look_over_at.is_none() {
             self.look_over_at = Some(self.now + LOOK_OVER);
@@ -321,7 +336,7 @@ impl Swarm {
             return;
         }
         self.announce(out);
-        let Some(content) = self.contents.get_mut(&key) else {
+        let Some(content) = self.contents.get(&key) else {
             return;
         };
         if peer == self.our_id
@@ -330,7 +345,8 @@ impl Swarm {
         {
             return;
         }
-        let rtt = self.peers.entry(peer).or_default().delay.get();
+        let rtt = self.peer(peer).delay.get();
+        let content = self.contents.get_mut(&key).expect("looked up above");
         content.join(self.now, peer, tier, site, rtt);
         if content.missing > 0 {
             content.share.since.get_or_insert(self.now);
@@ -368,7 +384,25 @@ impl Swarm {
             self.leave(key, peer, out);
         }
         self.uplink.forget_peer(peer);
-        self.peers.remove(&peer);
+        let conduct = self.peers.remove(&peer).map(|state| state.conduct);
+        if let Some(conduct) = conduct.filter(|conduct| !conduct.is_blameless()) {
+            if self.offenders.len() == MAX_OFFENDERS {
+                self.offenders.pop_front();
+            }
+            self.offenders.push_back((peer, conduct));
+        }
+    }
+
+    /// What is known of a peer; of one that comes back, what it did before.
+    pub(crate) fn peer(&mut self, peer: PeerId) -> &mut Peer {
+        self.peers.entry(peer).or_insert_with(|| {
+            let place = self.offenders.iter().position(|(gone, _)| *gone == peer);
+            let before = place.and_then(|place| self.offenders.remove(place));
+            Peer {
+                conduct: before.map(|(_, conduct)| conduct).unwrap_or_default(),
+                ..Peer::default()
+            }
+        })
     }
 
     /// Bans a peer: as if it had never been here.
@@ -430,12 +464,15 @@ impl Swarm {
         let Some(link) = content.links.get_mut(&peer) else {
             return;
         };
+        let looks = MESSAGE_LOOKS + msg.chunks(count);
+        let floods = |state: &mut Peer| state.conduct.floods(self.now, looks);
+        if self.peers.get_mut(&peer).is_some_and(floods) {
+            self.punish(peer, Offence::Flood, out);
+            return;
+        }
         match msg {
             Message::Have(set) => {
-                let floods = |state: &mut Peer| state.floods(self.now, count);
-                if self.peers.get_mut(&peer).is_some_and(floods) {
-                    self.punish(peer, Offence::Flood, out);
-                } else if set.len() == count {
+                if set.len() == count {
                     content.peer_has_only(&peer, set);
                     self.check_source(key, out);
                 }
@@ -467,11 +504,15 @@ impl Swarm {
             }
             Message::Withdraw(chunks) => {
                 for chunk in chunks.into_iter().filter(|c| *c < count) {
-                    content.unsend(&peer, chunk);
+                    content.resend(&peer, chunk);
                     content.peer_lacks(&peer, chunk);
                 }
-                content.ask_for_shards(key, self.now, out);
-                self.check_source(key, out);
+                // With parity that is a look at many shards for every peer: not for
+                // every message.
+                match content.striped {
+                    Some(_) => content.look_for_shards = true,
+                    None => self.check_source(key, out),
+                }
             }
             Message::Want(bytes) => {
                 link.wants = bytes;
@@ -482,8 +523,7 @@ impl Swarm {
             Message::Release(bytes) => self.take_back(key, peer, bytes),
             Message::BadChunk(chunk) => {
                 // Only what was sent can have been bad, and only once each.
-                if link.sent.contains(chunk) {
-                    content.unsend(&peer, chunk);
+                if chunk < count && content.resend(&peer, chunk) {
                     out.push(Action::Recheck { key, chunk });
                 }
             }
@@ -509,6 +549,27 @@ impl Swarm {
             }
             out.push(Action::Complete { key });
         }
+    }
+
+    /// Has shards asked for in place of what was withdrawn.
+    fn look_for_shards(&mut self, out: &mut Vec<Action>) {
+        for key in self.fetching.clone() {
+            let Some(content) = self.contents.get_mut(&key) else {
+                continue;
+            };
+            if std::mem::take(&mut content.look_for_shards) {
+                content.ask_for_shards(key, self.now, out);
+                self.check_source(key, out);
+            }
+        }
+    }
+
+    fn lacks_shards(&self) -> bool {
+        let mut fetching = self
+            .fetching
+            .iter()
+            .filter_map(|key| self.contents.get(key));
+        fetching.any(|content| content.look_for_shards)
     }
 
     /// Reports a content that nobody here can help with, once.

@@ -240,7 +240,9 @@ impl Swarm {
                 {
                     continue;
                 }
-                let has = u64::from(link.known) + link.credit.div_ceil(content.average());
+                let average = content.average();
+                let spent = link.spent.div_ceil(average);
+                let has = u64::from(link.known).max(spent) + link.credit.div_ceil(average);
                 let important = u8::MAX - content.priority;
                 let has = match content.policy {
                     Policy::Average => u64::MAX - has,
@@ -460,9 +462,9 @@ impl Swarm {
             self.refused(key, peer, out);
             return;
         };
-        let state = self.peers.entry(peer).or_default();
+        let state = self.peer(peer);
         state.serves += 1;
-        state.refusals = state.refusals.saturating_sub(1);
+        state.conduct.refusals = state.conduct.refusals.saturating_sub(1);
         let content = self.contents.get_mut(&key).expect("accepted");
         for chunk in &chunks {
             content.send(&peer, *chunk);
@@ -472,6 +474,7 @@ impl Swarm {
         link.credit = link.credit.saturating_sub(bytes);
         link.credit_at = self.now;
         link.owed += bytes;
+        link.spent += bytes;
         link.held_off.forgive();
         let mark = link.taken.mark(self.now);
         if link.credit == 0 {
@@ -538,8 +541,8 @@ impl Swarm {
         let Some(state) = self.peers.get_mut(&peer) else {
             return;
         };
-        state.refusals += 1;
-        if state.refusals > MAX_REFUSALS {
+        state.conduct.refusals += 1;
+        if state.conduct.refusals > MAX_REFUSALS {
             self.punish(peer, Offence::Flood, out);
         }
     }
@@ -585,9 +588,13 @@ impl Swarm {
         for chunk in &serve.left {
             content.unsend(&peer, *chunk);
         }
+        // The first of them may have been under way, and is not to be had for nothing.
+        let unsent = serve.left.iter().skip(1).map(|chunk| content.size(*chunk));
+        let unsent: u64 = unsent.sum();
         if let Some(link) = content.links.get_mut(&peer) {
             // Saturating: the peer may have left and joined again meanwhile.
             link.owed = link.owed.saturating_sub(serve.bytes);
+            link.spent = link.spent.saturating_sub(unsent);
             link.progress_at = self.now;
             link.taken.deliver(self.now, serve.mark, serve.served);
         }

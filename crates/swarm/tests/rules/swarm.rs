@@ -3,7 +3,7 @@ use std::time::Duration;
 use samara_content::ChunkSet;
 use samara_swarm::{
     Action, Event, Message, Offence,
-    limits::{MAX_LINKS, SNAPSHOT_BURST, SNAPSHOT_RATE},
+    limits::{LOOK_BURST, LOOK_RATE, MAX_LINKS, MESSAGE_LOOKS},
 };
 use samara_wire::PeerId;
 
@@ -59,13 +59,54 @@ fn snapshots_are_as_many_as_their_chunks_allow() {
         out.contains(&Action::Punish { peer: A, offence })
     };
     let (all, none) = (ChunkSet::full(CHUNKS), ChunkSet::new(CHUNKS));
-    for _ in 0..SNAPSHOT_BURST / u64::from(CHUNKS) {
+    for _ in 0..LOOK_BURST / (u64::from(CHUNKS) + MESSAGE_LOOKS) {
         assert!(!banned(&mut node, none.clone()));
     }
     let second = Duration::from_secs(1);
-    node.wait(second * (u64::from(CHUNKS) / SNAPSHOT_RATE) as u32);
+    node.wait(second * (u64::from(CHUNKS) / LOOK_RATE) as u32);
     assert!(!banned(&mut node, all.clone()), "time pays for them");
     assert!(banned(&mut node, all));
+}
+
+#[test]
+fn messages_of_any_kind_are_bounded_and_honest_ones_never_reach_the_bound() {
+    let flood = Action::Punish {
+        peer: A,
+        offence: Offence::Flood,
+    };
+    let want = Message::Want(4000);
+    let mut node = Node::seeder(4);
+    node.join(A);
+    let most = LOOK_BURST / (MESSAGE_LOOKS + 1);
+    for _ in 0..most {
+        assert!(!node.hear(A, want.clone()).contains(&flood));
+    }
+    assert!(node.hear(A, want.clone()).contains(&flood));
+
+    let mut node = Node::seeder(4);
+    node.join(A);
+    for _ in 0..2 * most {
+        node.wait(Duration::from_millis(1));
+        assert!(!node.hear(A, want.clone()).contains(&flood));
+    }
+}
+
+#[test]
+fn bad_chunks_are_remembered_over_connections() {
+    let mut node = Node::receiver(8);
+    let mut punished = Vec::new();
+    for _ in 0..4 {
+        let mut out = node.join(A);
+        out.extend(node.hear(A, Message::Have(ChunkSet::full(8))));
+        out.extend(node.hear(A, grant(1)));
+        if let Some((_, _, chunk)) = requests(&out).first() {
+            node.arrive(A, *chunk);
+            out.extend(node.reject(A, *chunk));
+        }
+        punished.push(out.iter().any(|a| matches!(a, Action::Punish { .. })));
+        node.tell(Event::Disconnected { peer: A });
+    }
+    assert_eq!(punished, [false, true, true, true]);
 }
 
 #[test]

@@ -1,10 +1,12 @@
-use std::time::Duration;
+use std::{collections::VecDeque, time::Duration};
 
 use samara_content::ChunkSet;
 use samara_swarm::{
-    Action, Config, ContentKey, Event, Message, Offence, Role, Tier,
+    Action, Config, ContentKey, Event, Message, Offence, Role, ServeId, Tier,
     limits::{MAX_REFUSALS, MAX_REQUEST_CHUNKS},
 };
+
+use samara_wire::PeerId;
 
 use crate::node::*;
 
@@ -75,6 +77,104 @@ fn a_chunk_is_sent_twice_to_one_peer_and_not_again() {
         if served {
             node.deliver(A, &[5], MS);
         }
+    }
+}
+
+#[test]
+fn nor_does_it_get_it_again_by_saying_that_it_is_lost_or_bad() {
+    let recheck = Action::Recheck { key: KEY, chunk: 5 };
+    for (word, rechecks) in [(Message::Withdraw(vec![5]), 0), (Message::BadChunk(5), 1)] {
+        let mut node = Node::seeder(64);
+        node.join(A);
+        let (mut served, mut rechecked) = (0, 0);
+        for _ in 0..50 {
+            node.hear(A, Message::Want(64_000));
+            if is_served(&node.ask(A, &[5])) {
+                served += 1;
+                node.deliver(A, &[5], MS);
+            }
+            rechecked += usize::from(node.hear(A, word.clone()).contains(&recheck));
+        }
+        assert_eq!((served, rechecked), (2, rechecks), "{word:?}");
+    }
+}
+
+/// A and seven others are served by an uplink that sends a chunk a millisecond, so many
+/// in all; what A got, and whoever of the others got most.
+/// `lies` is whether A left and came back.
+fn shares(chunks: u32, lies: impl Fn(&mut Node, u32) -> bool) -> (u32, u32) {
+    let mut node = one_slot();
+    node.add(Given::new(4096, ChunkSet::full(4096)));
+    let peers: Vec<PeerId> = (1..=8).map(|i| PeerId([i; 32])).collect();
+    let mut out = Vec::new();
+    for peer in &peers {
+        node.join(*peer);
+        out.extend(node.hear(*peer, Message::Want(4_096_000)));
+    }
+    // Each begins elsewhere, so that nobody alone is first with all of them.
+    let mut next: [u32; 9] = std::array::from_fn(|who| 400 * who as u32);
+    let (mut line, mut got) = (VecDeque::new(), [0; 9]);
+    let mut serves = 0;
+    while got.iter().sum::<u32>() < chunks {
+        let mut granted = grants(&out);
+        while let Some((peer, bytes)) = granted.pop() {
+            let who = usize::from(peer.0[0]);
+            for _ in 0..bytes / u64::from(CHUNK) {
+                let chunk = next[who];
+                next[who] = (chunk + 1) % 4096;
+                serves += 1;
+                let (key, serve, chunks) = (KEY, ServeId(serves), vec![chunk]);
+                let event = Event::Incoming {
+                    key,
+                    peer,
+                    serve,
+                    chunks,
+                };
+                let out = node.tell(event);
+                if is_served(&out) {
+                    line.push_back((peer, serve, chunk));
+                }
+                granted.extend(grants(&out));
+            }
+        }
+        node.now += MS;
+        let Some((peer, serve, chunk)) = line.pop_front() else {
+            out = node.wait(100 * MS);
+            continue;
+        };
+        got[usize::from(peer.0[0])] += 1;
+        let (key, bytes) = (KEY, CHUNK);
+        node.tell(Event::Served {
+            key,
+            peer,
+            serve,
+            chunk,
+            bytes,
+        });
+        out = node.tell(Event::ServeEnded { key, peer, serve });
+        if peer == A {
+            if lies(&mut node, chunk) {
+                line.retain(|(peer, ..)| *peer != A);
+            }
+            out.extend(node.hear(A, Message::Want(4_096_000)));
+        }
+    }
+    (got[1], got[2..].iter().copied().max().expect("seven"))
+}
+
+#[test]
+fn who_withdraws_what_it_got_or_comes_back_anew_gets_no_more_than_the_others() {
+    let withdraws = shares(2000, |node, chunk| {
+        node.hear(A, Message::Withdraw(vec![chunk]));
+        false
+    });
+    let returns = shares(2000, |node, _| {
+        node.tell(Event::Disconnected { peer: A });
+        node.join(A);
+        true
+    });
+    for (a, most) in [withdraws, returns] {
+        assert!(a <= most + most / 10, "{a}, of the others {most} at most");
     }
 }
 
