@@ -13,6 +13,8 @@ pub const DEFAULT_WAN_UPLOAD: u64 = 2_500_000;
 pub const DEFAULT_QUOTA: u64 = 20 << 30;
 /// How long a command waits without progress: 30 s.
 pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(30);
+/// Default of [`NodeConfig::rest_after`].
+pub const DEFAULT_REST_AFTER: Duration = Duration::from_secs(60);
 
 /// How a node is to run.
 #[derive(Debug, Clone)]
@@ -43,6 +45,8 @@ pub struct NodeConfig {
     /// Addresses under which this node is reachable from outside, beside those of
     /// its interfaces: what a gateway with fixed forwarding has.
     pub external: Vec<SocketAddr>,
+    /// How long a whole content that nobody wants anything of stays open.
+    pub rest_after: Duration,
 }
 
 /// How a node finds others beyond links and the overlay, and lets itself be found.
@@ -103,6 +107,7 @@ impl NodeConfig {
             threads: 0,
             discovery: DiscoveryConfig::default(),
             external: Vec::new(),
+            rest_after: DEFAULT_REST_AFTER,
         }
     }
 }

@@ -6,7 +6,8 @@ use std::{fs, path::Path, time::Duration};
 
 use samara_node::{
     Engine, Mode, NodeConfig,
-    api::{ErrorKind, Event, Request},
+    api::{ErrorKind, Event, LimitOrder, Request},
+    limit::{Cap, Line},
 };
 use world::{Node, link_of};
 
@@ -162,6 +163,102 @@ async fn receivers_carry_it_on_when_the_origin_has_left() {
     assert_same(&source, &d.path("out/tree"));
     b_cancel.cancel();
     c_cancel.cancel();
+}
+
+/// A node whose contents rest as soon as nobody wants anything of them.
+async fn restful() -> Node {
+    let dir = tempfile::tempdir().unwrap();
+    let mut config = NodeConfig::new(dir.path().join("data"));
+    config.listen = Some("127.0.0.1:0".parse().unwrap());
+    config.rest_after = Duration::ZERO;
+    let engine = Engine::open(config, Mode::Online).await.unwrap();
+    Node { dir, engine }
+}
+
+/// Waits until a content is at rest at a node.
+async fn rests(node: &Node, content: &str) {
+    let what = content.to_owned();
+    loop {
+        let events = node.done(Request::Explain { what: what.clone() }).await;
+        match &events[..] {
+            [Event::Explained(said), Event::Done] if said.verdict == "at_rest" => return,
+            [Event::Explained(_), Event::Done] => tokio::task::yield_now().await,
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_nobody_wants_rests_and_is_open_again_for_who_wants_something() {
+    let (a, b) = (restful().await, restful().await);
+    let source = a.path("tree");
+    tree(&source);
+    let (link, _events, _cancel) = a.share(&source).await;
+    let get = |node: &Node, only: &[&str]| Request::Get {
+        link: link.clone(),
+        into: node.path("out"),
+        only: only.iter().map(|only| (*only).into()).collect(),
+        seed: true,
+        force: false,
+        in_order: false,
+    };
+    let is_complete = |e: &Event| matches!(e, Event::Complete { .. });
+    let (complete, _part, _cancel_part) = b.begin(get(&b, &["deep/**"]), is_complete).await;
+    let Event::Complete { content, .. } = complete else {
+        unreachable!("asked for")
+    };
+    rests(&a, &content).await;
+    rests(&b, &content).await;
+    let (_, _all, _cancel_all) = b.begin(get(&b, &[]), is_complete).await;
+    assert_same(&source, &b.path("out/tree"));
+    rests(&a, &content).await;
+    rests(&b, &content).await;
+    let c = restful().await;
+    let (_, _c_events, _c_cancel) = c.begin(get(&c, &[]), is_complete).await;
+    assert_same(&source, &c.path("out/tree"));
+}
+
+#[tokio::test]
+async fn what_rested_during_a_pause_is_fetched_after_it() {
+    let (a, b) = (restful().await, restful().await);
+    let source = a.path("file.bin");
+    fs::write(&source, noise(3_000_000, 7)).unwrap();
+    let (link, _events, cancel) = a.share(&source).await;
+    // So slow that it is under way when it is paused.
+    let slow = LimitOrder {
+        rates: [(Line::Up, Some(Cap::At(10_000)))].into(),
+        ..LimitOrder::default()
+    };
+    a.done(Request::Limit(slow)).await;
+    let request = Request::Get {
+        link,
+        into: b.path("out"),
+        only: vec![],
+        seed: true,
+        force: false,
+        in_order: false,
+    };
+    let is_progress = |e: &Event| matches!(e, Event::Progress { peers: 1, .. });
+    let (progress, mut events, _cancel) = b.begin(request, is_progress).await;
+    let Event::Progress { content, .. } = progress else {
+        unreachable!("asked for")
+    };
+    b.done(Request::Pause { what: None }).await;
+    rests(&a, &content).await;
+    let fast = LimitOrder {
+        reset: true,
+        ..LimitOrder::default()
+    };
+    a.done(Request::Limit(fast)).await;
+    b.done(Request::Resume { what: None }).await;
+    while let Some(event) = events.recv().await {
+        assert!(!matches!(event, Event::Error { .. }), "{event:?}");
+        if matches!(event, Event::Complete { .. }) {
+            break;
+        }
+    }
+    assert_same(&source, &b.path("out/file.bin"));
+    cancel.cancel();
 }
 
 #[tokio::test]

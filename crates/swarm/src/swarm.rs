@@ -96,6 +96,8 @@ pub struct Progress {
     pub peers: usize,
     /// Peers that have a chunk that is missing here.
     pub sources: usize,
+    /// Peers that want something.
+    pub takers: usize,
 }
 
 /// What passes between this node and one peer about one content.
@@ -271,6 +273,7 @@ impl Swarm {
                 .iter()
                 .filter(|(peer, link)| content.is_helped_by(peer, link))
                 .count(),
+            takers: content.links.values().filter(|link| link.wants > 0).count(),
         })
     }
 

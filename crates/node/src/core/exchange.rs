@@ -46,6 +46,32 @@ impl Core {
         }
     }
 
+    /// Tells those again that closed it, when all was whole or paused, that we want
+    /// something of it.
+    pub(super) fn announce_again(&mut self, key: TransferKey) {
+        let Some(transfer) = self.transfers.get(&key) else {
+            return;
+        };
+        if transfer.content.has_wanted() {
+            return;
+        }
+        let id = *transfer.content.id();
+        for link in self.sessions.values_mut() {
+            let joined = link.theirs.values().any(|(_, content)| *content == id);
+            let mut channels = transfer.channels.intersection(&link.channels);
+            if !joined
+                && link.ours.contains(&key)
+                && let Some(channel) = channels.next()
+            {
+                link.session.send(&Control::Open {
+                    handle: key.0,
+                    channel: *channel,
+                    content: id,
+                });
+            }
+        }
+    }
+
     fn announce_to(&mut self, key: TransferKey, peer: PeerId) {
         let (Some(transfer), Some(link)) = (self.transfers.get(&key), self.sessions.get_mut(&peer))
         else {
@@ -155,8 +181,17 @@ impl Core {
             .sessions
             .get_mut(&peer)
             .and_then(|link| link.theirs.remove(&handle));
-        if let Some((_, content)) = gone {
-            self.peer_left(peer, content);
+        let Some((_, content)) = gone else {
+            return;
+        };
+        self.peer_left(peer, content);
+        // Whole here as well: whoever wants something speaks first.
+        if let Some((key, transfer)) = self.transfer_of(&content)
+            && transfer.content.has_wanted()
+            && let Some(link) = self.sessions.get_mut(&peer)
+            && link.ours.remove(&key)
+        {
+            link.session.send(&Control::Close { handle: key.0 });
         }
     }
 
@@ -170,10 +205,21 @@ impl Core {
         let Some(link) = self.sessions.get(&peer) else {
             return;
         };
-        let Some((_, content)) = link.theirs.get(&handle) else {
+        let Some((channel, content)) = link.theirs.get(&handle).copied() else {
             return;
         };
-        let Some(key) = self.transfer_by_content.get(content).copied() else {
+        let key = match self.transfer_by_content.get(&content).copied() {
+            Some(key) => key,
+            // It was closed here while this was on its way.
+            None => {
+                let Some(key) = self.serve_on_demand(channel, content) else {
+                    return;
+                };
+                self.announce_to(key, peer);
+                key
+            }
+        };
+        let Some(link) = self.sessions.get(&peer) else {
             return;
         };
         let Some(count) = self.swarm.chunk_count(key) else {

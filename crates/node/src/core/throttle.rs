@@ -172,6 +172,9 @@ impl Core {
             priority,
             policy,
         });
+        if role.fetches() {
+            self.announce_again(key);
+        }
     }
 
     /// Bytes that may wait unread on a connection: with a limit only as many as it lets

@@ -25,10 +25,6 @@ const SYNC_EVERY: Duration = Duration::from_millis(100);
 /// A slow disk is left alone for this many times as long as its last sync took.
 const SYNC_REST: u32 = 10;
 
-/// A whole content that no peer takes part in is let go after this long; it comes
-/// back when somebody asks.
-const IDLE: Duration = Duration::from_secs(60);
-
 /// A content that this node exchanges with others.
 #[derive(Debug)]
 pub(crate) struct Transfer {
@@ -58,7 +54,8 @@ pub(crate) struct Transfer {
     /// When bytes last came in.
     pub(crate) last_progress: Instant,
     /// When a peer last took part.
-    last_company: Instant,
+    /// When it was last missing here, or somebody wanted something of it.
+    last_wanted: Instant,
     /// What it does for others, at which priority, and what is to be early.
     pub(crate) terms: Terms,
     /// While limits hold back what is fetched, and what is served.
@@ -215,7 +212,7 @@ impl Core {
                 down: Rate::default(),
                 up: Rate::default(),
                 last_progress: now,
-                last_company: now,
+                last_wanted: now,
                 terms,
                 held_down: Stopwatch::default(),
                 held_up: Stopwatch::default(),
@@ -516,6 +513,7 @@ impl Core {
             && !transfer.content.has_wanted()
         {
             transfer.finished = false;
+            self.announce_again(key);
         }
         self.notify();
     }
@@ -677,15 +675,15 @@ impl Core {
         self.metrics.records_waiting.set(waiting as i64);
     }
 
-    /// Lets transfers go that are whole and without company, so that a node with
-    /// very many contents keeps only those in memory that somebody wants.
+    /// Lets transfers go that are whole and that nobody wants anything of, so that a
+    /// node with very many contents has only the others in memory and to look after.
     fn retire_idle(&mut self) {
         let mut idle = Vec::new();
         for (key, transfer) in &mut self.transfers {
-            let alone = self.swarm.progress(*key).is_none_or(|p| p.peers == 0);
-            if !alone || !transfer.finished || transfer.dirty || transfer.syncing {
-                transfer.last_company = Instant::now();
-            } else if transfer.last_company.elapsed() >= IDLE {
+            let wanted = self.swarm.progress(*key).is_some_and(|p| p.takers > 0);
+            if wanted || !transfer.finished || transfer.dirty || transfer.syncing {
+                transfer.last_wanted = Instant::now();
+            } else if transfer.last_wanted.elapsed() >= self.config.rest_after {
                 idle.push(*key);
             }
         }
