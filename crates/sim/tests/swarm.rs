@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use samara_sim::swarm::{Behaviour, Fault, Outcome, Scenario, Sharing, SitePipes, When};
+use samara_sim::swarm::{
+    Behaviour, Fault, Outcome, Scenario, ScenarioFile, Sharing, SitePipes, When,
+};
 use samara_swarm::Offence;
 
 /// 40 Mbit/s in bytes a second.
@@ -208,6 +210,15 @@ fn who_never_answers_delays_nobody_for_long() {
     let outcome = scenario.run();
     assert!(outcome.is_complete());
     assert!(outcome.last() <= 2.5, "last after {} T*", outcome.last());
+    // Of 40 two each send garbage and never answer.
+    let text = include_str!("../scenarios/liars.toml");
+    let file: ScenarioFile = text.parse().unwrap();
+    for seed in 1..=4 {
+        let mut scenario = file.scenario().unwrap();
+        scenario.seed = seed;
+        let outcome = scenario.run();
+        assert!(outcome.last() <= 1.8, "seed {seed}: {} T*", outcome.last());
+    }
 }
 
 #[test]

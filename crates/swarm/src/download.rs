@@ -22,6 +22,9 @@ const UNKNOWN_ANSWER: Duration = Duration::from_secs(1);
 /// An answer that is less late than this is waited for.
 const LATE: Duration = Duration::from_millis(50);
 
+/// Peers that a chunk is asked of at once, each when those before are late.
+const MOST_COPIES: usize = 4;
+
 /// A request without progress is given up after this many times what it should take.
 const GIVE_UP: u32 = 8;
 
@@ -223,13 +226,16 @@ impl Swarm {
             let late = content
                 .flights
                 .iter()
-                .filter(|(chunk, ids)| ids.len() == 1 && link.theirs.contains(**chunk))
+                .filter(|(chunk, ids)| ids.len() < MOST_COPIES && link.theirs.contains(**chunk))
                 .filter_map(|(chunk, ids)| {
-                    let asked = &content.requests[&ids[0]];
+                    let mut asked = ids.iter().map(|id| &content.requests[id]);
+                    let first = &content.requests[&ids[0]];
                     let here = self.expect(content, &peer, content.size(*chunk))?;
-                    let overdue = asked.late_at <= self.now;
-                    let worth = cost(&asked.peer, asked.due) > 2 * cost(&peer, self.now + here);
-                    (asked.peer != peer && (overdue || worth)).then_some((asked.due, *chunk))
+                    let overdue = asked.clone().all(|asked| asked.late_at <= self.now);
+                    let worth = ids.len() == 1
+                        && cost(&first.peer, first.due) > 2 * cost(&peer, self.now + here);
+                    let another = asked.all(|asked| asked.peer != peer);
+                    (another && (overdue || worth)).then_some((first.due, *chunk))
                 })
                 .max_by_key(|(due, chunk)| (*due, *chunk));
             let Some((_, chunk)) = late else { break };

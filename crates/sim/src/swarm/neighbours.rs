@@ -40,9 +40,18 @@ pub(crate) fn choose(
         // Not more than there are.
         let local = near.map_or(0, |near| (half - half / EXTERNAL).min((near.len() - 1) / 2));
         for (count, among) in [(local, near), (half - local, Some(&everybody))] {
+            if count == 0 {
+                continue;
+            }
+            let among = among.expect("looked for only where there are some");
+            // Whom others found it may be all there are.
+            let known = match among.len() == n {
+                true => sets[i].len(),
+                false => (among.iter().filter(|j| sets[i].contains(&(**j as u32)))).count(),
+            };
+            let count = count.min(among.len() - 1 - known);
             let mut found = 0;
             while found < count {
-                let among = among.expect("looked for only where there are some");
                 let j = among[(rng.next_u64() % among.len() as u64) as usize];
                 if j != i && sets[i].insert(j as u32) {
                     sets[j].insert(i as u32);
@@ -52,4 +61,25 @@ pub(crate) fn choose(
         }
     }
     sets
+}
+
+#[cfg(test)]
+mod tests {
+    use rand::SeedableRng;
+
+    use super::*;
+    use crate::swarm::Scenario;
+
+    #[test]
+    fn a_crowd_little_larger_than_a_neighbourhood_is_chosen_to_an_end() {
+        let scenario = Scenario::equal(40, 1, 1, 1.0, 1.0);
+        for seed in 0..200 {
+            let mut rng = ChaCha8Rng::seed_from_u64(seed);
+            let sets = choose(&scenario.nodes, 32, &mut rng);
+            for (i, set) in sets.iter().enumerate() {
+                assert!(set.len() >= 16 && !set.contains(&(i as u32)), "seed {seed}");
+                assert!(set.iter().all(|j| sets[*j as usize].contains(&(i as u32))));
+            }
+        }
+    }
 }

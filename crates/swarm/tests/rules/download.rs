@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use samara_content::ChunkSet;
-use samara_swarm::{Action, Event, Message, Offence};
+use samara_swarm::{Action, Config, Event, Message, Offence};
 
 use crate::node::*;
 
@@ -132,6 +132,25 @@ fn what_is_late_at_the_end_is_asked_for_twice_and_cancelled() {
     assert_eq!(node.arrive(B, 0), [cancel]);
     assert_eq!(node.arrive(A, 0), [], "a late answer is no offence");
     assert_eq!(node.swarm.progress(KEY).unwrap().in_flight_bytes, 0);
+}
+
+#[test]
+fn what_two_silent_peers_were_asked_for_is_asked_of_a_third() {
+    let mut node = Node::receiver(1);
+    for peer in [A, B, C] {
+        node.join_with(peer, ChunkSet::full(1));
+    }
+    assert_eq!(requests(&node.hear(A, grant(1))).len(), 1);
+    for peer in [B, C] {
+        assert!(
+            requests(&node.hear(peer, grant(1))).is_empty(),
+            "not late yet"
+        );
+        let want = (peer, Message::Want(u64::from(CHUNK)));
+        assert!(messages(&node.wait(Duration::from_millis(1500))).contains(&want));
+        assert_eq!(requests(&node.hear(peer, grant(1)))[0].2, 0);
+    }
+    assert!(node.now < Config::default().request_timeout * 2);
 }
 
 #[test]
