@@ -2,7 +2,9 @@
 //! pooled chunk buffer, hashed and written from there on a blocking thread.
 
 use std::{
+    pin::pin,
     sync::Arc,
+    task::{Context, Poll, Waker},
     time::{Duration, Instant},
 };
 
@@ -15,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     core::{Input, TransferKey},
-    limit::Lane,
+    limit::{Asking, Lane},
     message::{Ask, ROOT_PAGE},
     pool::{BufferPool, PooledBuffer},
     session::open_request,
@@ -46,8 +48,9 @@ pub(crate) enum Fetched {
     Mismatch { chunk: u32 },
     /// The disk refused it.
     Failed { chunk: u32, error: WriteError },
-    /// Nothing more comes in; `whole` if every chunk did.
-    Ended { whole: bool },
+    /// Nothing more comes in; `whole` if every chunk did. `wasted` bytes are of a chunk
+    /// that did not.
+    Ended { whole: bool, wasted: u64 },
 }
 
 /// Who asks for what, for the news to the core.
@@ -84,22 +87,58 @@ impl FetchJob {
 pub(crate) async fn fetch_chunks(
     connection: Connection,
     job: FetchJob,
+    asking: Asking,
     pool: BufferPool,
     writers: Writers,
     core: mpsc::Sender<Input>,
     cancel: CancellationToken,
 ) {
     let job = Arc::new(job);
+    let mut answer = Answer {
+        stream: None,
+        asking,
+        unfinished: 0,
+    };
     let whole = tokio::select! {
-        whole = receive(&connection, &job, &pool, &writers, &core) => whole,
+        whole = receive(&connection, &job, &mut answer, &pool, &writers, &core) => whole,
         () = cancel.cancelled() => false,
     };
-    let _ = core.send(job.input(Fetched::Ended { whole })).await;
+    let wasted = match whole {
+        true => 0,
+        false => answer.wasted(),
+    };
+    drop(answer);
+    let ended = Fetched::Ended { whole, wasted };
+    let _ = core.send(job.input(ended)).await;
+}
+
+/// How far the answer to a request has come.
+struct Answer {
+    stream: Option<RecvStream>,
+    asking: Asking,
+    /// Bytes of the chunk that is being read.
+    unfinished: u64,
+}
+
+impl Answer {
+    /// Bytes that came in and are of no use, now that nothing more is read.
+    fn wasted(&mut self) -> u64 {
+        let mut bytes = self.unfinished;
+        while let Some(stream) = &mut self.stream {
+            let read = pin!(stream.read_chunk(usize::MAX, false));
+            match read.poll(&mut Context::from_waker(Waker::noop())) {
+                Poll::Ready(Ok(Some(chunk))) => bytes += chunk.bytes.len() as u64,
+                _ => break,
+            }
+        }
+        bytes
+    }
 }
 
 async fn receive(
     connection: &Connection,
     job: &Arc<FetchJob>,
+    answer: &mut Answer,
     pool: &BufferPool,
     writers: &Writers,
     core: &mpsc::Sender<Input>,
@@ -110,9 +149,10 @@ async fn receive(
         content: *job.content.id(),
         chunks: job.chunks.iter().map(|(index, _)| *index).collect(),
     };
-    let Ok((_request, mut stream)) = open_request(connection, &ask, job.window).await else {
+    let Ok((_request, stream)) = open_request(connection, &ask, job.window).await else {
         return false;
     };
+    let stream = answer.stream.insert(stream);
     let mut whole = true;
     for (chunk, bytes) in job.chunks.iter().copied() {
         let mut status = [0];
@@ -121,18 +161,25 @@ async fn receive(
         }
         if status[0] != HERE {
             whole = false;
+            answer.asking.settle(bytes as usize);
             continue;
         }
         let mut buffer = room(pool, bytes as usize, &job.unwritten).await;
         let mut rest = buffer.sized(bytes as usize);
         while !rest.is_empty() {
-            let (piece, more) = rest.split_at_mut(job.lane.piece().min(rest.len()));
+            let (mut piece, more) = rest.split_at_mut(job.lane.piece().min(rest.len()));
             job.lane.take(piece.len()).await;
-            if stream.read_exact(piece).await.is_err() {
-                return false;
+            while !piece.is_empty() {
+                let Ok(Some(read)) = stream.read(piece).await else {
+                    return false;
+                };
+                answer.asking.settle(read);
+                answer.unfinished += read as u64;
+                piece = &mut piece[read..];
             }
             rest = more;
         }
+        answer.unfinished = 0;
         let arrived = job.input(Fetched::Arrived { chunk, bytes });
         if core.send(arrived).await.is_err() {
             return false;
@@ -219,4 +266,66 @@ async fn read_page(stream: &mut RecvStream, page: u32) -> Option<Vec<u8>> {
     let mut bytes = vec![0; len];
     stream.read_exact(&mut bytes).await.ok()?;
     Some(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use samara_store::Store;
+
+    use super::*;
+    use crate::{limit::Shapers, transport::tests::pair};
+
+    #[tokio::test]
+    async fn what_came_of_an_answer_that_broke_off_is_counted_as_wasted() {
+        const CAME: usize = 5000;
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path().join("data"), Default::default()).unwrap();
+        let file = dir.path().join("file");
+        std::fs::write(&file, vec![7; 1 << 20]).unwrap();
+        let never = std::sync::atomic::AtomicBool::new(false);
+        let content = store.import(&file, &Default::default(), &|_| {}, &never);
+        let content = content.unwrap();
+        let len = content.manifest().chunk(0).unwrap().len;
+        assert!(len as usize > CAME);
+        let (server, client) = pair().await;
+        let mut shapers = Shapers::default();
+        let channel = ChannelId([1; 32]);
+        let (meter, watch) = Default::default();
+        let lane = shapers.lane((false, true), channel, &meter, [&watch; 2]);
+        let asking = lane.ask(len.into());
+        let job = FetchJob {
+            key: samara_swarm::ContentKey(1),
+            request: RequestId(1),
+            peer: PeerId([2; 32]),
+            channel,
+            content,
+            chunks: vec![(0, len)],
+            lane,
+            window: 1 << 20,
+            unwritten: Stopwatch::default(),
+        };
+        let (core, mut inputs) = mpsc::channel(8);
+        let fetch = tokio::spawn(fetch_chunks(
+            client,
+            job,
+            asking,
+            BufferPool::new(1 << 20),
+            Writers::start().unwrap(),
+            core,
+            CancellationToken::new(),
+        ));
+        let (mut answer, _ask) = server.accept_bi().await.unwrap();
+        answer.write_all(&[HERE]).await.unwrap();
+        answer.write_all(&[1; CAME]).await.unwrap();
+        answer.finish().unwrap();
+        fetch.await.unwrap();
+        let Some(Input::Fetched {
+            news: Fetched::Ended { whole, wasted },
+            ..
+        }) = inputs.recv().await
+        else {
+            panic!("it ended");
+        };
+        assert_eq!((whole, wasted), (false, CAME as u64));
+    }
 }

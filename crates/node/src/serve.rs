@@ -345,7 +345,7 @@ mod tests {
                 (true, true),
                 samara_wire::ChannelId([2; 32]),
                 &Default::default(),
-                &Default::default(),
+                [&Default::default(); 2],
             );
             serves.spawn(serve_chunks(stream, job, pool.clone(), lane, core.clone()));
         }

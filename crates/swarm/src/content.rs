@@ -324,7 +324,7 @@ impl Content {
         let Some(link) = self.links.get_mut(peer) else {
             return;
         };
-        if self.role.fetches() && link.released && link.shunned.is_over(now) {
+        if self.role.fetches() && link.may_be_asked(now) {
             link.released = false;
             let msg = Message::Want(self.missing_bytes);
             out.push(Action::Send {

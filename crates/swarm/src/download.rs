@@ -32,17 +32,19 @@ const GIVE_UP: u32 = 8;
 const LOOK_ELSEWHERE: Duration = Duration::from_millis(500);
 
 impl Swarm {
-    /// Spends a grant at once, and gives back what is left of it.
+    /// Spends a grant at once, as far as there is room, and gives back what is left of it.
     pub(crate) fn spend(
         &mut self,
         key: ContentKey,
         peer: PeerId,
-        bytes: u64,
+        (bytes, room): (u64, u64),
         suggested: &[u32],
         out: &mut Vec<Action>,
     ) {
         let content = self.contents.get_mut(&key).expect("looked up by hear");
-        let mut left = bytes as i64 - content.links[&peer].debt as i64;
+        let credit = bytes as i64 - content.links[&peer].debt as i64;
+        let mut left = credit.min(i64::try_from(room).unwrap_or(i64::MAX));
+        let beyond = credit - left;
         // A suggestion announces what it names.
         let count = content.have.len();
         for chunk in suggested.iter().filter(|c| **c < count) {
@@ -60,8 +62,17 @@ impl Swarm {
                 left = self.duplicate(key, peer, left, out);
             }
         }
+        // All of the room was used: there may be more to ask for.
+        let cramped = beyond > 0 && left <= 0 && left + beyond > 0;
+        left += beyond;
         let content = self.contents.get_mut(&key).expect("looked up by hear");
         let link = content.links.get_mut(&peer).expect("looked up by hear");
+        if std::mem::replace(&mut link.cramped, cramped) != cramped {
+            match cramped {
+                true => self.cramped.insert((key, peer)),
+                false => self.cramped.remove(&(key, peer)),
+            };
+        }
         link.debt = left.min(0).unsigned_abs();
         if left > 0 {
             link.released = true;
@@ -522,10 +533,7 @@ impl Swarm {
             let again = std::mem::take(&mut content.again);
             content.ask_for_shards(*key, self.now, out);
             for (peer, link) in &mut content.links {
-                if link.released
-                    && link.shunned.is_over(self.now)
-                    && again.iter().any(|c| link.theirs.contains(*c))
-                {
+                if link.may_be_asked(self.now) && again.iter().any(|c| link.theirs.contains(*c)) {
                     link.released = false;
                     let msg = Message::Want(content.missing_bytes);
                     out.push(Action::Send {
@@ -552,7 +560,7 @@ impl Swarm {
                 return false;
             };
             let fetches = content.role.fetches();
-            if fetches && link.released && helps && link.shunned.is_over(now) {
+            if fetches && helps && link.may_be_asked(now) {
                 link.released = false;
                 let (peer, key) = (*peer, *key);
                 let msg = Message::Want(content.missing_bytes);

@@ -165,6 +165,34 @@ pub enum Event {
         /// What, decoded with this content's chunk count.
         msg: Message,
     },
+    /// The same while limits of this node hold: of a grant no more is spent than there is
+    /// room for, and the rest given back until there is more.
+    MessageWithin {
+        /// Who.
+        peer: PeerId,
+        /// The content.
+        key: ContentKey,
+        /// What, decoded with this content's chunk count.
+        msg: Message,
+        /// Bytes that may be asked for now; overdrawn by less than a chunk.
+        room: u64,
+    },
+    /// There is room again for what one of [`Swarm::cramped`](crate::Swarm::cramped)
+    /// could send.
+    Roomier {
+        /// The content.
+        key: ContentKey,
+        /// The peer.
+        peer: PeerId,
+    },
+    /// This node's own limits held back what a peer sends, for so long since the last such
+    /// event: for that time nobody is late.
+    HeldBack {
+        /// The peer.
+        peer: PeerId,
+        /// For how long.
+        wait: Duration,
+    },
     /// All bytes of a requested chunk came in. Not verified yet: it is not asked
     /// for elsewhere meanwhile, and nothing is announced.
     ChunkArrived {

@@ -22,6 +22,7 @@ mod link;
 mod message;
 mod pace;
 mod rarity;
+mod room;
 mod site;
 mod spread;
 mod stripes;

@@ -69,6 +69,8 @@ pub(crate) struct Link {
     pub(crate) debt: u64,
     /// We gave credit back and have not asked for more since.
     pub(crate) released: bool,
+    /// That was for want of room, of which there is none yet.
+    pub(crate) cramped: bool,
     /// While it is no good at answering.
     pub(crate) shunned: HoldOff,
     pub(crate) rate: DeliveryRate,
@@ -114,6 +116,7 @@ impl Link {
             asked: 0,
             debt: 0,
             released: false,
+            cramped: false,
             shunned: HoldOff::default(),
             rate: DeliveryRate::default(),
             received_bytes: 0,
@@ -128,6 +131,11 @@ impl Link {
     /// Whether credit would do it good.
     pub(crate) fn is_interested(&self, now: Duration) -> bool {
         self.wants > 0 && !self.declined && self.useful > 0 && self.held_off.is_over(now)
+    }
+
+    /// Whether it is to be told that something is wanted of it again.
+    pub(crate) fn may_be_asked(&self, now: Duration) -> bool {
+        self.released && !self.cramped && self.shunned.is_over(now)
     }
 
     /// Whether it counts as a holder of `chunk`. A seeder reckons with what it

@@ -45,6 +45,8 @@ pub struct Swarm {
     pub(crate) held_at: Option<Duration>,
     /// Links that are held off or shunned.
     pub(crate) paused: BTreeSet<(ContentKey, PeerId)>,
+    /// Links that wait for room.
+    pub(crate) cramped: BTreeSet<(ContentKey, PeerId)>,
 }
 
 /// What concerns a peer whatever the content.
@@ -139,6 +141,7 @@ impl Swarm {
             look_over_at: None,
             held_at: None,
             paused: BTreeSet::new(),
+            cramped: BTreeSet::new(),
         }
     }
 
@@ -202,7 +205,15 @@ impl Swarm {
                     }
                 }
             }
-            Event::Message { peer, key, msg } => self.hear(key, peer, msg, out),
+            Event::Message { peer, key, msg } => self.hear(key, peer, msg, u64::MAX, out),
+            Event::MessageWithin {
+                peer,
+                key,
+                msg,
+                room,
+            } => self.hear(key, peer, msg, room, out),
+            Event::Roomier { key, peer } => self.roomier(key, peer, out),
+            Event::HeldBack { peer, wait } => self.held_back(peer, wait),
             Event::ChunkArrived {
                 key,
                 chunk,
@@ -366,6 +377,7 @@ impl Swarm {
 
     fn leave(&mut self, key: ContentKey, peer: PeerId, out: &mut Vec<Action>) {
         self.paused.remove(&(key, peer));
+        self.cramped.remove(&(key, peer));
         self.uplink.forget(key, peer);
         let Some(content) = self.contents.get_mut(&key) else {
             return;
@@ -459,7 +471,14 @@ impl Swarm {
         self.check_source(key, out);
     }
 
-    fn hear(&mut self, key: ContentKey, peer: PeerId, msg: Message, out: &mut Vec<Action>) {
+    fn hear(
+        &mut self,
+        key: ContentKey,
+        peer: PeerId,
+        msg: Message,
+        room: u64,
+        out: &mut Vec<Action>,
+    ) {
         let Some(content) = self.contents.get_mut(&key) else {
             return;
         };
@@ -522,7 +541,9 @@ impl Swarm {
                 link.declined = false;
                 self.uplink.demand(key);
             }
-            Message::Grant { bytes, suggested } => self.spend(key, peer, bytes, &suggested, out),
+            Message::Grant { bytes, suggested } => {
+                self.spend(key, peer, (bytes, room), &suggested, out);
+            }
             Message::Release(bytes) => self.take_back(key, peer, bytes),
             Message::BadChunk(chunk) => {
                 // Only what was sent can have been bad, and only once each.
@@ -603,9 +624,15 @@ fn may_free_credit(event: &Event) -> bool {
             | Event::ChunkDropped { .. }
             | Event::RequestFailed { .. }
             | Event::PathSample { .. }
+            | Event::Roomier { .. }
+            | Event::HeldBack { .. }
             | Event::Served { .. }
             | Event::Message {
                 msg: Message::HaveMore(_) | Message::Grant { .. } | Message::BadChunk(_),
+                ..
+            }
+            | Event::MessageWithin {
+                msg: Message::Grant { .. },
                 ..
             }
     )

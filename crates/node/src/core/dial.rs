@@ -222,6 +222,8 @@ impl Core {
                 requests: Default::default(),
                 share: PoolShare::default(),
                 meter: Default::default(),
+                held: Default::default(),
+                held_told: Default::default(),
                 asked: false,
                 talk: Default::default(),
                 received: 0,

@@ -226,7 +226,21 @@ impl Core {
             return;
         };
         match Message::decode(body, count) {
-            Ok(msg) => self.swarm_event(Event::Message { peer, key, msg }),
+            Ok(msg) => {
+                let room = match &msg {
+                    Message::Grant { .. } => self.room_for(key, &peer),
+                    _ => None,
+                };
+                self.swarm_event(match room {
+                    None => Event::Message { peer, key, msg },
+                    Some(room) => Event::MessageWithin {
+                        peer,
+                        key,
+                        msg,
+                        room,
+                    },
+                });
+            }
             Err(error) => {
                 tracing::warn!(peer = %peer.short(), %error, "bad swarm message");
                 self.metrics
@@ -336,9 +350,9 @@ impl Core {
         let channel = *channel;
         let connection = link.session.connection.clone();
         let (lan, meter) = (link.session.is_lan(), link.meter.clone());
-        let lane = self
-            .shapers
-            .lane((false, lan), channel, &meter, &transfer.held_down);
+        let watches = [&transfer.held_down, &link.held];
+        let lane = self.shapers.lane((false, lan), channel, &meter, watches);
+        let asking = lane.ask(chunks.iter().map(|(_, bytes)| u64::from(*bytes)).sum());
         let window = self.receive_window(&self.sessions[&peer]);
         self.metrics.open_requests.inc();
         let job = FetchJob {
@@ -355,6 +369,7 @@ impl Core {
         tokio::spawn(fetch::fetch_chunks(
             connection,
             job,
+            asking,
             self.receive_pool.clone(),
             self.writers.clone(),
             self.inputs.clone(),
@@ -389,7 +404,7 @@ impl Core {
             (true, link.session.is_lan()),
             *channel,
             &link.meter,
-            &transfer.held_up,
+            [&transfer.held_up; 2],
         );
         let job = ServeJob {
             key,

@@ -71,6 +71,7 @@ use crate::{
     pool::{BufferPool, PoolShare},
     receipt::Receipt,
     session::{Close, Session, SessionId},
+    stopwatch::Stopwatch,
     transport::Transport,
     turnstile::{Place, Turnstile},
     writers::Writers,
@@ -288,6 +289,10 @@ pub(crate) struct Core {
     /// Counts changes of what is paused.
     pub(crate) pauses: u64,
     next_settling: Instant,
+    /// When those are asked again who were turned away for want of room, and the last of
+    /// them.
+    next_invitation: Instant,
+    last_invited: Option<(TransferKey, PeerId)>,
     last_look: Instant,
     /// Whether anything moved then.
     moves: bool,
@@ -315,6 +320,9 @@ pub(crate) struct Link {
     share: PoolShare,
     /// What passed between us, and what of it was paid for.
     meter: Arc<Meter>,
+    /// While limits hold back what the peer sends, and what the swarm knows of that.
+    held: Stopwatch,
+    held_told: Duration,
     /// It was asked for something: its answers have room.
     pub(crate) asked: bool,
     /// Chunk bytes from and to this peer.
@@ -387,6 +395,8 @@ impl Core {
             orders: Orders::default(),
             pauses: 0,
             next_settling: Instant::now(),
+            next_invitation: Instant::now(),
+            last_invited: None,
             last_look: Instant::now(),
             moves: false,
             load: watch::Load::default(),
@@ -572,6 +582,9 @@ impl Core {
         if self.shapers.is_stirred() {
             next = next.min(self.next_settling);
         }
+        if !self.swarm.cramped().is_empty() {
+            next = next.min(self.next_invitation);
+        }
         if let Some(look) = self.next_look() {
             next = next.min(look);
         }
@@ -581,6 +594,7 @@ impl Core {
     fn on_time(&mut self) {
         let now = self.now();
         if self.swarm.next_timeout().is_some_and(|t| t <= now) {
+            self.tell_held_back();
             self.swarm_event(samara_swarm::Event::Tick);
         }
         self.tick_channels(now);
@@ -589,6 +603,7 @@ impl Core {
         }
         self.sync_round();
         self.settle_round();
+        self.invite_round();
         self.look_round();
         if Instant::now() >= self.next_sample {
             self.next_sample = Instant::now() + Duration::from_secs(1);

@@ -6,7 +6,7 @@ use std::{
 };
 
 use samara_swarm::{Event, Role};
-use samara_wire::{ChannelId, ContentId};
+use samara_wire::{ChannelId, ContentId, PeerId};
 
 use super::{Core, Link, Terms, TransferKey};
 use crate::{
@@ -21,6 +21,11 @@ const SETTLE_EVERY: Duration = Duration::from_millis(100);
 /// Bytes that may wait unread on all connections together, as a time at the rate that
 /// holds: what comes in later than that is not held back yet.
 const UNREAD: Duration = Duration::from_millis(250);
+/// Bytes that may be asked for and not here, as a time at the rate that holds, beside what
+/// the way takes: longer than it takes until somebody is asked again.
+const UNDER_WAY: Duration = Duration::from_millis(250);
+/// How often those are asked again for whom there was no room.
+const INVITE_EVERY: Duration = Duration::from_millis(100);
 /// Least of them on one connection: some packets, and a frame beside them.
 const LEAST_WINDOW: u32 = 64 << 10;
 
@@ -193,6 +198,59 @@ impl Core {
         let time = UNREAD / sources as u32 + 2 * link.session.rtt();
         let bytes = rate as f64 * time.as_secs_f64();
         (bytes as u32).max(LEAST_WINDOW).min(most)
+    }
+
+    /// Bytes that a peer may be asked for of a content; `None`: no limit is in the way.
+    pub(super) fn room_for(&self, key: TransferKey, peer: &PeerId) -> Option<u64> {
+        let (transfer, link) = (self.transfers.get(&key)?, self.sessions.get(peer)?);
+        let channel = transfer.channels.intersection(&link.channels).next()?;
+        let time = UNDER_WAY + 2 * link.session.rtt();
+        self.shapers.room(link.session.is_lan(), channel, time)
+    }
+
+    /// Has those asked again, by turns, who were turned away for want of room, as many as
+    /// there is room for when it is time.
+    pub(super) fn invite_round(&mut self) {
+        let now = Instant::now();
+        let cramped = self.swarm.cramped();
+        if cramped.is_empty() || now < self.next_invitation {
+            return;
+        }
+        self.next_invitation = now + INVITE_EVERY;
+        let last = self.last_invited;
+        let later = cramped.iter().filter(|link| Some(**link) > last);
+        let earlier = cramped.iter().filter(|link| Some(**link) <= last);
+        let links: Vec<_> = later.chain(earlier).copied().collect();
+        let mut promised = 0;
+        for (key, peer) in links {
+            let room = self.room_for(key, &peer);
+            if room.is_some_and(|room| room <= promised) {
+                continue;
+            }
+            if room.is_some() {
+                let progress = self.swarm.progress(key);
+                let chunks = self.swarm.chunk_count(key).unwrap_or(1).max(1);
+                let bytes = progress.map_or(0, |p| p.wanted_bytes);
+                promised += bytes / u64::from(chunks);
+                self.last_invited = Some((key, peer));
+            }
+            self.swarm_event(Event::Roomier { key, peer });
+        }
+    }
+
+    /// Lets the swarm know of the time that limits of this node held back what comes.
+    pub(super) fn tell_held_back(&mut self) {
+        let mut held = Vec::new();
+        for (peer, link) in &mut self.sessions {
+            let total = link.held.total();
+            let wait = total.saturating_sub(std::mem::replace(&mut link.held_told, total));
+            if !wait.is_zero() {
+                held.push((*peer, wait));
+            }
+        }
+        for (peer, wait) in held {
+            self.swarm_event(Event::HeldBack { peer, wait });
+        }
     }
 
     /// Has what passed on the wire paid for, when it is time.

@@ -37,7 +37,7 @@ pub(crate) struct Transfer {
     pub(crate) from_origin: u64,
     /// Those that others sent.
     pub(crate) from_others: u64,
-    /// Chunk bytes that were of no use: wrong, or here already.
+    /// Chunk bytes that were of no use: wrong, here already, or of an answer that broke off.
     pub(crate) wasted: u64,
     /// Chunks that were here, or are counted in one of the above.
     pub(super) counted: ChunkSet,
@@ -412,8 +412,12 @@ impl Core {
                 self.notify();
             }
             Fetched::Failed { chunk, error } => self.on_write_failed(key, chunk, &error),
-            Fetched::Ended { whole } => {
+            Fetched::Ended { whole, wasted } => {
                 self.metrics.open_requests.dec();
+                self.metrics.chunk_bytes_wasted.inc_by(wasted);
+                if let Some(transfer) = self.transfers.get_mut(&key) {
+                    transfer.wasted += wasted;
+                }
                 let ours = self
                     .sessions
                     .get_mut(&peer)

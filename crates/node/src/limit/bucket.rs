@@ -2,8 +2,11 @@
 
 use std::{
     pin::pin,
-    sync::{Mutex, MutexGuard, PoisonError},
-    time::Instant,
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
 };
 
 use tokio::{sync::Notify, time::sleep};
@@ -14,6 +17,8 @@ use super::pacer::Pacer;
 #[derive(Debug)]
 pub(crate) struct Bucket {
     pacer: Mutex<Option<Pacer>>,
+    /// Bytes asked for that did not come in yet.
+    asked: AtomicU64,
     changed: Notify,
     turn: tokio::sync::Mutex<()>,
     started: Instant,
@@ -23,6 +28,7 @@ impl Default for Bucket {
     fn default() -> Self {
         Self {
             pacer: Mutex::default(),
+            asked: AtomicU64::new(0),
             changed: Notify::new(),
             turn: tokio::sync::Mutex::default(),
             started: Instant::now(),
@@ -51,11 +57,39 @@ impl Bucket {
         self.pacer().as_ref().map(Pacer::piece)
     }
 
+    /// So many bytes are asked for.
+    pub(super) fn ask(&self, bytes: u64) {
+        self.asked.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// They came in, or will not.
+    pub(super) fn settle(&self, bytes: u64) {
+        self.asked.fetch_sub(bytes, Ordering::Relaxed);
+    }
+
+    /// Bytes that may be asked for, so that no more are under way than come in within
+    /// `time`; always some if none are. `None`: any number.
+    pub(super) fn room(&self, time: Duration) -> Option<u64> {
+        let most = (self.rate()? as f64 * time.as_secs_f64()) as u64;
+        let asked = self.asked.load(Ordering::Relaxed);
+        Some(match asked {
+            0 => most.max(1),
+            asked => most.saturating_sub(asked),
+        })
+    }
+
     /// Bytes have passed that nobody took.
     pub(crate) fn owe(&self, bytes: u64) {
         let now = self.started.elapsed();
         if let Some(pacer) = &mut *self.pacer() {
             pacer.owe(now, bytes);
+        }
+    }
+
+    /// Bytes were paid for twice.
+    pub(crate) fn refund(&self, bytes: u64) {
+        if let Some(pacer) = &mut *self.pacer() {
+            pacer.refund(bytes);
         }
     }
 

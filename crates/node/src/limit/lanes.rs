@@ -6,6 +6,7 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
+    time::Duration,
 };
 
 use jiff::civil::DateTime;
@@ -18,6 +19,11 @@ use crate::stopwatch::Stopwatch;
 /// Bytes of the IP and UDP headers of a datagram.
 const HEADERS_V4: u64 = 20 + 8;
 const HEADERS_V6: u64 = 40 + 8;
+
+/// What may be paid for and not have come, as a time at the rate that holds; and the least
+/// of it.
+const AHEAD: Duration = Duration::from_millis(50);
+const LEAST_AHEAD: u64 = 16 << 10;
 
 /// One bucket for each line: the node's, or a channel's.
 #[derive(Debug, Default)]
@@ -105,14 +111,14 @@ impl Shapers {
         self.stirred.load(Ordering::Relaxed)
     }
 
-    /// The way of a channel's bytes over a connection; `waiting` runs while the limits
+    /// The way of a channel's bytes over a connection; the watches run while the limits
     /// hold them back.
     pub(crate) fn lane(
         &mut self,
         (up, lan): (bool, bool),
         channel: ChannelId,
         meter: &Arc<Meter>,
-        waiting: &Stopwatch,
+        waiting: [&Stopwatch; 2],
     ) -> Lane {
         Lane {
             up,
@@ -122,7 +128,7 @@ impl Shapers {
             channel,
             meter: meter.clone(),
             stirred: self.stirred.clone(),
-            waiting: waiting.clone(),
+            waiting: waiting.map(Stopwatch::clone),
         }
     }
 
@@ -151,30 +157,57 @@ impl Shapers {
         rates.min_by_key(|(_, rate)| *rate)
     }
 
+    /// Bytes of a channel that may be asked for, see [`Bucket::room`].
+    pub(crate) fn room(&self, lan: bool, channel: &ChannelId, time: Duration) -> Option<u64> {
+        let all = self.channels.get(channel).into_iter().chain([&self.node]);
+        let buckets = all.flat_map(|of| lines(false, lan).map(|line| of.get(line)));
+        buckets.filter_map(|bucket| bucket.room(time)).min()
+    }
+
     /// Has those pay whose bytes passed a connection: `up` and `down` are what it counted
     /// so far.
     pub(crate) fn settle(&self, lan: bool, v4: bool, meter: &Meter, up: UdpStats, down: UdpStats) {
         let headers = if v4 { HEADERS_V4 } else { HEADERS_V6 };
         for (is_up, stats) in [(true, up), (false, down)] {
             let wire = stats.bytes + stats.datagrams * headers;
-            let (more, shares) = meter.side(is_up).settle(wire);
-            if more == 0 {
+            let mut side = meter.side(is_up);
+            // What is sent waits for its turn in the transport; what is read has come.
+            let most_ahead = match is_up {
+                true => u64::MAX,
+                false => self.most_ahead(lan, side.paid.keys()),
+            };
+            let Settled {
+                owed,
+                refund,
+                shares,
+            } = side.settle(wire, most_ahead);
+            drop(side);
+            if (owed, refund) == (0, 0) {
                 continue;
             }
-            for line in lines(is_up, lan) {
-                self.node.get(line).owe(more);
-            }
+            let tell = |of: &Lines, part: f64| {
+                for bucket in lines(is_up, lan).map(|line| of.get(line)) {
+                    bucket.owe((owed as f64 * part) as u64);
+                    bucket.refund((refund as f64 * part) as u64);
+                }
+            };
+            tell(&self.node, 1.0);
             let all: u64 = shares.values().sum();
             for (channel, paid) in shares {
-                let Some(of_channel) = self.channels.get(&channel) else {
-                    continue;
-                };
-                let share = u128::from(more) * u128::from(paid) / u128::from(all.max(1));
-                for line in lines(is_up, lan) {
-                    of_channel.get(line).owe(share as u64);
+                if let Some(of_channel) = self.channels.get(&channel) {
+                    tell(of_channel, paid as f64 / all.max(1) as f64);
                 }
             }
         }
+    }
+
+    /// Bytes that may have been paid for and not have come.
+    fn most_ahead<'a>(&self, lan: bool, channels: impl Iterator<Item = &'a ChannelId>) -> u64 {
+        let rate = self.lowest_down(lan, channels);
+        rate.map_or(u64::MAX, |rate| {
+            let most = (rate as f64 * AHEAD.as_secs_f64()) as u64;
+            most.max(LEAST_AHEAD)
+        })
     }
 }
 
@@ -195,14 +228,32 @@ struct Side {
     paid: HashMap<ChannelId, u64>,
 }
 
+/// What a look at a connection's counters led to.
+#[derive(Debug)]
+struct Settled {
+    /// Bytes that passed and nobody paid for.
+    owed: u64,
+    /// Bytes that were paid for when they came, as owed, and again when they were read.
+    refund: u64,
+    /// Who paid how much since the last look.
+    shares: HashMap<ChannelId, u64>,
+}
+
 impl Side {
-    /// What passed that nobody paid for, and who paid for the rest.
-    fn settle(&mut self, wire: u64) -> (u64, HashMap<ChannelId, u64>) {
+    /// Compares what passed with what was paid for. More than `most_ahead` bytes cannot be
+    /// paid for and yet to come.
+    fn settle(&mut self, wire: u64, most_ahead: u64) -> Settled {
         let passed = wire.saturating_sub(self.seen);
         self.seen = wire;
-        let more = passed.saturating_sub(self.ahead);
+        let owed = passed.saturating_sub(self.ahead);
         self.ahead = self.ahead.saturating_sub(passed);
-        (more, std::mem::take(&mut self.paid))
+        let refund = self.ahead.saturating_sub(most_ahead);
+        self.ahead -= refund;
+        Settled {
+            owed,
+            refund,
+            shares: std::mem::take(&mut self.paid),
+        }
     }
 }
 
@@ -223,7 +274,7 @@ pub(crate) struct Lane {
     channel: ChannelId,
     meter: Arc<Meter>,
     stirred: Arc<AtomicBool>,
-    waiting: Stopwatch,
+    waiting: [Stopwatch; 2],
 }
 
 impl Lane {
@@ -242,7 +293,7 @@ impl Lane {
         let mut inside = None;
         for bucket in self.buckets() {
             let waits = || {
-                inside.get_or_insert_with(|| self.waiting.enter());
+                inside.get_or_insert_with(|| self.waiting.each_ref().map(Stopwatch::enter));
             };
             bucket.take(bytes, waits).await;
         }
@@ -252,6 +303,15 @@ impl Lane {
         self.stirred.store(true, Ordering::Relaxed);
     }
 
+    /// So many bytes are asked for.
+    pub(crate) fn ask(&self, bytes: u64) -> Asking {
+        self.buckets().for_each(|bucket| bucket.ask(bytes));
+        Asking {
+            lane: self.clone(),
+            left: bytes,
+        }
+    }
+
     /// The channel's own, then the node's: whoever waits for its channel takes nothing
     /// from others meanwhile.
     fn buckets(&self) -> impl Iterator<Item = &Bucket> {
@@ -259,6 +319,28 @@ impl Lane {
         lines
             .into_iter()
             .flat_map(|lines| self.lines.map(|line| lines.get(line)))
+    }
+}
+
+/// Bytes that were asked for and are not here yet; none any more when it is dropped.
+#[derive(Debug)]
+pub(crate) struct Asking {
+    lane: Lane,
+    left: u64,
+}
+
+impl Asking {
+    /// So many of them came in, or will not.
+    pub(crate) fn settle(&mut self, bytes: usize) {
+        let bytes = (bytes as u64).min(self.left);
+        self.left -= bytes;
+        self.lane.buckets().for_each(|bucket| bucket.settle(bytes));
+    }
+}
+
+impl Drop for Asking {
+    fn drop(&mut self) {
+        self.settle(usize::MAX);
     }
 }
 
@@ -282,22 +364,34 @@ mod tests {
         shapers.node.get(Line::Up).set(Some(1 << 40));
         let (a, b) = ((true, false), (true, false));
         let (a, b) = (
-            shapers.lane(a, A, &meter, &watch),
-            shapers.lane(b, B, &meter, &watch),
+            shapers.lane(a, A, &meter, [&watch; 2]),
+            shapers.lane(b, B, &meter, [&watch; 2]),
         );
         a.take(3000).await;
         b.take(1000).await;
         assert!(shapers.take_stirred() && !shapers.is_stirred());
         // Not all of it has left yet: nothing is owed, and the rest stays paid.
-        let settled = |wire| meter.side(true).settle(wire);
-        assert_eq!(settled(1500).0, 0);
-        let (more, shares) = settled(4500);
-        assert_eq!((more, shares.len()), (500, 0));
+        let settled = |wire| meter.side(true).settle(wire, u64::MAX);
+        assert_eq!(settled(1500).owed, 0);
+        let Settled { owed, shares, .. } = settled(4500);
+        assert_eq!((owed, shares.len()), (500, 0));
         a.take(3000).await;
         b.take(1000).await;
-        let (more, shares) = settled(9000);
-        assert_eq!((more, shares[&A], shares[&B]), (500, 3000, 1000));
-        assert_eq!(settled(9000).0, 0);
+        let Settled { owed, shares, .. } = settled(9000);
+        assert_eq!((owed, shares[&A], shares[&B]), (500, 3000, 1000));
+        assert_eq!(settled(9000).owed, 0);
+    }
+
+    #[test]
+    fn what_was_owed_when_it_came_is_not_paid_for_again_when_it_is_read() {
+        let mut side = Side::default();
+        // It came unasked for: more than was let in.
+        assert_eq!(side.settle(8000, 1000).owed, 8000);
+        side.ahead += 5000;
+        let Settled { owed, refund, .. } = side.settle(8000, 1000);
+        assert_eq!((owed, refund, side.ahead), (0, 4000, 1000));
+        let Settled { owed, refund, .. } = side.settle(9500, 1000);
+        assert_eq!((owed, refund, side.ahead), (500, 0, 0));
     }
 
     #[tokio::test]
@@ -323,8 +417,9 @@ mod tests {
     #[tokio::test]
     async fn a_channel_s_limit_is_within_the_node_s() {
         let mut shapers = Shapers::default();
-        let (meter, watch) = (Arc::new(Meter::default()), Stopwatch::default());
-        let lane = shapers.lane((false, true), A, &meter, &watch);
+        let meter = Arc::new(Meter::default());
+        let watches = [Stopwatch::default(), Stopwatch::default()];
+        let lane = shapers.lane((false, true), A, &meter, watches.each_ref());
         assert_eq!(lane.piece(), usize::MAX);
         assert!(!shapers.is_limited());
         shapers.channels[&A].get(Line::LanDown).set(Some(2 << 20));
@@ -335,6 +430,35 @@ mod tests {
         assert_eq!(shapers.lowest_down(true, [B].iter()), Some(8 << 20));
         assert_eq!(shapers.lowest_down(false, [B].iter()), Some(1 << 20));
         lane.take(256 << 10).await;
-        assert!(watch.total() > std::time::Duration::from_millis(20));
+        let least = Duration::from_millis(20);
+        assert!(watches.iter().all(|watch| watch.total() > least));
+    }
+
+    #[test]
+    fn no_more_is_asked_for_than_comes_in_soon() {
+        let mut shapers = Shapers::default();
+        let (meter, watch) = (Arc::new(Meter::default()), Stopwatch::default());
+        let way = |lan| (false, lan);
+        let near = shapers.lane(way(true), A, &meter, [&watch; 2]);
+        let far = shapers.lane(way(false), B, &meter, [&watch; 2]);
+        let second = Duration::from_secs(1);
+        let before = near.ask(3000);
+        assert_eq!(shapers.room(true, &A, second), None);
+        shapers.node.get(Line::Down).set(Some(10_000));
+        shapers.channels[&A].get(Line::LanDown).set(Some(2000));
+        // What was asked for before counts.
+        assert_eq!(shapers.room(true, &A, second), Some(0));
+        assert_eq!(shapers.room(true, &A, 3 * second), Some(3000));
+        assert_eq!(shapers.room(false, &A, second), Some(7000));
+        let mut asking = far.ask(7000);
+        assert_eq!(shapers.room(false, &B, second), Some(0));
+        asking.settle(5000);
+        assert_eq!(shapers.room(true, &B, second), Some(5000));
+        drop(before);
+        assert_eq!(shapers.room(true, &A, second), Some(2000));
+        drop(asking);
+        assert_eq!(shapers.room(false, &B, second), Some(10_000));
+        // However large a chunk is, one comes.
+        assert_eq!(shapers.room(false, &B, Duration::ZERO), Some(1));
     }
 }

@@ -3,7 +3,9 @@
 //!
 //! Counted is what passes on the wire: whole IP packets of the connections with other
 //! nodes. Who sends chunks pays for them before they are handed to the transport; who
-//! fetches, before it reads them, so that QUIC's flow control holds the sender back. What
+//! fetches, before it reads them, so that QUIC's flow control holds the sender back; and it
+//! asks for no more than comes in soon, for what was asked for comes as fast as the sender
+//! likes where flow control let it before. What
 //! the connections' statistics show beyond that (headers, acknowledgements, manifests,
 //! records, what was sent again) is paid for with the next chunks.
 
@@ -19,7 +21,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 pub use hours::{Days, Hours, TimeOfDay};
-pub(crate) use lanes::{Lane, Meter, Shapers};
+pub(crate) use lanes::{Asking, Lane, Meter, Shapers};
 pub(crate) use orders::{MAX_NAMED, Orders};
 pub(crate) use ruling::{Held, Ruling, Why, local_time};
 

@@ -56,6 +56,8 @@ pub(super) struct Pacer {
     burst: u32,
     /// Bytes that passed and are not paid for.
     owed: u64,
+    /// Bytes that are paid for and did not pass.
+    prepaid: u64,
 }
 
 impl Pacer {
@@ -76,6 +78,7 @@ impl Pacer {
             now,
             burst: burst.get(),
             owed: 0,
+            prepaid: 0,
         }
     }
 
@@ -93,6 +96,8 @@ impl Pacer {
     pub(super) fn pay(&mut self, now: Duration, left: &mut u64) -> Option<Duration> {
         self.set(now);
         let mut due = self.owed + *left;
+        let free = self.prepaid.min(due);
+        (due, self.prepaid) = (due - free, self.prepaid - free);
         let mut wait = None;
         while due >= UNIT && wait.is_none() {
             let units = (due / UNIT).min((self.burst / PARTS).into()) as u32;
@@ -118,8 +123,20 @@ impl Pacer {
     pub(super) fn owe(&mut self, now: Duration, bytes: u64) {
         self.owed = self.owed.saturating_add(bytes);
         self.pay(now, &mut 0);
+        self.owed = self.owed.min(self.most_owed());
+    }
+
+    /// Bytes were paid for twice.
+    pub(super) fn refund(&mut self, bytes: u64) {
+        let of_owed = self.owed.min(bytes);
+        self.owed -= of_owed;
+        let prepaid = self.prepaid.saturating_add(bytes - of_owed);
+        self.prepaid = prepaid.min(self.most_owed());
+    }
+
+    fn most_owed(&self) -> u64 {
         let most = (self.rate as f64 * MOST_OWED.as_secs_f64()) as u64;
-        self.owed = self.owed.min(most.max(UNIT));
+        most.max(UNIT)
     }
 
     fn set(&self, now: Duration) {
@@ -191,6 +208,34 @@ mod tests {
         now += Duration::from_secs(2);
         pacer.owe(now, MBIT / 100);
         assert_eq!(pacer.pay(now, &mut { UNIT }), None);
+    }
+
+    #[test]
+    fn what_was_paid_for_twice_is_free_the_next_time() {
+        const RATE: u64 = 10 * MBIT;
+        let second = Duration::from_secs(1);
+        let wait = |owes: u64, refund: u64| {
+            let mut now = second;
+            let mut pacer = Pacer::new(RATE);
+            let at_once = pacer.piece();
+            pacer.owe(now, at_once + owes);
+            pacer.refund(refund);
+            let mut left = RATE / 4;
+            while let Some(wait) = pacer.pay(now, &mut left) {
+                now += wait;
+            }
+            (now - second).as_millis() as i64
+        };
+        for (owes, refund, takes) in [
+            (0, 0, 250),
+            (RATE / 2, 0, 750),
+            (RATE / 2, RATE / 4, 500),
+            (RATE / 2, RATE / 2, 250),
+            (RATE / 2, 3 * RATE / 4, 0),
+        ] {
+            let took = wait(owes, refund);
+            assert!((took - takes).abs() <= 30, "{owes} {refund}: {took} ms");
+        }
     }
 
     #[test]

@@ -327,7 +327,7 @@ impl Member {
                 self.tell(Event::ChunkVerified { key, chunk, peer });
                 self.tell(Event::ChunkStored { key, chunk });
             }
-            Fetched::Ended { whole } => {
+            Fetched::Ended { whole, .. } => {
                 let open = self.peers.get_mut(&peer);
                 let ours = open.is_some_and(|peer| peer.requests.remove(&request).is_some());
                 if ours && !whole {
@@ -458,7 +458,8 @@ async fn fetch(
             });
         }
     }
-    let _ = inputs.send(input(Fetched::Ended { whole })).await;
+    let ended = Fetched::Ended { whole, wasted: 0 };
+    let _ = inputs.send(input(ended)).await;
 }
 
 /// As `serve::serve_chunks`, without a store, a pool and limits.

@@ -2,6 +2,7 @@
 
 mod download;
 mod node;
+mod room;
 mod site;
 mod spread;
 mod stripes;
