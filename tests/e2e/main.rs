@@ -16,6 +16,7 @@ mod archive;
 mod channels;
 mod charters;
 mod disk;
+mod follow;
 mod found;
 mod hostile;
 mod limits;

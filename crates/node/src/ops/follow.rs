@@ -226,7 +226,7 @@ async fn follow_those(context: Context, id: ChannelId, only: Priority) -> Result
                 return Some(None);
             };
             // What was paused may go on.
-            let now = Some((records_of(channel), core.pauses));
+            let now = Some((wants_of(channel), core.pauses));
             (now != before).then_some(Some(now))
         });
         let Some(now) = context.unless_cancelled(look).await? else {
@@ -250,14 +250,14 @@ async fn follow_those(context: Context, id: ChannelId, only: Priority) -> Result
     }
 }
 
-/// Until it is worth another try: after `longest`, or sooner when there are other
-/// records or other members.
+/// Until it is worth another try: after `longest`, or sooner when something else is
+/// wanted or there are other members.
 async fn pause(context: &Context, id: ChannelId, longest: Duration) -> Result<(), EngineError> {
     let state = move |core: &mut core::Core| {
         let channel = core.channels.get(&id)?;
         let mut members: Vec<_> = channel.synchronized.iter().copied().collect();
         members.sort_unstable();
-        Some((records_of(channel), members))
+        Some((wants_of(channel), members))
     };
     let before = context.core().call(state).await?;
     let other = context.core().wait_for(move |core| {
@@ -273,10 +273,30 @@ async fn pause(context: &Context, id: ChannelId, longest: Duration) -> Result<()
         .await
 }
 
-fn records_of(channel: &core::Channel) -> Vec<RecordId> {
-    let mut ids: Vec<_> = channel.items.keys().copied().collect();
-    ids.sort_unstable();
-    ids
+/// What decides about what is wanted of a channel.
+#[derive(Clone, PartialEq, Eq)]
+struct Wants {
+    records: Vec<RecordId>,
+    role: Role,
+    into: Option<PathBuf>,
+    keep_share: bool,
+}
+
+fn wants_of(channel: &core::Channel) -> Wants {
+    let mut records: Vec<_> = channel.items.keys().copied().collect();
+    records.sort_unstable();
+    let core::ChannelMeta {
+        role,
+        into,
+        keep_share,
+        ..
+    } = &channel.meta;
+    Wants {
+        records,
+        role: *role,
+        into: into.clone(),
+        keep_share: *keep_share,
+    }
 }
 
 /// Which of what is current is fetched.

@@ -1,0 +1,58 @@
+//! What a running node makes of a channel that it follows, when that changes.
+
+use std::fs;
+
+use serde_json::Value;
+
+use crate::{
+    running::poll,
+    tree::{assert_same, noise},
+    world::{Peer, World, string, text},
+};
+
+/// Publishes a version of one file; the content.
+fn publish(world: &World, peer: &Peer, version: &str, bytes: usize) -> String {
+    let app = world.path(version).join("app");
+    fs::create_dir_all(&app).unwrap();
+    let seed = version.bytes().map(u64::from).sum();
+    fs::write(app.join("app.bin"), noise(bytes, seed)).unwrap();
+    let publish = ["publish", "product", text(&app), "--version", version];
+    string(&peer.ask(&publish, "published")["content"])
+}
+
+/// Whether all of a content is here.
+fn is_here(peer: &Peer, content: &str) -> bool {
+    let status = peer.ask(&["status"], "status");
+    let contents = status["contents"].as_array().unwrap();
+    let whole = |c: &Value| c["manifest"] == content && c["complete"] == true;
+    contents.iter().any(whole)
+}
+
+fn knows(peer: &Peer, version: &str) -> bool {
+    let listed = peer.run(&["channel", "list"]).ok();
+    listed.events.iter().any(|e| e["version"] == version)
+}
+
+#[test]
+fn who_follows_already_may_mirror_or_install_from_then_on() {
+    let world = World::new();
+    let (a, b, c) = (world.peer("a"), world.peer("b"), world.peer("c"));
+    a.ask(&["channel", "create", "product"], "channel");
+    let content = publish(&world, &a, "1", 300_000);
+    let (_a_node, _) = a.node();
+    let link = a.link("product");
+    let (_b_node, _) = b.node();
+    let (_c_node, _) = c.node();
+    // Followed, and nothing of it wanted here.
+    for peer in [&b, &c] {
+        peer.ask(&["subscribe", &link], "subscribed");
+        poll("the release to be known", || knows(peer, "1"));
+        assert!(!is_here(peer, &content));
+    }
+    b.ask(&["mirror", &link], "subscribed");
+    poll("the release on the mirror", || is_here(&b, &content));
+    let into = c.path("apps");
+    c.ask(&["subscribe", &link, "--into", text(&into)], "subscribed");
+    poll("the release in its place", || into.join("current").exists());
+    assert_same(&world.path("1/app"), &into.join("current/app"));
+}
