@@ -51,6 +51,9 @@ fn who_follows_already_may_mirror_or_install_from_then_on() {
     }
     b.ask(&["mirror", &link], "subscribed");
     poll("the release on the mirror", || is_here(&b, &content));
+    // By the name that `status` shows.
+    let explained = b.ask(&["explain", "app"], "explained");
+    assert_eq!(explained["content"], content);
     let into = c.path("apps");
     c.ask(&["subscribe", &link, "--into", text(&into)], "subscribed");
     poll("the release in its place", || into.join("current").exists());

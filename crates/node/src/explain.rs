@@ -34,10 +34,38 @@ pub(crate) struct Seen {
     pub(crate) peers: u32,
     pub(crate) sources: u32,
     /// The lowest limit that its bytes pass on their way in, and out.
-    pub(crate) limit_down: Option<(Line, u64)>,
-    pub(crate) limit_up: Option<(Line, u64)>,
+    pub(crate) limit_down: Option<Limit>,
+    pub(crate) limit_up: Option<Limit>,
     /// Round trip to the farthest source, in milliseconds.
     pub(crate) rtt_ms: f64,
+}
+
+/// A limit that holds.
+#[derive(Debug, Clone)]
+pub(crate) struct Limit {
+    /// Name or id of the channel whose it is; `None`: the node's.
+    pub(crate) channel: Option<String>,
+    pub(crate) line: Line,
+    /// Bytes a second.
+    pub(crate) rate: u64,
+}
+
+impl Limit {
+    fn what(&self) -> String {
+        let rate = format!("{} {}", written(self.line), per_second(self.rate));
+        match &self.channel {
+            Some(channel) => format!("{rate} for the channel {channel}"),
+            None => rate,
+        }
+    }
+
+    fn command(&self) -> String {
+        let line = written(self.line);
+        match &self.channel {
+            Some(channel) => format!("samara limit --channel {} --{line} RATE", word(channel)),
+            None => format!("samara limit --{line} RATE"),
+        }
+    }
 }
 
 /// How a transfer stands.
@@ -165,14 +193,13 @@ fn words(verdict: Verdict, seen: &Seen) -> (String, String) {
     let shares = &seen.shares;
     let text = |what: &str, advice: &str| (what.to_owned(), advice.to_owned());
     match verdict {
-        Verdict::Complete => match seen.limit_up {
-            Some((line, rate)) if shares.limit_up >= MOSTLY => (
+        Verdict::Complete => match &seen.limit_up {
+            Some(limit) if shares.limit_up >= MOSTLY => (
                 format!(
-                    "It is whole. What others get of it is held back by this node's limit: {} {}.",
-                    written(line),
-                    per_second(rate)
+                    "It is whole. What others get of it is held back by this node's limit: {}.",
+                    limit.what()
                 ),
-                format!("`samara limit --{} RATE` raises it.", written(line)),
+                format!("`{}` raises it.", limit.command()),
             ),
             _ if seen.rate_up > 0 => (
                 format!("It is whole, and others get {} of it.", per_second(seen.rate_up)),
@@ -215,17 +242,20 @@ fn words(verdict: Verdict, seen: &Seen) -> (String, String) {
                 .to_owned(),
         ),
         Verdict::OwnLimit => {
-            let (line, rate) = seen.limit_down.unwrap_or((Line::Down, seen.rate));
+            let limit = seen.limit_down.clone().unwrap_or(Limit {
+                channel: None,
+                line: Line::Down,
+                rate: seen.rate,
+            });
             (
                 format!(
-                    "This node's own limit holds it back: {} {}; it waited for that {} of the time.",
-                    written(line),
-                    per_second(rate),
+                    "This node's own limit holds it back: {}; it waited for that {} of the time.",
+                    limit.what(),
                     percent(shares.limit)
                 ),
                 format!(
-                    "`samara limit` shows who set it, `samara limit --{} RATE` raises it.",
-                    written(line)
+                    "`samara limit` shows who set it, `{}` raises it.",
+                    limit.command()
                 ),
             )
         }
@@ -316,6 +346,15 @@ fn written(line: Line) -> String {
     line.name().replace('_', "-")
 }
 
+/// A name as one argument of a command.
+fn word(name: &str) -> String {
+    let plain = |c: char| c.is_alphanumeric() || "-_.".contains(c);
+    match name.chars().all(plain) {
+        true => name.to_owned(),
+        false => format!("'{}'", name.replace('\'', r"'\''")),
+    }
+}
+
 fn many(number: u32, one: &str, several: &str) -> String {
     format!("{number} {}", if number == 1 { one } else { several })
 }
@@ -352,6 +391,15 @@ mod tests {
         }
     }
 
+    fn limit(channel: Option<&str>, line: Line, rate: u64) -> Limit {
+        let channel = channel.map(str::to_owned);
+        Limit {
+            channel,
+            line,
+            rate,
+        }
+    }
+
     /// The verdict, with all that is said.
     fn told(change: impl FnOnce(&mut Seen)) -> (Verdict, String) {
         let mut seen = seen();
@@ -385,7 +433,7 @@ mod tests {
         let held = |s: &mut Seen| {
             s.state = State::Complete;
             s.shares.limit_up = 0.9;
-            s.limit_up = Some((Line::WanUp, 2_500_000));
+            s.limit_up = Some(limit(None, Line::WanUp, 2_500_000));
         };
         let (verdict, text) = told(held);
         assert_eq!(verdict, Verdict::Complete);
@@ -459,14 +507,31 @@ mod tests {
         let (verdict, text) = told(|s| {
             s.shares.limit = 0.5;
             s.shares.window = 1.0;
-            s.limit_down = Some((Line::LanDown, 500_000));
+            s.limit_down = Some(limit(None, Line::LanDown, 500_000));
         });
         assert_eq!(verdict, Verdict::OwnLimit);
         assert!(
             text.contains("lan-down 500 kB/s") && text.contains("50 %"),
             "{text}"
         );
+        assert!(text.contains("`samara limit --lan-down RATE`"), "{text}");
         assert_ne!(told(|s| s.shares.limit = 0.49).0, Verdict::OwnLimit);
+    }
+
+    #[test]
+    fn a_channel_s_limit_is_raised_for_the_channel() {
+        for (name, word) in [("prod", "prod"), ("Ann's news", r"'Ann'\''s news'")] {
+            let limit = || Some(limit(Some(name), Line::Down, 1_000_000));
+            let (_, text) = told(|s| (s.shares.limit, s.limit_down) = (1.0, limit()));
+            let command = format!("`samara limit --channel {word} --down RATE`");
+            assert!(text.contains(&command), "{text}");
+            assert!(text.contains(&format!("down 1.0 MB/s for the channel {name};")));
+            let (_, text) = told(|s| {
+                s.state = State::Complete;
+                (s.shares.limit_up, s.limit_up) = (1.0, limit());
+            });
+            assert!(text.contains(&command), "{text}");
+        }
     }
 
     #[test]

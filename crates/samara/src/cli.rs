@@ -460,8 +460,8 @@ pub(crate) enum Command {
     /// Judged by the last five seconds: what was waited for, and for how long.
     #[command(after_help = "Examples:\n  samara explain product\n  samara explain fe3a9c --json")]
     Explain {
-        /// Id of the content or the beginning of it, as `samara status` shows it; or a channel, whose
-        /// newest content is meant
+        /// Id of the content or the beginning of it, or its name, as `samara status` shows them; or a
+        /// channel, whose newest content is meant
         what: String,
     },
     /// Show and change limits: a change counts at once and is kept over restarts.

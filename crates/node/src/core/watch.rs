@@ -13,8 +13,7 @@ use samara_wire::{ChannelId, ContentId};
 use super::{Core, Item, ShutOut, Transfer, TransferKey, wall_ms};
 use crate::{
     api::{Explanation, Shares, SourceStatus, seconds},
-    explain::{Explained, Seen, State, explain},
-    limit::Line,
+    explain::{Explained, Limit, Seen, State, explain},
 };
 
 /// How often is looked while somebody could send something.
@@ -267,7 +266,7 @@ impl Core {
             self.sessions.values().any(|link| peers_near(&link.session))
         };
         let (near, far) = (lan(|s| s.is_lan()), lan(|s| !s.is_lan()));
-        let limit = |up: bool| -> Option<(Line, u64)> {
+        let limit = |up: bool| {
             let scopes = [(true, near), (false, far)]
                 .into_iter()
                 .filter(|(_, any)| *any);
@@ -275,7 +274,14 @@ impl Core {
                 self.shapers
                     .lowest_line((up, lan), channels.iter().copied())
             });
-            lowest.min_by_key(|(_, rate)| *rate)
+            let (whose, line, rate) = lowest.min_by_key(|(.., rate)| *rate)?;
+            let name = |id: &ChannelId| self.channels.get(id).and_then(|c| c.name());
+            let channel = whose.map(|id| name(&id).unwrap_or_else(|| id.to_string()));
+            Some(Limit {
+                channel,
+                line,
+                rate,
+            })
         };
         let manifest = held.as_ref().map(|content| content.manifest().root());
         let have = match (&view, &held) {

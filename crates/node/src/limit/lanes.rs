@@ -143,18 +143,20 @@ impl Shapers {
         of_channels.chain(self.node.lowest(lines)).min()
     }
 
-    /// The lowest limit on the way of these channels' bytes, and of which line it is.
+    /// The lowest limit on the way of these channels' bytes, and whose and of which line
+    /// it is; of several that are equal the node's.
     pub(crate) fn lowest_line<'a>(
         &self,
         (up, lan): (bool, bool),
         channels: impl Iterator<Item = &'a ChannelId>,
-    ) -> Option<(Line, u64)> {
-        let all = channels
-            .filter_map(|id| self.channels.get(id))
-            .chain([&self.node]);
-        let rate = |of: &Lines, line| of.get(line).rate().map(|rate| (line, rate));
-        let rates = all.flat_map(|of| lines(up, lan).into_iter().filter_map(|l| rate(of, l)));
-        rates.min_by_key(|(_, rate)| *rate)
+    ) -> Option<(Option<ChannelId>, Line, u64)> {
+        let of_channels = channels.filter_map(|id| Some((Some(*id), self.channels.get(id)?)));
+        let all = [(None, &self.node)].into_iter().chain(of_channels);
+        let rates = all.flat_map(|(whose, of)| {
+            let rate = move |line| Some((whose, line, of.get(line).rate()?));
+            lines(up, lan).into_iter().filter_map(rate)
+        });
+        rates.min_by_key(|(.., rate)| *rate)
     }
 
     /// Bytes of a channel that may be asked for, see [`Bucket::room`].
@@ -429,6 +431,10 @@ mod tests {
         assert_eq!(shapers.lowest_down(true, [A].iter()), Some(2 << 20));
         assert_eq!(shapers.lowest_down(true, [B].iter()), Some(8 << 20));
         assert_eq!(shapers.lowest_down(false, [B].iter()), Some(1 << 20));
+        let lowest = |lan, of: ChannelId| shapers.lowest_line((false, lan), [of].iter());
+        assert_eq!(lowest(true, A), Some((Some(A), Line::LanDown, 2 << 20)));
+        assert_eq!(lowest(true, B), Some((None, Line::Down, 8 << 20)));
+        assert_eq!(lowest(false, A), Some((None, Line::WanDown, 1 << 20)));
         lane.take(256 << 10).await;
         let least = Duration::from_millis(20);
         assert!(watches.iter().all(|watch| watch.total() > least));

@@ -65,7 +65,7 @@ fn named(core: &mut Core, text: &str) -> Result<Option<ContentId>, EngineError> 
         [] => Ok(None),
         _ => Err(EngineError::new(
             ErrorKind::Usage,
-            format!("\"{text}\" means several contents; give more of the id"),
+            format!("\"{text}\" means several contents; give the id, or more of it"),
         )),
     }
 }

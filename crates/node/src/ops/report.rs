@@ -1,9 +1,9 @@
 //! What the node has, with whom it talks, and giving space back.
 
-use std::{collections::HashSet, num::NonZeroU32, path::PathBuf};
+use std::{collections::HashSet, num::NonZeroU32, path::PathBuf, sync::Arc};
 
 use samara_graph::WallMs;
-use samara_store::{Placement, Store};
+use samara_store::{Content, Placement, Store};
 use samara_wire::ContentId;
 
 use super::{Context, publish::newest_version, resolve, retain, standing::standing, visited};
@@ -310,12 +310,15 @@ pub(super) async fn content_named(context: &Context, text: &str) -> Result<Conte
     let prefix = text.to_owned();
     let found: Vec<ContentId> = context
         .blocking(move |store| {
-            Ok(store
-                .contents()
-                .iter()
-                .map(|c| *c.id())
-                .filter(|id| prefix.len() >= 4 && id.to_string().starts_with(&prefix))
-                .collect())
+            let contents = store.contents();
+            let begins =
+                |c: &&Arc<Content>| prefix.len() >= 4 && c.id().to_string().starts_with(&prefix);
+            let is_called = |c: &&Arc<Content>| c.manifest().root().name == prefix;
+            let mut found: Vec<_> = contents.iter().filter(begins).map(|c| *c.id()).collect();
+            if found.is_empty() {
+                found = contents.iter().filter(is_called).map(|c| *c.id()).collect();
+            }
+            Ok(found)
         })
         .await?;
     match found.as_slice() {
@@ -326,7 +329,7 @@ pub(super) async fn content_named(context: &Context, text: &str) -> Result<Conte
         )),
         _ => Err(EngineError::new(
             ErrorKind::Usage,
-            format!("\"{text}\" means several contents; give more of the id"),
+            format!("\"{text}\" means several contents; give the id, or more of it"),
         )),
     }
 }
