@@ -4,7 +4,7 @@ mod current;
 mod delivery;
 mod due;
 
-use std::{collections::HashSet, path::PathBuf, time::Duration};
+use std::{collections::HashSet, path::PathBuf, sync::Arc, time::Duration};
 
 use samara_wire::{ChannelId, ContentId, RecordId};
 use tokio::{
@@ -309,9 +309,28 @@ enum Which {
     Here,
 }
 
+impl Which {
+    fn has(self, due: &Due, core: &core::Core) -> bool {
+        match self {
+            Self::All => true,
+            Self::Of(priority) => due.priority == priority,
+            Self::Here => due.is_whole(core),
+        }
+    }
+
+    /// What is due of a channel, the most urgent first, paused or not.
+    fn dues(self, channel: &core::Channel, core: &core::Core) -> Vec<Due> {
+        let (mut dues, _) = dues_of(channel, core.config.keep_releases);
+        dues.retain(|due| self.has(due, core));
+        dues.sort_by_key(|due| std::cmp::Reverse(due.priority));
+        dues
+    }
+}
+
 /// Fetches what is current and not here yet, the most urgent first, and nothing that is
 /// paused. What cannot be had does not keep back what can: each waits for `patience`
-/// without progress, and the first failure is told at the end.
+/// without progress, and the first failure is told at the end. What comes to be due before
+/// what is being fetched goes first, and what is not due after it any more is left.
 async fn fetch_current(
     context: &Context,
     id: ChannelId,
@@ -328,57 +347,37 @@ async fn fetch_current(
         retain::make_room(context).await?;
         archive::keep_shares(context, id).await?;
     }
-    let dues = context
-        .core()
-        .call(move |core| {
-            let Some(channel) = core.channels.get(&id) else {
-                return Err(super::interrupted());
-            };
-            let (mut dues, _) = dues_of(channel, keep);
-            let paused = &core.orders.paused;
-            dues.retain(|due| {
-                let meant = match which {
-                    Which::All => true,
-                    Which::Of(priority) => due.priority == priority,
-                    Which::Here => due.is_whole(core),
-                };
-                meant && !paused.has(&due.content, [&id])
-            });
-            for due in &mut dues {
-                due.confirmed = which != Which::Here;
-            }
-            dues.sort_by_key(|due| std::cmp::Reverse(due.priority));
-            Ok(dues)
-        })
-        .await??;
-    let nothing = dues.is_empty();
     let mut failure = None;
-    for due in dues {
-        let result = match &due.place {
-            DuePlace::Release { into, version } => {
-                delivery::release(context, id, &due, into, version, patience).await
+    let mut done: Vec<Due> = Vec::new();
+    'again: loop {
+        let dues = dues(context, id, which).await?;
+        let known: Arc<HashSet<ContentId>> = Arc::new(dues.iter().map(|d| d.content).collect());
+        for due in dues {
+            let is_same = |d: &Due| (d.content, &d.place) == (due.content, &due.place);
+            if done.iter().any(is_same) {
+                continue;
             }
-            DuePlace::Issue { slug } => {
-                let parent = issue_dir(context.data_dir(), id, slug);
-                match delivery::room_for_issue(context, &parent, &due).await {
-                    Err(error) => Err(error),
-                    Ok(()) => delivery::place(context, id, &due, parent, patience)
-                        .await
-                        .map(drop),
+            let result = tokio::select! {
+                biased;
+                result = deliver(context, id, &due, patience) => result,
+                overtaken = overtaken(context, id, which, &due, known.clone()) => {
+                    overtaken?;
+                    give_way(context, due.content).await?;
+                    continue 'again;
                 }
+            };
+            match result {
+                Ok(()) => {}
+                Err(error) if context.cancel.is_cancelled() => return Err(error),
+                // It is looked for again when that changes.
+                Err(_) if is_paused(context, id, due.content).await? => {}
+                Err(error) => failure = failure.or(Some(error)),
             }
-            DuePlace::Sealed => delivery::sealed(context, id, &due, patience).await,
-            DuePlace::Share => delivery::share(context, id, &due, patience).await,
-        };
-        match result {
-            Ok(()) => {}
-            Err(error) if context.cancel.is_cancelled() => return Err(error),
-            // It is looked for again when that changes.
-            Err(_) if is_paused(context, id, due.content).await? => {}
-            Err(error) => failure = failure.or(Some(error)),
+            done.push(due);
         }
+        break;
     }
-    if nothing && !looks_after {
+    if done.is_empty() && !looks_after {
         return Ok(());
     }
     // A retracted release must not stay current, nor one that was overtaken meanwhile
@@ -396,6 +395,84 @@ async fn fetch_current(
         not_a_keeper.tell(context, id).await;
     }
     failure.map_or(Ok(()), Err)
+}
+
+/// What is due now and not paused.
+async fn dues(context: &Context, id: ChannelId, which: Which) -> Result<Vec<Due>, EngineError> {
+    let dues = context.core().call(move |core| {
+        let Some(channel) = core.channels.get(&id) else {
+            return Err(super::interrupted());
+        };
+        let mut dues = which.dues(channel, core);
+        dues.retain(|due| !core.orders.paused.has(&due.content, [&id]));
+        for due in &mut dues {
+            due.confirmed = which != Which::Here;
+        }
+        Ok(dues)
+    });
+    dues.await?
+}
+
+async fn deliver(
+    context: &Context,
+    id: ChannelId,
+    due: &Due,
+    patience: Option<Duration>,
+) -> Result<(), EngineError> {
+    match &due.place {
+        DuePlace::Release { into, version } => {
+            delivery::release(context, id, due, into, version, patience).await
+        }
+        DuePlace::Issue { slug } => {
+            let parent = issue_dir(context.data_dir(), id, slug);
+            delivery::room_for_issue(context, &parent, due).await?;
+            delivery::place(context, id, due, parent, patience)
+                .await
+                .map(drop)
+        }
+        DuePlace::Sealed => delivery::sealed(context, id, due, patience).await,
+        DuePlace::Share => delivery::share(context, id, due, patience).await,
+    }
+}
+
+/// Until something is due before this, or in its place, that was not `known` and is not
+/// here.
+async fn overtaken(
+    context: &Context,
+    id: ChannelId,
+    which: Which,
+    due: &Due,
+    known: Arc<HashSet<ContentId>>,
+) -> Result<(), EngineError> {
+    let content = due.content;
+    let look = context.core().wait_for(move |core| {
+        let dues = which.dues(core.channels.get(&id)?, core);
+        let place = dues.iter().position(|due| due.content == content);
+        let paused = &core.orders.paused;
+        let fresh = |due: &Due| {
+            let known = known.contains(&due.content) || paused.has(&due.content, [&id]);
+            !known && !due.is_whole(core)
+        };
+        dues[..place.unwrap_or(dues.len())]
+            .iter()
+            .any(fresh)
+            .then_some(())
+    });
+    context.unless_cancelled(look).await
+}
+
+/// Stops what fetches a content, if nobody else waits for it. What is here of it stays.
+async fn give_way(context: &Context, content: ContentId) -> Result<(), EngineError> {
+    let engine = context.engine.clone();
+    let stop = move |core: &mut core::Core| {
+        let moving = core.transfer_of(&content).filter(|(_, t)| !t.finished);
+        if let Some((key, _)) = moving
+            && !engine.obtaining.is_held(&content)
+        {
+            core.remove_transfer(key);
+        }
+    };
+    context.core().call(stop).await
 }
 
 async fn is_paused(

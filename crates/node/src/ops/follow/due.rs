@@ -23,7 +23,7 @@ pub(super) struct Due {
     pub(super) confirmed: bool,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum DuePlace {
     Release {
         into: PathBuf,
