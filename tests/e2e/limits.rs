@@ -280,7 +280,7 @@ fn nothing_passes_beyond_the_local_network_if_it_must_not() {
 fn an_urgent_release_overtakes_an_old_bulky_one() {
     let world = World::new();
     let (a, b) = (world.peer("a"), world.peer("b"));
-    for (name, bytes, seed) in [("bulk", 16_000_000, 8), ("urgent", 300_000, 9)] {
+    for (name, bytes, seed) in [("bulk", 16_000_000, 8), ("urgent", 4_000_000, 9)] {
         let app = world.path(name).join("app");
         fs::create_dir_all(&app).unwrap();
         fs::write(app.join("app.bin"), noise(bytes, seed)).unwrap();
@@ -300,6 +300,8 @@ fn an_urgent_release_overtakes_an_old_bulky_one() {
     b.ask(&["subscribe", &link, "--into", text(&into)], "subscribed");
     let content = string(&published["content"]);
     poll("the bulky one to be on its way", || have(&b, &content) > 0);
+    // Until it was seen what goes on.
+    a.ask(&["limit", "--up", "100 kB/s"], "limits");
     let urgent = world.path("urgent/app");
     publish(
         &a,
@@ -307,6 +309,12 @@ fn an_urgent_release_overtakes_an_old_bulky_one() {
         &urgent,
         &["--version", "2", "--priority", "urgent"],
     );
+    let yields = explained(&b, &content, "yields");
+    assert!(
+        string(&yields["what"]).contains("waits for app ("),
+        "{yields}"
+    );
+    a.ask(&["limit", "--up", "1 MB/s"], "limits");
     let current = || fs::read_link(into.join("current")).ok();
     poll("the urgent one", || {
         current().is_some_and(|at| at.ends_with("2"))

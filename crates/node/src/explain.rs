@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::{api::Shares, core::ShutOut, limit::Line};
 
 /// A share of the time from which on something counts as the reason.
-const MOSTLY: f64 = 0.5;
+pub(crate) const MOSTLY: f64 = 0.5;
 /// A thread that runs so much of the time has no more to give.
 const BUSY: f64 = 0.85;
 /// Waiting for those who write from so much on.
@@ -33,6 +33,8 @@ pub(crate) struct Seen {
     /// Peers in the swarm, and those of them that have something that is missing here.
     pub(crate) peers: u32,
     pub(crate) sources: u32,
+    /// The more urgent content that it lets pass.
+    pub(crate) yields_to: Option<String>,
     /// The lowest limit that its bytes pass on their way in, and out.
     pub(crate) limit_down: Option<Limit>,
     pub(crate) limit_up: Option<Limit>,
@@ -96,6 +98,7 @@ pub(crate) enum Verdict {
     TooSoon,
     NoSource,
     ShutOut,
+    Yields,
     OwnLimit,
     Cpu,
     Disk,
@@ -116,6 +119,7 @@ impl Verdict {
             Self::TooSoon => "too_soon",
             Self::NoSource => "no_source",
             Self::ShutOut => "shut_out",
+            Self::Yields => "yields",
             Self::OwnLimit => "own_limit",
             Self::Cpu => "cpu",
             Self::Disk => "disk",
@@ -163,6 +167,10 @@ fn judge(seen: &Seen) -> Verdict {
     let shares = &seen.shares;
     if seen.sources == 0 && shares.source > 0.0 || shares.source >= MOSTLY {
         return Verdict::NoSource;
+    }
+    // Whatever it waits for meanwhile.
+    if seen.yields_to.is_some() {
+        return Verdict::Yields;
     }
     if seen.over < LEAST {
         return Verdict::TooSoon;
@@ -239,6 +247,14 @@ fn words(verdict: Verdict, seen: &Seen) -> (String, String) {
                 many(seen.peers, "peer is", "peers are")
             ),
             "It goes on when one gets it. A second seeder (`samara mirror`) makes that likelier."
+                .to_owned(),
+        ),
+        Verdict::Yields => (
+            format!(
+                "It waits for {}, which is more urgent.",
+                seen.yields_to.as_deref().unwrap_or("another content")
+            ),
+            "It goes on by itself when that is here. `samara pause` with that one lets this one go first."
                 .to_owned(),
         ),
         Verdict::OwnLimit => {
@@ -385,6 +401,7 @@ mod tests {
             rate_up: 0,
             peers: 3,
             sources: 2,
+            yields_to: None,
             limit_down: None,
             limit_up: None,
             rtt_ms: 20.0,
@@ -500,6 +517,20 @@ mod tests {
         let (verdict, _) = told(|s| s.over = LEAST - Duration::from_millis(1));
         assert_eq!(verdict, Verdict::TooSoon);
         assert_eq!(told(|s| s.over = LEAST).0, Verdict::Uplinks);
+    }
+
+    #[test]
+    fn what_lets_another_pass_says_whom() {
+        let (verdict, text) = told(|s| {
+            s.yields_to = Some("fix".to_owned());
+            // As it looks: it asks for nothing.
+            (s.shares.credit, s.rate, s.sources) = (1.0, 0, 1);
+        });
+        assert_eq!(verdict, Verdict::Yields);
+        assert!(
+            text.contains("waits for fix, which is more urgent"),
+            "{text}"
+        );
     }
 
     #[test]

@@ -123,7 +123,9 @@ impl Metrics {
             "Time that transfers waited, summed over contents, by what for.",
             &["reason"],
         )?;
-        for reason in ["source", "credit", "limit", "limit_up", "writing", "window"] {
+        for reason in [
+            "source", "urgent", "credit", "limit", "limit_up", "writing", "window",
+        ] {
             waited.with_label_values(&[reason]);
         }
         let computed = seconds(

@@ -180,6 +180,21 @@ impl Swarm {
         })
     }
 
+    /// What a content lets pass: it gave credit back for it, or got none, for its source
+    /// heeds priorities as well.
+    pub(crate) fn yields_to(&self, key: ContentKey, content: &Content) -> Option<ContentKey> {
+        let waits = content.to_fetch() > 0 && content.asked == 0 && self.is_preempted(key);
+        if !content.yielded && !waits {
+            return None;
+        }
+        let fetching = self.fetching.iter();
+        fetching
+            .filter_map(|key| Some((self.contents.get(key)?, *key)))
+            .filter(|(other, _)| other.priority > content.priority && other.to_fetch() > 0)
+            .max_by_key(|(other, key)| (other.asked > 0, other.priority, *key))
+            .map(|(_, key)| key)
+    }
+
     /// Whether any content waits for others, nearer or more urgent, to be done.
     pub(crate) fn is_sharing(&self) -> bool {
         self.fetching.iter().any(|key| {

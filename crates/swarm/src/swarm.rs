@@ -100,6 +100,8 @@ pub struct Progress {
     pub sources: usize,
     /// Peers that want something.
     pub takers: usize,
+    /// The more urgent content that it lets pass: it is asked for nothing meanwhile.
+    pub yields_to: Option<ContentKey>,
 }
 
 /// What passes between this node and one peer about one content.
@@ -285,6 +287,7 @@ impl Swarm {
                 .filter(|(peer, link)| content.is_helped_by(peer, link))
                 .count(),
             takers: content.links.values().filter(|link| link.wants > 0).count(),
+            yields_to: self.yields_to(key, content),
         })
     }
 

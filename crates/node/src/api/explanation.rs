@@ -7,8 +7,8 @@ pub struct Explanation {
     pub content: String,
     /// Name of the file or folder.
     pub name: String,
-    /// What limits it: `no_source`, `shut_out`, `one_source`, `uplinks`, `own_limit`, `receive_window`,
-    /// `disk`, `cpu`; or how it stands: `complete`, `at_rest`, `partial`, `paused`, `failed`,
+    /// What limits it: `no_source`, `shut_out`, `yields`, `one_source`, `uplinks`, `own_limit`,
+    /// `receive_window`, `disk`, `cpu`; or how it stands: `complete`, `at_rest`, `partial`, `paused`, `failed`,
     /// `too_soon`.
     pub verdict: String,
     /// The same for people.
@@ -40,6 +40,9 @@ pub struct Explanation {
 pub struct Shares {
     /// Nobody connected had anything that is missing.
     pub source: f64,
+    /// Something more urgent went first.
+    #[serde(default)]
+    pub urgent: f64,
     /// Somebody had, and granted nothing yet.
     pub credit: f64,
     /// This node's limits held back what comes in.

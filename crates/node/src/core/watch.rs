@@ -13,7 +13,7 @@ use samara_wire::{ChannelId, ContentId};
 use super::{Core, Item, ShutOut, Transfer, TransferKey, wall_ms};
 use crate::{
     api::{Explanation, Shares, SourceStatus, seconds},
-    explain::{Explained, Limit, Seen, State, explain},
+    explain::{Explained, Limit, MOSTLY, Seen, State, explain},
 };
 
 /// How often is looked while somebody could send something.
@@ -28,6 +28,7 @@ const MOST_SOURCES: usize = 32;
 struct Look {
     took: Duration,
     source: Duration,
+    urgent: Duration,
     credit: Duration,
     limit: Duration,
     limit_up: Duration,
@@ -45,6 +46,8 @@ pub(crate) struct Watched {
     limit_up: Duration,
     writing: Duration,
     blocked: u64,
+    /// What it last let pass.
+    passed: Option<TransferKey>,
 }
 
 /// How busy the node's own threads are.
@@ -110,6 +113,7 @@ impl Core {
             transfer.unwritten.total(),
         ];
         let watched = &mut transfer.watched;
+        watched.passed = progress.yields_to.or(watched.passed);
         let Some(at) = watched.at.replace(now) else {
             [watched.limit, watched.limit_up, watched.writing] = totals;
             watched.blocked = blocked;
@@ -121,7 +125,13 @@ impl Core {
         let look = Look {
             took,
             source: if_so(missing && progress.sources == 0),
-            credit: if_so(missing && progress.sources > 0 && progress.in_flight_bytes == 0),
+            urgent: if_so(missing && progress.yields_to.is_some()),
+            credit: if_so(
+                missing
+                    && progress.sources > 0
+                    && progress.in_flight_bytes == 0
+                    && progress.yields_to.is_none(),
+            ),
             limit: totals[0].saturating_sub(watched.limit).min(took),
             limit_up: totals[1].saturating_sub(watched.limit_up).min(took),
             writing: totals[2].saturating_sub(watched.writing).min(took),
@@ -131,6 +141,7 @@ impl Core {
         watched.blocked = blocked;
         for (reason, time) in [
             ("source", look.source),
+            ("urgent", look.urgent),
             ("credit", look.credit),
             ("limit", look.limit),
             ("limit_up", look.limit_up),
@@ -187,6 +198,7 @@ impl Core {
         let work = |part: fn(&Work) -> Duration| self.load.looks.iter().map(part).sum();
         let shares = Shares {
             source: of(|l| l.source),
+            urgent: of(|l| l.urgent),
             credit: of(|l| l.credit),
             limit: of(|l| l.limit),
             limit_up: of(|l| l.limit_up),
@@ -219,8 +231,15 @@ impl Core {
         };
         let view = transfer.and_then(|(key, _)| self.view(key));
         let links = transfer.map(|(key, _)| self.swarm.links(key));
+        let progress = transfer.and_then(|(key, _)| self.swarm.progress(key));
         let watched = transfer.map(|(_, transfer)| &transfer.watched);
         let (over, mut shares) = self.shares(watched);
+        let yields_to = progress
+            .and_then(|progress| progress.yields_to)
+            .or_else(|| {
+                // Between two requests of the other as well.
+                watched?.passed.filter(|_| shares.urgent >= MOSTLY)
+            });
         let rate_up = transfer.map_or(0, |(_, transfer)| transfer.up.per_second());
         let peers = view.as_ref().map_or(0, |view| view.peers);
         let state = match (&view, &held) {
@@ -299,6 +318,11 @@ impl Core {
             rate_up,
             peers,
             sources: view.as_ref().map_or(0, |view| view.sources),
+            yields_to: yields_to.and_then(|key| {
+                let content = &self.transfers.get(&key)?.content;
+                let name = &content.manifest().root().name;
+                Some(format!("{name} ({})", content.id().short()))
+            }),
             limit_down: limit(false),
             limit_up: limit(true),
             rtt_ms: from.iter().map(|s| s.rtt_ms).fold(0.0, f64::max),

@@ -34,6 +34,7 @@ pub(super) fn text(found: &Explanation, style: Style) -> String {
     }
     let waits = [
         ("a source", found.shares.source),
+        ("something more urgent", found.shares.urgent),
         ("a turn at a source", found.shares.credit),
         ("this node's limit", found.shares.limit),
         ("this node's limit on sending", found.shares.limit_up),

@@ -229,7 +229,11 @@ fn an_urgent_content_overtakes_and_then_lets_pass() {
         "nothing urgent is on its way"
     );
     let chunk = granted(&mut node, urgent)[0].2;
+    let yields_to = |node: &Node, key| node.swarm.progress(key).unwrap().yields_to;
+    assert_eq!(yields_to(&node, bulk), None, "it still is on its way");
     assert!(granted(&mut node, bulk).is_empty());
+    assert_eq!(yields_to(&node, bulk), Some(urgent));
+    assert_eq!(yields_to(&node, urgent), None);
     node.tell(Event::ChunkArrived {
         key: urgent,
         chunk,
@@ -239,6 +243,7 @@ fn an_urgent_content_overtakes_and_then_lets_pass() {
     let out = node.wait(Duration::from_millis(200));
     let wants = |action: &Action| matches!(action, Action::Send { key, msg: Message::Want(_), .. } if *key == bulk);
     assert!(out.iter().any(wants));
+    assert_eq!(yields_to(&node, bulk), None);
     assert_eq!(granted(&mut node, bulk).len(), 1);
 }
 
