@@ -85,8 +85,10 @@ fn a_leech_serves_again_when_it_is_told_to() {
         "--seed",
         "--leech",
     ]);
-    leech.event("complete");
+    let content = string(&leech.event("complete")["content"]);
     share.interrupt().ok();
+    let advice = string(&explained(&b, &content, "leech")["advice"]);
+    assert!(advice.contains("--leech off"), "{advice}");
     // Only b is left, under the address that it listens on.
     let addr = string(&b.ask(&["status"], "status")["listen"]);
     let peer = string(&b.ask(&["id"], "id")["peer_id"]);

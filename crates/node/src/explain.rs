@@ -18,6 +18,8 @@ const LEAST: Duration = Duration::from_secs(1);
 #[derive(Debug, Clone)]
 pub(crate) struct Seen {
     pub(crate) state: State,
+    /// Whether this node serves it to anybody.
+    pub(crate) serves: bool,
     /// Bytes of it that are here.
     pub(crate) have: u64,
     /// Nobody talks with this node of any channel that names it: the first of them, and
@@ -92,6 +94,7 @@ pub(crate) enum State {
 pub(crate) enum Verdict {
     Complete,
     AtRest,
+    Leech,
     Partial,
     Paused,
     Failed,
@@ -113,6 +116,7 @@ impl Verdict {
         match self {
             Self::Complete => "complete",
             Self::AtRest => "at_rest",
+            Self::Leech => "leech",
             Self::Partial => "partial",
             Self::Paused => "paused",
             Self::Failed => "failed",
@@ -157,6 +161,7 @@ fn judge(seen: &Seen) -> Verdict {
         return Verdict::ShutOut;
     }
     match seen.state {
+        State::Complete | State::AtRest if !seen.serves => return Verdict::Leech,
         State::Complete => return Verdict::Complete,
         State::AtRest => return Verdict::AtRest,
         State::Partial => return Verdict::Partial,
@@ -216,6 +221,10 @@ fn words(verdict: Verdict, seen: &Seen) -> (String, String) {
             _ => text("It is whole, and served to who wants it.", ""),
         },
         Verdict::AtRest => text("It is whole, and nobody takes part at the moment.", ""),
+        Verdict::Leech => text(
+            "It is whole, and served to nobody: this node only fetches (leech).",
+            "`samara limit --leech off` lets it serve.",
+        ),
         Verdict::Partial if seen.have == 0 => text(
             "Nothing of it is here, and nothing fetches it.",
             "`samara get` or `samara subscribe` with its link fetches it.",
@@ -393,6 +402,7 @@ mod tests {
     fn seen() -> Seen {
         Seen {
             state: State::Moving,
+            serves: true,
             have: 1,
             shut_out: None,
             over: Duration::from_secs(5),
@@ -458,6 +468,17 @@ mod tests {
             text.contains("wan-up 2.5 MB/s") && text.contains("--wan-up"),
             "{text}"
         );
+    }
+
+    #[test]
+    fn who_serves_nobody_hears_that() {
+        for state in [State::Complete, State::AtRest] {
+            let (verdict, text) = told(|s| (s.state, s.serves) = (state, false));
+            assert_eq!(verdict, Verdict::Leech);
+            assert!(text.contains("samara limit --leech off"), "{text}");
+        }
+        // What it fetches comes as fast as to others.
+        assert_eq!(told(|s| s.serves = false).0, Verdict::Uplinks);
     }
 
     #[test]

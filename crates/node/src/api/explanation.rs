@@ -8,8 +8,8 @@ pub struct Explanation {
     /// Name of the file or folder.
     pub name: String,
     /// What limits it: `no_source`, `shut_out`, `yields`, `one_source`, `uplinks`, `own_limit`,
-    /// `receive_window`, `disk`, `cpu`; or how it stands: `complete`, `at_rest`, `partial`, `paused`, `failed`,
-    /// `too_soon`.
+    /// `receive_window`, `disk`, `cpu`; or how it stands: `complete`, `at_rest`, `leech`, `partial`,
+    /// `paused`, `failed`, `too_soon`.
     pub verdict: String,
     /// The same for people.
     pub what: String,

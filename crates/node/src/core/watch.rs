@@ -310,6 +310,7 @@ impl Core {
         };
         let seen = Seen {
             state,
+            serves: !self.ruling().leech(),
             have,
             shut_out: self.shut_out_of(&naming),
             over,
