@@ -63,9 +63,13 @@ fn run(bench: &Bench) -> Result<()> {
         process::helper(&[tool, "-V"])
             .map_err(|_| Error::Setup(format!("`{tool}` is missing: install iproute2")))?;
     }
+    let common = bench.common();
+    for path in [&common.json, &common.svg].into_iter().flatten() {
+        report::probe(path)?;
+    }
     interrupt::install()?;
     net::sweep();
-    if let Some(dir) = &bench.common().logs {
+    if let Some(dir) = &common.logs {
         std::fs::create_dir_all(dir).on("creating", dir)?;
     }
     bench::run(bench, samara_binary)

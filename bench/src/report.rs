@@ -46,6 +46,21 @@ impl<R: Serialize> Document<'_, R> {
     }
 }
 
+/// Makes sure that a file can be written, before hours were spent on what goes into it.
+/// What it holds stays.
+pub(crate) fn probe(path: &Path) -> Result<()> {
+    let there = path.exists();
+    fs::File::options()
+        .create(true)
+        .append(true)
+        .open(path)
+        .on("opening", path)?;
+    match there {
+        true => Ok(()),
+        false => fs::remove_file(path).on("removing", path),
+    }
+}
+
 /// A line for standard output, and whether anybody is there to read it.
 pub(crate) fn say(line: impl fmt::Display) -> Result<()> {
     writeln!(io::stdout(), "{line}").map_err(|source| match source.kind() {
@@ -142,6 +157,21 @@ mod tests {
     fn medians_of_odd_and_even_numbers() {
         assert_eq!(median([3.0, 1.0, 2.0].into_iter()), 2.0);
         assert_eq!(median([4.0, 1.0, 2.0, 3.0].into_iter()), 2.5);
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_written_is_noticed_and_one_that_can_stays_as_it_was() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("runs.json");
+        probe(&path).unwrap();
+        assert!(!path.exists());
+        fs::write(&path, "before").unwrap();
+        probe(&path).unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "before");
+        for bad in [dir.path().join("none/runs.json"), dir.path().to_owned()] {
+            let error = probe(&bad).unwrap_err().to_string();
+            assert!(error.contains(bad.to_str().unwrap()), "{error}");
+        }
     }
 
     #[test]
