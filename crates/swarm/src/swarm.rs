@@ -113,6 +113,8 @@ pub struct LinkStatus {
     pub tier: Tier,
     /// Chunks that it announced.
     pub has_chunks: u32,
+    /// Those of them that are missing here.
+    pub offers: u32,
     /// Bytes sent to it.
     pub sent_bytes: u64,
     /// Bytes received from it.
@@ -301,6 +303,7 @@ impl Swarm {
                 peer: *peer,
                 tier: link.tier,
                 has_chunks: link.theirs.count(),
+                offers: link.offers,
                 sent_bytes: link.sent_bytes,
                 received_bytes: link.received_bytes,
                 rate: link.rate.get(),

@@ -31,7 +31,7 @@ pub struct Explanation {
     pub seconds: f64,
     /// What was waited for.
     pub shares: Shares,
-    /// Those who send, the fastest first.
+    /// Those who send, or have something that is missing here; the fastest first.
     pub from: Vec<SourceStatus>,
 }
 
@@ -66,7 +66,7 @@ pub struct SourceStatus {
     pub peer_id: String,
     /// Its address as we see it.
     pub addr: String,
-    /// Bytes a second of its last answers, at best; 0: not known.
+    /// Bytes a second that come from it.
     pub rate: u64,
     /// Round-trip time in milliseconds.
     pub rtt_ms: f64,

@@ -381,6 +381,7 @@ impl Core {
                 if let Some(transfer) = self.transfers.get_mut(&key) {
                     let origin = peer == transfer.author;
                     transfer.down.add(bytes.into());
+                    transfer.watched.arrived(peer, bytes.into());
                     transfer.last_progress = Instant::now();
                     self.metrics.received(bytes.into(), origin, lan);
                 }

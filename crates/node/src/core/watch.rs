@@ -2,18 +2,19 @@
 //! and remembered for a few seconds: what `explain` and the metrics are made of.
 
 use std::{
-    collections::VecDeque,
+    collections::{BTreeMap, VecDeque},
     time::{Duration, Instant},
 };
 
 use samara_graph::WallMs;
 use samara_store::Content;
-use samara_wire::{ChannelId, ContentId};
+use samara_wire::{ChannelId, ContentId, PeerId};
 
 use super::{Core, Item, ShutOut, Transfer, TransferKey, wall_ms};
 use crate::{
     api::{Explanation, Shares, SourceStatus, seconds},
     explain::{Explained, Limit, MOSTLY, Seen, State, explain},
+    rate::Rate,
 };
 
 /// How often is looked while somebody could send something.
@@ -48,6 +49,20 @@ pub(crate) struct Watched {
     blocked: u64,
     /// What it last let pass.
     passed: Option<TransferKey>,
+    /// What comes from whom.
+    from: BTreeMap<PeerId, Rate>,
+}
+
+impl Watched {
+    /// Bytes came from a peer.
+    pub(super) fn arrived(&mut self, peer: PeerId, bytes: u64) {
+        self.from.entry(peer).or_default().add(bytes);
+    }
+
+    /// Bytes a second that come from a peer.
+    fn rate_of(&self, peer: &PeerId) -> u64 {
+        self.from.get(peer).map_or(0, Rate::per_second)
+    }
 }
 
 /// How busy the node's own threads are.
@@ -99,6 +114,7 @@ impl Core {
             Some(_) | None => {
                 if let Some(transfer) = self.transfers.get_mut(&key) {
                     transfer.watched.looks.clear();
+                    transfer.watched.from.clear();
                     transfer.watched.at = None;
                 }
                 return;
@@ -114,6 +130,9 @@ impl Core {
         ];
         let watched = &mut transfer.watched;
         watched.passed = progress.yields_to.or(watched.passed);
+        watched
+            .from
+            .retain(|peer, _| self.sessions.contains_key(peer));
         let Some(at) = watched.at.replace(now) else {
             [watched.limit, watched.limit_up, watched.writing] = totals;
             watched.blocked = blocked;
@@ -264,18 +283,23 @@ impl Core {
             (None, None) if naming.is_empty() => return None,
             (None, None) => State::Partial,
         };
-        let mut from: Vec<_> = links.into_iter().flatten().collect();
-        from.retain(|link| link.rate > 0);
-        from.sort_by_key(|link| std::cmp::Reverse(link.rate));
+        let links = links.into_iter().flatten().map(|link| {
+            let rate = watched.map_or(0, |watched| watched.rate_of(&link.peer));
+            (link, rate)
+        });
+        let mut from: Vec<_> = links
+            .filter(|(link, rate)| link.offers > 0 || *rate > 0)
+            .collect();
+        from.sort_by_key(|(_, rate)| std::cmp::Reverse(*rate));
         from.truncate(MOST_SOURCES);
         let from: Vec<_> = from
             .iter()
-            .filter_map(|link| {
+            .filter_map(|(link, rate)| {
                 let session = &self.sessions.get(&link.peer)?.session;
                 Some(SourceStatus {
                     peer_id: link.peer.to_string(),
                     addr: session.addr().to_string(),
-                    rate: link.rate,
+                    rate: *rate,
                     rtt_ms: session.rtt_ms(),
                 })
             })

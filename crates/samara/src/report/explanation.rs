@@ -52,10 +52,13 @@ pub(super) fn text(found: &Explanation, style: Style) -> String {
     }
     for source in &found.from {
         text.push(style.dim(format!(
-            "  from {} at {}: up to {}, {:.1} ms",
+            "  from {} at {}: {}, {:.1} ms",
             line(source.peer_id.get(..12).unwrap_or(&source.peer_id)),
             line(&source.addr),
-            rate(source.rate),
+            match source.rate {
+                0 => "nothing at the moment".to_owned(),
+                rate_now => rate(rate_now),
+            },
             source.rtt_ms
         )));
     }
@@ -86,12 +89,19 @@ mod tests {
                 credit: 0.25,
                 ..Shares::default()
             },
-            from: vec![SourceStatus {
-                peer_id: "q".repeat(52),
-                addr: "10.0.0.1:7421".into(),
-                rate: 2_000_000,
-                rtt_ms: 3.0,
-            }],
+            from: vec![
+                SourceStatus {
+                    peer_id: "q".repeat(52),
+                    addr: "10.0.0.1:7421".into(),
+                    rate: 2_000_000,
+                    rtt_ms: 3.0,
+                },
+                SourceStatus {
+                    peer_id: "r".repeat(52),
+                    addr: "10.0.0.2:7421".into(),
+                    ..SourceStatus::default()
+                },
+            ],
             ..Explanation::default()
         };
         let text = text(&found, Style::PLAIN);
@@ -100,7 +110,8 @@ mod tests {
             "There is one source.",
             "A second one helps.",
             "last 5 s for: a turn at a source 25 %",
-            "from qqqqqqqqqqqq at 10.0.0.1:7421: up to 2.0 MB/s",
+            "from qqqqqqqqqqqq at 10.0.0.1:7421: 2.0 MB/s, 3.0 ms",
+            "from rrrrrrrrrrrr at 10.0.0.2:7421: nothing at the moment",
         ] {
             assert!(text.contains(part), "{part} in\n{text}");
         }

@@ -1,7 +1,7 @@
 use samara_node::api::{LimitStatus, Limits};
 
 use crate::{
-    quantity::rate,
+    quantity::{count, rate},
     terminal::{Style, Table, line},
 };
 
@@ -22,8 +22,9 @@ pub(super) fn text(limits: &Limits, style: Style) -> String {
     }
     let mut text = table.render(style);
     let mut also = vec![format!(
-        "At most {} connections, {} peers served at once.",
-        limits.max_connections, limits.upload_slots
+        "At most {}, {} served at once.",
+        count(limits.max_connections as u64, "connection", "connections"),
+        count(limits.upload_slots as u64, "peer", "peers")
     )];
     if limits.leech {
         also.push("Serves nobody (leech).".to_owned());
@@ -78,7 +79,7 @@ mod tests {
                 status(Some("news"), Line::Down, Some(1_000_000), "command", None),
             ],
             leech: true,
-            max_connections: 9,
+            max_connections: 1,
             upload_slots: 2,
             paused_channels: vec!["bulky".to_owned()],
             ..Limits::default()
@@ -91,7 +92,7 @@ mod tests {
             "until 18:00",
             "down of news  1.0 MB/s",
             "set by `samara limit`",
-            "At most 9 connections, 2 peers",
+            "At most 1 connection, 2 peers served at once.",
             "Serves nobody",
             "Paused: channel bulky",
         ] {

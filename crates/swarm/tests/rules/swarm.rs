@@ -198,5 +198,6 @@ fn strangers_and_nonsense_are_ignored_or_refused() {
     node.join(A);
     node.hear(A, Message::HaveMore(vec![1, 9]));
     node.hear(A, Message::Have(ChunkSet::full(9)));
-    assert_eq!(node.swarm.links(KEY)[0].has_chunks, 1);
+    let link = node.swarm.links(KEY)[0];
+    assert_eq!((link.has_chunks, link.offers), (1, 1));
 }
