@@ -230,7 +230,7 @@ pub(crate) async fn fetch_pages(
         content,
         pages: pages.to_vec(),
     };
-    let window = window.min(transport::window(MANY));
+    let window = window.min(transport::window(MANY, Duration::ZERO));
     let Ok((_, mut stream)) = open_request(connection, &ask, window).await else {
         return got;
     };

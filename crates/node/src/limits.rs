@@ -56,9 +56,10 @@ pub const MAX_KNOWN_PEERS: usize = 1024;
 pub const MAX_BANNED: usize = 4096;
 /// Bytes of chunks received and not yet written, over all peers.
 pub const MAX_UNWRITTEN: usize = 16 << 20;
-/// Bytes of chunks read and not yet taken by the transport, over all peers. One may have
-/// as much of it as is left for others.
-pub const MAX_UNSENT: usize = 16 << 20;
+/// Bytes of chunks read and not yet acknowledged, over all peers: two long paths of
+/// 1 Gbit/s. One may have as much of it as is left for others, on a short path a seventh
+/// of that.
+pub const MAX_UNSENT: usize = 64 << 20;
 /// While others wait for room in [`MAX_UNSENT`], a peer that is being sent something
 /// and from which nothing at all has come for this long loses the connection: it was
 /// killed, or its network is gone.

@@ -86,20 +86,48 @@ impl BufferPool {
     }
 }
 
-/// What one peer has of the pool. It may have as much as is left for others: half,
-/// if it is the only one, and less the more others have. So whoever does not take
-/// what it asked for, and ever so many of the kind, leave room (the dynamic
+/// What one peer has of the pool. It may have a multiple of what is left for others:
+/// its target if it is the only one, and less the more others have. So whoever does not
+/// take what it asked for, and ever so many of the kind, leave room (the dynamic
 /// thresholds of Choudhury and Hahne, "Dynamic queue length thresholds for
 /// shared-memory packet switches", 1998). One that has nothing may have what it asks
 /// for.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct PoolShare(Arc<AtomicUsize>);
+#[derive(Debug, Clone)]
+pub(crate) struct PoolShare(Arc<Held>);
+
+#[derive(Debug)]
+struct Held {
+    /// Written under the room's lock alone.
+    bytes: AtomicUsize,
+    target: AtomicUsize,
+}
+
+impl Default for PoolShare {
+    /// With half of any pool as its target.
+    fn default() -> Self {
+        Self(Arc::new(Held {
+            bytes: AtomicUsize::new(0),
+            target: AtomicUsize::new(usize::MAX),
+        }))
+    }
+}
 
 impl PoolShare {
     /// Bytes of the pool that this peer has.
     fn held(&self) -> usize {
-        // Written under the room's lock alone.
-        self.0.load(Ordering::Relaxed)
+        self.0.bytes.load(Ordering::Relaxed)
+    }
+
+    /// So many bytes it may have while nobody else has any; half of the pool at most.
+    pub(crate) fn set_target(&self, bytes: usize) {
+        self.0.target.store(bytes, Ordering::Relaxed);
+    }
+
+    /// What it may have while so many bytes of the pool are left.
+    fn most(&self, pool: usize, left: usize) -> usize {
+        let target = self.0.target.load(Ordering::Relaxed).min(pool / 2);
+        let most = left as u128 * target as u128 / (pool - target).max(1) as u128;
+        most as usize
     }
 }
 
@@ -131,9 +159,13 @@ enum Lack {
 }
 
 impl State {
-    fn lack(&self, bytes: usize, share: Option<&PoolShare>) -> Option<Lack> {
-        let held = share.map_or(0, PoolShare::held);
-        if held > 0 && held + bytes > self.free.saturating_sub(bytes) {
+    fn lack(&self, size: usize, bytes: usize, share: Option<&PoolShare>) -> Option<Lack> {
+        let left = self.free.saturating_sub(bytes);
+        let full = |share: &PoolShare| {
+            let held = share.held();
+            held > 0 && held + bytes > share.most(size, left)
+        };
+        if share.is_some_and(full) {
             return Some(Lack::Share);
         }
         (bytes > self.free).then_some(Lack::Room)
@@ -149,7 +181,7 @@ impl Room {
         let bytes = bytes.min(self.size);
         let ready = {
             let mut state = self.lock();
-            if state.waiting.is_empty() && state.lack(bytes, share.as_ref()).is_none() {
+            if state.waiting.is_empty() && state.lack(self.size, bytes, share.as_ref()).is_none() {
                 return self.permit(&mut state, bytes, share);
             }
             let (ready, waits) = oneshot::channel();
@@ -173,7 +205,7 @@ impl Room {
     ) -> Permit {
         state.free -= bytes;
         if let Some(share) = &share {
-            share.0.fetch_add(bytes, Ordering::Relaxed);
+            share.0.bytes.fetch_add(bytes, Ordering::Relaxed);
         }
         Permit {
             room: Arc::clone(self),
@@ -191,7 +223,7 @@ impl Room {
                 state.waiting.remove(at);
                 continue;
             }
-            match state.lack(next.bytes, next.share.as_ref()) {
+            match state.lack(self.size, next.bytes, next.share.as_ref()) {
                 // Its turn comes before that of any who came after it.
                 Some(Lack::Room) => break,
                 Some(Lack::Share) => at += 1,
@@ -237,7 +269,7 @@ impl Drop for Permit {
         let mut state = self.room.lock();
         state.free += self.bytes;
         if let Some(share) = &self.share {
-            share.0.fetch_sub(self.bytes, Ordering::Relaxed);
+            share.0.bytes.fetch_sub(self.bytes, Ordering::Relaxed);
         }
         if !state.waiting.is_empty() {
             self.room.serve(state);
@@ -368,6 +400,23 @@ pub(crate) mod tests {
             .unwrap();
         drop(held);
         assert_eq!(free(&pool), 16 * K);
+    }
+
+    #[tokio::test]
+    async fn a_short_path_leaves_more_to_others() {
+        let pool = BufferPool::new(64 * K);
+        let mut held = Vec::new();
+        let mut left = Vec::new();
+        for target in [8 * K, 8 * K, 32 * K, usize::MAX] {
+            let greedy = PoolShare::default();
+            greedy.set_target(target);
+            while let Ok(buffers) = timeout(SOON, pool.get_all(&[K], Some(&greedy))).await {
+                held.push(buffers);
+            }
+            left.push(free(&pool) / K);
+        }
+        // An eighth, an eighth of the rest, then halves.
+        assert_eq!(left, [56, 49, 25, 13]);
     }
 
     #[tokio::test]

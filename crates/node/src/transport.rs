@@ -26,16 +26,24 @@ const SOCKET_BUFFER: usize = 8 << 20;
 /// Unread bytes that one stream may have waiting here.
 const STREAM_WINDOW: u32 = 8 << 20;
 /// Unread bytes that one connection may have waiting here once we asked it for
-/// something: 1 Gbit/s over 100 ms.
+/// something. On a short path more costs the processor's caches.
 const CONNECTION_WINDOW: u32 = 12 << 20;
+/// The same on a long path, and what may be read ahead for it where it is sent: 1 Gbit/s
+/// over 200 ms, and a quarter.
+const LONG_WINDOW: u32 = 32 << 20;
+/// Bytes a second that a path's windows are made for.
+const PATH_RATE: f64 = 160e6;
+/// Bytes that are read for one connection and not acknowledged, on a short path.
+const UNSENT: u32 = 8 << 20;
 /// All that we ask something share it, but none has less than this: what memory they
 /// take must not grow with their number.
 const LEAST_WINDOW: u32 = 1 << 20;
 /// The same before: a stranger's bytes wait here too, in order or not, as often as
 /// there are connections.
 const STRANGER_WINDOW: u32 = 256 << 10;
-/// Unacknowledged bytes that one connection may hold here.
-const SEND_WINDOW: u64 = 12 << 20;
+/// Unacknowledged bytes that one connection may hold here. Chunks are held back before,
+/// by its share of [`limits::MAX_UNSENT`].
+const SEND_WINDOW: u64 = LONG_WINDOW as u64;
 /// Largest datagram that path MTU discovery tries. Ten segments of it must stay
 /// below 64 KB, or GSO sends fail with EMSGSIZE.
 const MTU_UPPER_BOUND: u16 = 6_500;
@@ -198,10 +206,21 @@ pub(crate) fn expect_answers(connection: &quinn::Connection, window: u32) {
     connection.set_receive_window(VarInt::from_u32(window));
 }
 
-/// Unread bytes that one of so many sources may have waiting here.
-pub(crate) fn window(sources: usize) -> u32 {
+/// Unread bytes that one of so many sources may have waiting here, at a round trip.
+pub(crate) fn window(sources: usize, rtt: Duration) -> u32 {
     let sources = u32::try_from(sources.max(1)).unwrap_or(u32::MAX);
-    (CONNECTION_WINDOW / sources).max(LEAST_WINDOW)
+    (under_way(rtt).max(CONNECTION_WINDOW) / sources).max(LEAST_WINDOW)
+}
+
+/// Bytes that may be read for a connection and not be acknowledged, at a round trip, while
+/// others leave room.
+pub(crate) fn unsent(rtt: Duration) -> usize {
+    under_way(rtt).max(UNSENT) as usize
+}
+
+/// What is under way at once on a path of this round trip.
+fn under_way(rtt: Duration) -> u32 {
+    ((rtt.as_secs_f64() * PATH_RATE) as u32).min(LONG_WINDOW)
 }
 
 fn udp_socket(addr: SocketAddr) -> io::Result<UdpSocket> {
@@ -241,11 +260,31 @@ pub(crate) mod tests {
 
     #[test]
     fn many_sources_share_the_room_that_one_may_have() {
-        assert_eq!(window(0), CONNECTION_WINDOW);
-        assert_eq!(window(1), CONNECTION_WINDOW);
-        assert_eq!(window(3), CONNECTION_WINDOW / 3);
-        assert_eq!(window(12), LEAST_WINDOW);
-        assert_eq!(window(usize::MAX), LEAST_WINDOW);
+        let near = Duration::from_millis(1);
+        assert_eq!(window(0, near), CONNECTION_WINDOW);
+        assert_eq!(window(1, near), CONNECTION_WINDOW);
+        assert_eq!(window(3, near), CONNECTION_WINDOW / 3);
+        assert_eq!(window(12, near), LEAST_WINDOW);
+        assert_eq!(window(usize::MAX, near), LEAST_WINDOW);
+        let far = Duration::from_secs(1);
+        assert_eq!(window(1, far), LONG_WINDOW);
+        assert_eq!(window(4, far), LONG_WINDOW / 4);
+        assert_eq!(window(usize::MAX, far), LEAST_WINDOW);
+    }
+
+    #[test]
+    fn a_gigabit_fits_a_path_of_200_ms_and_short_ones_take_no_more_than_they_need() {
+        let ms = Duration::from_millis;
+        let rate = |bytes: usize, rtt: Duration| bytes as f64 / rtt.as_secs_f64();
+        for rtt in [10, 50, 100, 200].map(ms) {
+            assert!(rate(unsent(rtt), rtt) >= 125e6, "{rtt:?}");
+            assert!(rate(window(1, rtt) as usize, rtt) >= 125e6, "{rtt:?}");
+        }
+        assert_eq!(unsent(ms(50)), UNSENT as usize);
+        assert_eq!(unsent(ms(100)), 16_000_000);
+        assert_eq!(unsent(Duration::MAX), LONG_WINDOW as usize);
+        // Others find room as well.
+        assert!(2 * LONG_WINDOW as usize <= limits::MAX_UNSENT);
     }
 
     #[tokio::test]
@@ -262,7 +301,7 @@ pub(crate) mod tests {
             sent
         };
         assert_eq!(sent().await, STRANGER_WINDOW as usize);
-        expect_answers(&ours, window(1));
+        expect_answers(&ours, window(1, Duration::ZERO));
         // Then the stream's own window is the bound.
         assert_eq!(sent().await, (STREAM_WINDOW - STRANGER_WINDOW) as usize);
     }

@@ -15,6 +15,7 @@ use crate::{
     message::{Ask, Control, Handle},
     serve::{self, ServeJob},
     session::{Close, is_lan},
+    transport,
 };
 
 /// A peer's request for chunks, until the swarm says whether it is answered.
@@ -406,6 +407,7 @@ impl Core {
             &link.meter,
             [&transfer.held_up; 2],
         );
+        link.share.set_target(transport::unsent(link.session.rtt()));
         let job = ServeJob {
             key,
             serve,

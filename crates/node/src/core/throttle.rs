@@ -191,7 +191,7 @@ impl Core {
             .filter(|link| !link.requests.is_empty())
             .count()
             .max(1);
-        let most = transport::window(sources);
+        let most = transport::window(sources, link.session.rtt());
         let Some(rate) = self.shapers.lowest_down(lan, link.channels.iter()) else {
             return most;
         };

@@ -372,7 +372,7 @@ impl Member {
                     Arc::clone(&self.world),
                     at.session.connection.clone(),
                     (request, peer, chunks),
-                    transport::window(sources),
+                    transport::window(sources, Duration::ZERO),
                     self.inputs.clone(),
                 );
                 let task = tokio::spawn(fetch).abort_handle();
