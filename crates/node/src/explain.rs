@@ -40,8 +40,10 @@ pub(crate) struct Seen {
     /// The lowest limit that its bytes pass on their way in, and out.
     pub(crate) limit_down: Option<Limit>,
     pub(crate) limit_up: Option<Limit>,
-    /// Round trip to the farthest source, in milliseconds.
+    /// Round trip of the way on which the most is under way, in milliseconds, and how many
+    /// bytes may be.
     pub(crate) rtt_ms: f64,
+    pub(crate) window: u64,
 }
 
 /// A limit that holds.
@@ -310,11 +312,13 @@ fn words(verdict: Verdict, seen: &Seen) -> (String, String) {
         ),
         Verdict::ReceiveWindow => (
             format!(
-                "The way is long: what may be under way at once is used up {} of the time, at a round trip of {:.0} ms.",
+                "The way is long: what may be under way at once, {:.1} MB, is used up {} of the time, at a round trip of {:.0} ms.",
+                seen.window as f64 / 1e6,
                 percent(shares.window),
                 seen.rtt_ms
             ),
-            "More sources help, each has a window of its own; a nearer one most.".to_owned(),
+            "A nearer source helps (`samara mirror`): all of them share what may be under way."
+                .to_owned(),
         ),
         Verdict::OneSource => (
             format!(
@@ -415,6 +419,7 @@ mod tests {
             limit_down: None,
             limit_up: None,
             rtt_ms: 20.0,
+            window: 12 << 20,
         }
     }
 
@@ -607,9 +612,13 @@ mod tests {
 
     #[test]
     fn a_long_way_uses_the_window_up() {
-        let (verdict, text) = told(|s| (s.shares.window, s.rtt_ms) = (0.8, 180.0));
+        let (verdict, text) =
+            told(|s| (s.shares.window, s.rtt_ms, s.window) = (0.8, 380.0, 32 << 20));
         assert_eq!(verdict, Verdict::ReceiveWindow);
-        assert!(text.contains("180 ms"), "{text}");
+        assert!(
+            text.contains("380 ms") && text.contains("33.6 MB"),
+            "{text}"
+        );
     }
 
     #[test]

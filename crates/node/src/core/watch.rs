@@ -15,8 +15,12 @@ use crate::{
     api::{Explanation, Shares, SourceStatus, seconds},
     explain::{Explained, Limit, MOSTLY, Seen, State, explain},
     rate::Rate,
+    transport,
 };
 
+/// Who sends so much of the window in one round trip is held back by it, even if it does
+/// not say so: its own bounds are alike.
+const FILLED: f64 = 0.8;
 /// How often is looked while somebody could send something.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// How long is remembered.
@@ -65,6 +69,21 @@ impl Watched {
     }
 }
 
+/// What is under way from a source.
+#[derive(Debug, Clone, Copy)]
+struct Way {
+    rtt: Duration,
+    bytes: f64,
+    /// As much as may be.
+    window: u32,
+}
+
+impl Way {
+    fn is_filled(&self) -> bool {
+        self.bytes >= FILLED * f64::from(self.window)
+    }
+}
+
 /// How busy the node's own threads are.
 #[derive(Debug, Default)]
 pub(super) struct Load {
@@ -107,9 +126,12 @@ impl Core {
         let Some(progress) = self.swarm.progress(key) else {
             return;
         };
-        let blocked = match self.transfers.get(&key) {
-            Some(transfer) if transfer.is_moving() => self.blocked(key),
-            Some(_) if progress.peers > 0 => 0,
+        let (blocked, filled) = match self.transfers.get(&key) {
+            Some(transfer) if transfer.is_moving() => {
+                let way = self.longest_way(key);
+                (self.blocked(key), way.is_some_and(|way| way.is_filled()))
+            }
+            Some(_) if progress.peers > 0 => (0, false),
             // Nothing to see: what was seen before is no longer true.
             Some(_) | None => {
                 if let Some(transfer) = self.transfers.get_mut(&key) {
@@ -154,7 +176,7 @@ impl Core {
             limit: totals[0].saturating_sub(watched.limit).min(took),
             limit_up: totals[1].saturating_sub(watched.limit_up).min(took),
             writing: totals[2].saturating_sub(watched.writing).min(took),
-            window: if_so(blocked > watched.blocked),
+            window: if_so(filled || blocked > watched.blocked),
         };
         [watched.limit, watched.limit_up, watched.writing] = totals;
         watched.blocked = blocked;
@@ -182,6 +204,26 @@ impl Core {
                 frames.data_blocked + frames.stream_data_blocked
             })
             .sum()
+    }
+
+    /// The way on which the most is under way: at the rate of a source, for as long as its
+    /// round trip is without queues, which fill whatever the window is.
+    fn longest_way(&self, key: TransferKey) -> Option<Way> {
+        let watched = &self.transfers.get(&key)?.watched;
+        let links = self.swarm.links(key).into_iter();
+        let ways = links.filter_map(|link| {
+            let rtt = link.rtt?;
+            let bytes = watched.rate_of(&link.peer) as f64 * rtt.as_secs_f64();
+            Some((link.peer, rtt, bytes))
+        });
+        let (peer, rtt, bytes) = ways.max_by(|a, b| a.2.total_cmp(&b.2))?;
+        // Who sends reads no more ahead than this node would.
+        let ahead = u32::try_from(transport::unsent(rtt)).unwrap_or(u32::MAX);
+        Some(Way {
+            rtt,
+            bytes,
+            window: self.receive_window(self.sessions.get(&peer)?).min(ahead),
+        })
     }
 
     fn look_at_threads(&mut self, now: Instant) {
@@ -250,6 +292,7 @@ impl Core {
         };
         let view = transfer.and_then(|(key, _)| self.view(key));
         let links = transfer.map(|(key, _)| self.swarm.links(key));
+        let way = transfer.and_then(|(key, _)| self.longest_way(key));
         let progress = transfer.and_then(|(key, _)| self.swarm.progress(key));
         let watched = transfer.map(|(_, transfer)| &transfer.watched);
         let (over, mut shares) = self.shares(watched);
@@ -350,7 +393,8 @@ impl Core {
             }),
             limit_down: limit(false),
             limit_up: limit(true),
-            rtt_ms: from.iter().map(|s| s.rtt_ms).fold(0.0, f64::max),
+            rtt_ms: way.map_or(0.0, |way| way.rtt.as_secs_f64() * 1e3),
+            window: way.map_or(0, |way| way.window.into()),
         };
         let Explained {
             verdict,
@@ -449,6 +493,17 @@ mod tests {
         assert_eq!(looks.len(), 1);
         assert_eq!(share(Duration::ZERO, Duration::ZERO), 0.0);
         assert_eq!(share(KEPT, KEPT * 2), 0.5);
+    }
+
+    #[test]
+    fn a_way_is_filled_by_most_of_its_window() {
+        let way = |bytes| Way {
+            rtt: Duration::from_millis(200),
+            bytes,
+            window: 1000,
+        };
+        assert!(way(800.0).is_filled());
+        assert!(!way(799.0).is_filled());
     }
 
     #[test]
