@@ -9,6 +9,8 @@ use crate::{api::Shares, core::ShutOut, limit::Line};
 pub(crate) const MOSTLY: f64 = 0.5;
 /// A thread that runs so much of the time has no more to give.
 const BUSY: f64 = 0.85;
+/// A share of the time from which on it is worth a word.
+const NOTABLE: f64 = 0.1;
 /// Waiting for those who write from so much on.
 const OFTEN: f64 = 0.25;
 /// Shorter looks say nothing.
@@ -187,12 +189,12 @@ fn judge(seen: &Seen) -> Verdict {
     }
     // Who hashes and writes is behind: because it computes, or because it waits?
     if shares.writing >= OFTEN {
-        return match shares.writer_cpu >= BUSY {
+        return match shares.writer_cpu + shares.writer_wait >= BUSY {
             true => Verdict::Cpu,
             false => Verdict::Disk,
         };
     }
-    if shares.engine_cpu >= BUSY {
+    if is_engine_busy(shares) {
         return Verdict::Cpu;
     }
     if shares.window >= MOSTLY {
@@ -202,6 +204,11 @@ fn judge(seen: &Seen) -> Verdict {
         1 => Verdict::OneSource,
         _ => Verdict::Uplinks,
     }
+}
+
+/// Whether the network thread has no more to give: it computes, or would if it could.
+fn is_engine_busy(shares: &Shares) -> bool {
+    shares.engine_cpu + shares.engine_wait >= BUSY
 }
 
 fn words(verdict: Verdict, seen: &Seen) -> (String, String) {
@@ -286,22 +293,40 @@ fn words(verdict: Verdict, seen: &Seen) -> (String, String) {
                 ),
             )
         }
-        Verdict::Cpu if shares.engine_cpu >= BUSY => (
-            format!(
-                "This machine's processor: the network thread is busy {} of the time.",
-                percent(shares.engine_cpu)
-            ),
-            "A faster core helps, or larger frames on the link (MTU 9000); other programs may be in the way."
-                .to_owned(),
-        ),
-        Verdict::Cpu => (
-            format!(
-                "This machine's processor: who hashes is behind {} of the time, and computes {} of it.",
-                percent(shares.writing),
-                percent(shares.writer_cpu)
-            ),
-            "Other programs may be in the way.".to_owned(),
-        ),
+        Verdict::Cpu => {
+            let (engine, waits) = match is_engine_busy(shares) {
+                true => (true, shares.engine_wait),
+                false => (false, shares.writer_wait),
+            };
+            let mut what = match engine {
+                true => format!(
+                    "This machine's processor: the network thread computes {} of the time",
+                    percent(shares.engine_cpu)
+                ),
+                false => format!(
+                    "This machine's processor: who hashes is behind {} of the time, and computes {} of it",
+                    percent(shares.writing),
+                    percent(shares.writer_cpu)
+                ),
+            };
+            if waits >= NOTABLE {
+                what += &format!(", and waits for a core {}", percent(waits));
+            }
+            let advice = if shares.throttled >= NOTABLE {
+                what += &format!(
+                    "; the quota of its control group is used up {}",
+                    percent(shares.throttled)
+                );
+                "A larger quota helps: `CPUQuota=` of its systemd unit, `--cpus` of its container."
+            } else if waits >= NOTABLE {
+                "Other programs are in the way."
+            } else if engine {
+                "A faster core helps, or larger frames on the link (MTU 9000)."
+            } else {
+                "A faster core helps."
+            };
+            (what + ".", advice.to_owned())
+        }
         Verdict::Disk => (
             format!(
                 "This machine's disk: what has arrived waited to be written {} of the time.",
@@ -600,6 +625,12 @@ mod tests {
         let (verdict, text) = told(behind(0.9));
         assert_eq!(verdict, Verdict::Cpu);
         assert!(text.contains("hashes"), "{text}");
+        let (verdict, text) = told(|s| {
+            behind(0.2)(s);
+            s.shares.writer_wait = 0.7;
+        });
+        assert_eq!(verdict, Verdict::Cpu);
+        assert!(text.contains("waits for a core 70 %"), "{text}");
         assert_eq!(told(|s| s.shares.writing = 0.2).0, Verdict::Uplinks);
     }
 
@@ -607,7 +638,33 @@ mod tests {
     fn a_busy_network_thread_is_the_processor() {
         let (verdict, text) = told(|s| s.shares.engine_cpu = 0.95);
         assert_eq!(verdict, Verdict::Cpu);
-        assert!(text.contains("network thread is busy 95 %"), "{text}");
+        assert!(text.contains("network thread computes 95 %"), "{text}");
+        assert!(text.contains("MTU"), "{text}");
+    }
+
+    #[test]
+    fn a_thread_that_gets_no_core_is_the_processor_too() {
+        let starved = |throttled| {
+            move |s: &mut Seen| {
+                (s.shares.engine_cpu, s.shares.engine_wait) = (0.11, 0.8);
+                s.shares.throttled = throttled;
+            }
+        };
+        let (verdict, text) = told(starved(0.0));
+        assert_eq!(verdict, Verdict::Cpu);
+        assert!(
+            text.contains("waits for a core 80 %") && text.contains("Other programs"),
+            "{text}"
+        );
+        let (verdict, text) = told(starved(0.75));
+        assert_eq!(verdict, Verdict::Cpu);
+        assert!(
+            text.contains("used up 75 %") && text.contains("CPUQuota="),
+            "{text}"
+        );
+        // On a busy machine, and yet it mostly sleeps.
+        let (verdict, _) = told(|s| (s.shares.engine_cpu, s.shares.engine_wait) = (0.1, 0.3));
+        assert_eq!(verdict, Verdict::Uplinks);
     }
 
     #[test]

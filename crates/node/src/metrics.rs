@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use prometheus::{
-    CounterVec, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry,
+    Counter, CounterVec, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts,
+    Registry,
 };
 
 use samara_graph::Fault;
@@ -36,6 +37,8 @@ pub(crate) struct Metrics {
     pub(crate) chunk_fetch: Histogram,
     waited: CounterVec,
     computed: CounterVec,
+    queued: CounterVec,
+    pub(crate) cpu_throttled: Counter,
     discovery_found: IntCounterVec,
     discovery_dials: IntCounterVec,
     discovery_connected: IntCounterVec,
@@ -133,6 +136,16 @@ impl Metrics {
             "Processor time of the network thread and of those that hash and write.",
             &["thread"],
         )?;
+        let queued = seconds(
+            "samara_thread_wait_seconds_total",
+            "Time that these threads were ready to run and had no processor.",
+            &["thread"],
+        )?;
+        let cpu_throttled = Counter::new(
+            "samara_cpu_throttled_seconds_total",
+            "Time that the cgroup of this process had used up its quota.",
+        )?;
+        registry.register(Box::new(cpu_throttled.clone()))?;
         let discovery_connected = counters(
             "samara_discovery_connected_total",
             "Dialled peers that answered and proved their key, likewise.",
@@ -225,6 +238,8 @@ impl Metrics {
             )?,
             waited,
             computed,
+            queued,
+            cpu_throttled,
             discovery_found,
             discovery_dials,
             discovery_connected,
@@ -251,6 +266,14 @@ impl Metrics {
     pub(crate) fn computed(&self, thread: &str, time: Duration) {
         let label = [thread];
         self.computed
+            .with_label_values(&label)
+            .inc_by(time.as_secs_f64());
+    }
+
+    /// Threads waited for a processor.
+    pub(crate) fn queued(&self, thread: &str, time: Duration) {
+        let label = [thread];
+        self.queued
             .with_label_values(&label)
             .inc_by(time.as_secs_f64());
     }

@@ -6,7 +6,7 @@ use std::{
     fmt, io,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
         mpsc,
     },
@@ -14,7 +14,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::core::thread_time;
+use crate::core::{RunQueue, thread_time};
 
 /// Threads of a node. Two: one hashes while the other is in the kernel.
 const THREADS: usize = 2;
@@ -34,6 +34,8 @@ pub(crate) struct Writers {
 struct Done {
     busy: AtomicU64,
     computed: AtomicU64,
+    /// Of each of them.
+    queues: Mutex<Vec<RunQueue>>,
 }
 
 /// What the threads have done so far, together.
@@ -43,6 +45,8 @@ pub(crate) struct Work {
     pub(crate) busy: Duration,
     /// What of it they computed, and did not wait for the disk.
     pub(crate) computed: Duration,
+    /// What of it they waited for a processor.
+    pub(crate) waited: Duration,
 }
 
 impl Writers {
@@ -55,6 +59,7 @@ impl Writers {
             thread::Builder::new()
                 .name("samara-writer".into())
                 .spawn(move || {
+                    done.queues().push(RunQueue::here());
                     loop {
                         let job = queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
                         match job {
@@ -77,6 +82,7 @@ impl Writers {
         Work {
             busy: time(&self.done.busy),
             computed: time(&self.done.computed),
+            waited: self.done.queues().iter().map(RunQueue::waited).sum(),
         }
     }
 
@@ -87,6 +93,10 @@ impl Writers {
 }
 
 impl Done {
+    fn queues(&self) -> MutexGuard<'_, Vec<RunQueue>> {
+        self.queues.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn count(&self, busy: Duration, computed: Duration) {
         for (sum, time) in [(&self.busy, busy), (&self.computed, computed)] {
             sum.fetch_add(time.as_nanos() as u64, Ordering::Relaxed);

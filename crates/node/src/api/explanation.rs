@@ -55,8 +55,17 @@ pub struct Shares {
     pub window: f64,
     /// The network thread computed, whatever for.
     pub engine_cpu: f64,
+    /// The network thread was ready to run and had no processor.
+    #[serde(default)]
+    pub engine_wait: f64,
     /// Those who hash and write computed, of the time that they were at it.
     pub writer_cpu: f64,
+    /// They were ready to run and had no processor, likewise.
+    #[serde(default)]
+    pub writer_wait: f64,
+    /// The cgroup of this process had used up its quota.
+    #[serde(default)]
+    pub throttled: f64,
 }
 
 /// Somebody who sends, in [`Explanation`].

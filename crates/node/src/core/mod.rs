@@ -4,6 +4,7 @@
 
 mod channel;
 mod channels;
+mod cpu;
 mod decode;
 mod dial;
 mod direct;
@@ -48,6 +49,7 @@ pub(crate) use channel::{
     CHANNEL_SETTINGS, Channel, ChannelMeta, Item, Role, What, draft, graph_config, join, load,
     put_meta,
 };
+pub(crate) use cpu::{RunQueue, thread_time};
 pub(crate) use direct::Heard;
 pub(crate) use known::Known;
 use leaving::Leaving;
@@ -55,7 +57,6 @@ pub(crate) use news::{Live, News, reason_name};
 pub(crate) use shut_out::ShutOut;
 pub(crate) use transfers::{Sources, Terms, Transfer};
 use visits::Visits;
-pub(crate) use watch::thread_time;
 
 use crate::{
     EngineError, addrs,
@@ -296,7 +297,7 @@ pub(crate) struct Core {
     last_look: Instant,
     /// Whether anything moved then.
     moves: bool,
-    load: watch::Load,
+    load: cpu::Load,
     stop: CancellationToken,
 }
 
@@ -399,7 +400,7 @@ impl Core {
             last_invited: None,
             last_look: Instant::now(),
             moves: false,
-            load: watch::Load::default(),
+            load: cpu::Load::default(),
             config,
             stop,
         };

@@ -84,23 +84,6 @@ impl Way {
     }
 }
 
-/// How busy the node's own threads are.
-#[derive(Debug, Default)]
-pub(super) struct Load {
-    looks: VecDeque<Work>,
-    at: Option<Instant>,
-    before: Work,
-}
-
-/// Time that threads computed, and were at it.
-#[derive(Debug, Clone, Copy, Default)]
-struct Work {
-    took: Duration,
-    engine: Duration,
-    writers: Duration,
-    writers_busy: Duration,
-}
-
 impl Core {
     /// When the next look is due, if anything moved at the last one.
     pub(super) fn next_look(&self) -> Option<Instant> {
@@ -226,38 +209,11 @@ impl Core {
         })
     }
 
-    fn look_at_threads(&mut self, now: Instant) {
-        let work = self.writers.work();
-        let total = Work {
-            took: Duration::ZERO,
-            engine: thread_time(),
-            writers: work.computed,
-            writers_busy: work.busy,
-        };
-        let load = &mut self.load;
-        let before = std::mem::replace(&mut load.before, total);
-        let Some(at) = load.at.replace(now) else {
-            return;
-        };
-        let engine = total.engine.saturating_sub(before.engine);
-        let writers = total.writers.saturating_sub(before.writers);
-        self.metrics.computed("engine", engine);
-        self.metrics.computed("writers", writers);
-        let work = Work {
-            took: now - at,
-            engine,
-            writers,
-            writers_busy: total.writers_busy.saturating_sub(before.writers_busy),
-        };
-        remember(&mut load.looks, work, |work| work.took);
-    }
-
     fn shares(&self, watched: Option<&Watched>) -> (Duration, Shares) {
         let looks = || watched.into_iter().flat_map(|w| &w.looks);
         let over: Duration = looks().map(|look| look.took).sum();
         let of = |part: fn(&Look) -> Duration| share(looks().map(part).sum(), over);
-        let work = |part: fn(&Work) -> Duration| self.load.looks.iter().map(part).sum();
-        let shares = Shares {
+        let mut shares = Shares {
             source: of(|l| l.source),
             urgent: of(|l| l.urgent),
             credit: of(|l| l.credit),
@@ -265,9 +221,9 @@ impl Core {
             limit_up: of(|l| l.limit_up),
             writing: of(|l| l.writing),
             window: of(|l| l.window),
-            engine_cpu: share(work(|w| w.engine), work(|w| w.took)),
-            writer_cpu: share(work(|w| w.writers), work(|w| w.writers_busy)),
+            ..Shares::default()
         };
+        self.load.add_to(&mut shares);
         (over, shares)
     }
 
@@ -457,7 +413,7 @@ fn bytes_of(content: &Content) -> u64 {
 }
 
 /// Adds a look and drops those that are too old.
-fn remember<T>(looks: &mut VecDeque<T>, look: T, took: impl Fn(&T) -> Duration) {
+pub(super) fn remember<T>(looks: &mut VecDeque<T>, look: T, took: impl Fn(&T) -> Duration) {
     looks.push_back(look);
     let mut over: Duration = looks.iter().map(&took).sum();
     while over > KEPT && looks.len() > 1 {
@@ -465,17 +421,11 @@ fn remember<T>(looks: &mut VecDeque<T>, look: T, took: impl Fn(&T) -> Duration) 
     }
 }
 
-fn share(part: Duration, of: Duration) -> f64 {
+pub(super) fn share(part: Duration, of: Duration) -> f64 {
     match of.is_zero() {
         true => 0.0,
         false => (part.as_secs_f64() / of.as_secs_f64()).min(1.0),
     }
-}
-
-/// What this thread has computed.
-pub(crate) fn thread_time() -> Duration {
-    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
-    Duration::new(time.tv_sec.max(0) as u64, time.tv_nsec.max(0) as u32)
 }
 
 #[cfg(test)]
@@ -504,15 +454,5 @@ mod tests {
         };
         assert!(way(800.0).is_filled());
         assert!(!way(799.0).is_filled());
-    }
-
-    #[test]
-    fn a_thread_that_computes_counts_it() {
-        let before = thread_time();
-        let mut x = 1u64;
-        for i in 0..3_000_000 {
-            x = std::hint::black_box(x.wrapping_mul(31).wrapping_add(i));
-        }
-        assert!(thread_time() > before);
     }
 }
