@@ -1,6 +1,10 @@
 //! Limits and pauses: what holds is what was said last, without a restart.
 
-use std::{fs, process::Command};
+use std::{
+    fs,
+    io::Read,
+    process::{Command, Stdio},
+};
 
 use rustix::process::{Signal, kill_process};
 use samara_graph::{Link, LinkPeer};
@@ -275,6 +279,35 @@ fn nothing_passes_beyond_the_local_network_if_it_must_not() {
     get(&["--timeout", "2s"]).failed("no_peer", 4);
     a.ask(&["limit", "--no-wan", "off"], "limits");
     get(&[]).ok();
+    assert_same(&file, &out.join("file.bin"));
+}
+
+#[test]
+fn a_file_is_read_from_its_beginning_while_it_arrives() {
+    let world = World::new();
+    let (a, b) = (world.peer("a"), world.peer("b"));
+    let (file, whole) = (world.path("file.bin"), noise(6_000_000, 12));
+    fs::write(&file, &whole).unwrap();
+    let mut share = a.start(&["share", text(&file), "--up", "100 kB/s"]);
+    let link = string(&share.event("sharing")["link"]);
+    let out = b.path("out");
+    let mut get = b
+        .command(["get", &link, "-o", text(&out), "--stdout"])
+        .env_remove("SAMARA_JSON")
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut stream = get.stdout.take().unwrap();
+    let mut first = vec![0; 100_000];
+    stream.read_exact(&mut first).unwrap();
+    assert!(first == whole[..100_000]);
+    // At this rate the rest takes a minute.
+    assert!(!out.join("file.bin").exists());
+    a.ask(&["limit", "--up", "off"], "limits");
+    let mut rest = Vec::new();
+    stream.read_to_end(&mut rest).unwrap();
+    assert!(get.wait().unwrap().success());
+    assert!(rest == whole[100_000..]);
     assert_same(&file, &out.join("file.bin"));
 }
 

@@ -126,6 +126,13 @@ pub enum Event {
         origin: u64,
         /// Bytes fetched so far from everyone else.
         others: u64,
+        /// Where a single file is at the moment that was asked for in order; only its
+        /// first `ready` bytes are to be used.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        path: Option<PathBuf>,
+        /// Bytes from its beginning that were verified and written, without a gap.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        ready: Option<u64>,
     },
     /// A content is whole, verified and in place.
     Complete {

@@ -166,6 +166,9 @@ pub(crate) enum Command {
         /// Fetch the first bytes first, for what is used while it arrives
         #[arg(long)]
         in_order: bool,
+        /// Also write the file's bytes to standard output as they come, in order
+        #[arg(long)]
+        stdout: bool,
         #[command(flatten)]
         limits: LimitFlags,
     },

@@ -90,6 +90,9 @@ fn carry_out(globals: &Globals, command: &Command) -> Result<(), EngineError> {
         report::check_output()?;
     }
     let settings = resolve(globals, command)?;
+    if settings.json && matches!(command, Command::Get { stdout: true, .. }) {
+        return Err(usage("--stdout and --json both want standard output"));
+    }
     log_to_stderr(daemon, settings.verbose);
     // The engine has threads of its own; this one only talks to the user.
     let runtime = runtime::Builder::new_current_thread()

@@ -54,6 +54,8 @@ pub(crate) struct Plan {
     pub(crate) endless: bool,
     /// Whether a link is to be drawn as a QR code, too.
     pub(crate) qr: bool,
+    /// Whether a file's bytes go to standard output.
+    pub(crate) stdout: bool,
 }
 
 impl Plan {
@@ -74,17 +76,22 @@ impl Plan {
                 seed,
                 force,
                 in_order,
+                stdout,
                 ..
             } => {
                 let into = absolute(&output)?;
-                of(Request::Get {
+                let request = Request::Get {
                     link,
                     into,
                     only,
                     seed,
                     force,
-                    in_order,
-                })
+                    in_order: in_order || stdout,
+                };
+                Ok(Some(Self {
+                    stdout,
+                    ..Self::from(request)
+                }))
             }
             Command::Subscribe { follow } => Self::follow(follow, None),
             Command::Mirror { follow, keep } => Self::follow(follow, Some(keep)),
@@ -320,6 +327,7 @@ impl From<Request> for Plan {
             endless: request.is_endless() && !matches!(request, Request::Get { .. }),
             request,
             qr: false,
+            stdout: false,
         }
     }
 }

@@ -124,6 +124,12 @@ impl Content {
         self.place().placement.clone()
     }
 
+    /// Where the file is at the moment; `None` if the content is a folder.
+    pub fn file(&self) -> Option<PathBuf> {
+        let is_file = self.manifest.root().single_file();
+        is_file.then(|| self.base(&self.place()))
+    }
+
     /// Whether the chunk or parity shard was verified and written. One atomic load.
     pub fn has(&self, chunk: u32) -> bool {
         match self.shards_with(chunk) {

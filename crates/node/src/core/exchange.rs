@@ -267,7 +267,7 @@ impl Core {
         }
         let named = named?;
         let content = self.store.content(&content)?;
-        Some(self.add_transfer(content, channel, named.author, (named.priority, false)))
+        Some(self.add_transfer(content, channel, named.author, named.priority))
     }
 
     pub(super) fn on_asked(&mut self, peer: PeerId, ask: Ask, mut stream: SendStream) {

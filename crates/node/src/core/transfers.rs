@@ -148,7 +148,7 @@ impl Core {
         content: Arc<Content>,
         channel: ChannelId,
         author: PeerId,
-        (priority, in_order): (Priority, bool),
+        priority: Priority,
     ) -> TransferKey {
         if let Some(key) = self.transfer_by_content.get(content.id()).copied() {
             let transfer = self.transfers.get_mut(&key).expect("indexed");
@@ -156,9 +156,6 @@ impl Core {
                 transfer.channels.insert(channel);
                 let mut terms = transfer.terms;
                 terms.priority = terms.priority.max(priority.level());
-                if in_order {
-                    terms.policy = Policy::Stream;
-                }
                 self.set_terms(key, terms);
                 self.set_role(key);
                 self.announce(key);
@@ -179,10 +176,7 @@ impl Core {
         let terms = Terms {
             role: self.role_in(content.id(), [&channel]),
             priority: priority.level(),
-            policy: match in_order {
-                true => Policy::Stream,
-                false => Policy::LastPeer,
-            },
+            policy: Policy::LastPeer,
         };
         let event = Event::ContentAdded {
             key,
@@ -228,6 +222,21 @@ impl Core {
         self.announce(key);
         self.notify();
         key
+    }
+
+    /// Has the first bytes of a transfer come first from now on, or no more.
+    pub(crate) fn set_in_order(&mut self, key: TransferKey, in_order: bool) {
+        if let Some(transfer) = self.transfers.get(&key) {
+            let policy = match in_order {
+                true => Policy::Stream,
+                false => Policy::LastPeer,
+            };
+            let terms = Terms {
+                policy,
+                ..transfer.terms
+            };
+            self.set_terms(key, terms);
+        }
     }
 
     /// Leaves a content's swarm.

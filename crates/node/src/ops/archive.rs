@@ -210,9 +210,8 @@ async fn narrow(
         })
         .await?;
     if let (true, Some(held)) = (served, held) {
-        let add = move |core: &mut Core| {
-            core.add_transfer(held, id, old.author, (Priority::default(), false))
-        };
+        let add =
+            move |core: &mut Core| core.add_transfer(held, id, old.author, Priority::default());
         context.core().call(add).await?;
     }
     Ok(())

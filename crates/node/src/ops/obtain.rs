@@ -141,20 +141,29 @@ pub(crate) async fn obtain(context: &Context, want: Want) -> Result<Obtained, En
         })
         .await?;
     let (channel, author) = (want.channel, want.author);
-    let terms = (want.priority, want.in_order);
+    let (priority, in_order) = (want.priority, want.in_order);
     let held = content.clone();
     let (key, before) = context
         .core()
         .call(move |core| {
-            let key = core.add_transfer(held, channel, author, terms);
+            let key = core.add_transfer(held, channel, author, priority);
+            // Nobody else is at it: each request waits for its turn.
+            core.set_in_order(key, in_order);
             (key, core.recount(key))
         })
         .await?;
-    let result = match (wait(context, &want, key, &name).await, before) {
+    let prefix = in_order.then(|| Prefix::of(content.clone()));
+    let result = match (wait(context, &want, key, &name, prefix).await, before) {
         (Ok(after), Some(before)) => Ok((before, after)),
         (Ok(_), None) => Err(given_up()),
         (Err(error), _) => Err(error),
     };
+    if in_order {
+        let order = context
+            .core()
+            .call(move |core| core.set_in_order(key, false));
+        let _ = order.await;
+    }
     match result {
         Ok((before, after)) => {
             let (downloaded, reused) = tally.count(&before.counted, &after);
@@ -172,6 +181,36 @@ pub(crate) async fn obtain(context: &Context, want: Want) -> Result<Obtained, En
                 .await;
             Err(error)
         }
+    }
+}
+
+/// How much of a file is here without a gap.
+struct Prefix {
+    content: Arc<Content>,
+    /// All chunks before this one are here, and have so many bytes.
+    chunk: u32,
+    bytes: u64,
+}
+
+impl Prefix {
+    fn of(content: Arc<Content>) -> Self {
+        Self {
+            content,
+            chunk: 0,
+            bytes: 0,
+        }
+    }
+
+    /// Where the file is now, and how many of its first bytes were verified and written;
+    /// `None` if the content is a folder.
+    fn look(&mut self) -> Option<(PathBuf, u64)> {
+        let path = self.content.file()?;
+        while self.chunk < self.content.manifest().chunk_count() && self.content.has(self.chunk) {
+            let chunk = self.content.manifest().chunk(self.chunk)?;
+            self.bytes += u64::from(chunk.len);
+            self.chunk += 1;
+        }
+        Some((path, self.bytes))
     }
 }
 
@@ -218,6 +257,7 @@ async fn wait(
     want: &Want,
     key: TransferKey,
     name: &str,
+    mut prefix: Option<Prefix>,
 ) -> Result<Sources, EngineError> {
     let started = Instant::now();
     loop {
@@ -241,6 +281,8 @@ async fn wait(
                 .await?
                 .ok_or_else(given_up)?,
         };
+        let growing = prefix.as_mut().and_then(Prefix::look);
+        let (path, ready) = growing.unzip();
         context.emit_lossy(Event::Progress {
             content: want.content.to_string(),
             name: name.to_owned(),
@@ -250,6 +292,8 @@ async fn wait(
             peers: view.peers,
             origin: view.from_origin,
             others: view.from_others,
+            path,
+            ready,
         });
         if view.have >= view.total {
             // Being put in place.

@@ -73,6 +73,7 @@ fn the_issue_table_parses() {
         "samara resume c",
         "samara node --up 5MB/s --wan-down off --leech --no-wan --upload-slots 2",
         "samara get samara:x --in-order --down 8Mbit/s",
+        "samara get samara:x --stdout",
         "samara publish c p --priority urgent",
         "samara gc --dry-run",
         "samara forget x",

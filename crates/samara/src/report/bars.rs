@@ -160,6 +160,8 @@ mod tests {
             peers: 3,
             origin: 300,
             others: 100,
+            path: None,
+            ready: None,
         };
         assert_eq!(
             progress_text(&event),

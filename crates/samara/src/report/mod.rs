@@ -12,6 +12,7 @@ mod qr;
 mod record;
 mod standing;
 mod status;
+mod stream;
 mod told;
 
 use std::io::{self, Write};
@@ -48,7 +49,9 @@ fn reader_is_gone() -> bool {
 /// The right report for a request.
 pub(crate) fn for_request(settings: &Settings, plan: &Plan) -> Box<dyn Report> {
     let request = &plan.request;
-    if settings.json {
+    if plan.stdout {
+        Box::new(stream::Stream::new())
+    } else if settings.json {
         Box::new(json::Json::new(request, settings.verbose > 0))
     } else {
         Box::new(human::Human::new(request, settings.verbose > 0, plan.qr))
