@@ -23,8 +23,8 @@ pub(super) fn text(limits: &Limits, style: Style) -> String {
     let mut text = table.render(style);
     let mut also = vec![format!(
         "At most {}, {} served at once.",
-        count(limits.max_connections as u64, "connection", "connections"),
-        count(limits.upload_slots as u64, "peer", "peers")
+        count(limits.max_connections, "connection", "connections"),
+        count(limits.upload_slots, "peer", "peers")
     )];
     if limits.leech {
         also.push("Serves nobody (leech).".to_owned());
