@@ -247,6 +247,32 @@ fn the_file_is_read_again_on_a_hangup() {
 }
 
 #[test]
+fn whom_to_serve_first_is_changed_without_a_restart_and_kept() {
+    let world = World::new();
+    let a = world.peer("a");
+    let file = world.path("samara.toml");
+    fs::write(&file, "[limits]\nupload_policy = \"average\"\n").unwrap();
+    let node = ["node", "--config", text(&file)];
+    let mut running = a.start(&node);
+    running.event("listening");
+    let policy = |more: &[&str]| {
+        let command = [&["limit"], more].concat();
+        string(&a.ask(&command, "limits")["upload_policy"])
+    };
+    assert_eq!(policy(&[]), "average");
+    assert_eq!(policy(&["--upload-policy", "last"]), "last");
+    running.interrupt().ok();
+    let mut running = a.start(&node);
+    running.event("listening");
+    assert_eq!(policy(&[]), "last", "what was ordered goes before the file");
+    assert_eq!(policy(&["--reset"]), "average");
+    running.interrupt().ok();
+    let mut running = a.start(&["node", "--upload-policy", "average"]);
+    running.event("listening");
+    assert_eq!(policy(&[]), "average");
+}
+
+#[test]
 fn nothing_passes_beyond_the_local_network_if_it_must_not() {
     let Some(cable) = Cable::lay() else { return };
     for (i, end) in [0, 1].into_iter().enumerate() {

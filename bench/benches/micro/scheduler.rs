@@ -4,9 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use criterion::{BatchSize, Criterion, Throughput};
 use samara_content::ChunkSet;
-use samara_swarm::{
-    Action, Config, ContentKey, Event, Message, Policy, Role, ServeId, Swarm, Tier,
-};
+use samara_swarm::{Action, Config, ContentKey, Event, Message, Order, Role, ServeId, Swarm, Tier};
 use samara_wire::PeerId;
 
 const KEY: ContentKey = ContentKey(0);
@@ -43,7 +41,7 @@ impl Node {
             wanted: None,
             role: Role::Member,
             priority: 0,
-            policy: Policy::default(),
+            order: Order::default(),
         });
         for peer in peers() {
             node.event(Event::PathSample {

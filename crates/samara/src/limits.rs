@@ -6,7 +6,7 @@ use clap::Args;
 use samara_node::{
     EngineError,
     api::LimitOrder,
-    limit::{Cap, Days, Hours, LimitConfig, Line, Rates, TimeOfDay},
+    limit::{Cap, Days, Hours, LimitConfig, Line, Rates, TimeOfDay, UploadPolicy},
 };
 use serde::{Deserialize, Deserializer, de};
 
@@ -43,6 +43,9 @@ pub(crate) struct LimitFlags {
     /// Peers served at once; default: 16
     #[arg(long, value_name = "N")]
     pub(crate) upload_slots: Option<NonZeroU16>,
+    /// Whose download is to be done soonest: the `last` one's, which is the default, or peers' on `average`
+    #[arg(long, value_name = "last|average")]
+    pub(crate) upload_policy: Option<UploadPolicy>,
 }
 
 impl LimitFlags {
@@ -71,6 +74,13 @@ impl LimitFlags {
             number,
         )?;
         fill(&mut all.upload_slots, "SAMARA_UPLOAD_SLOTS", &given, number)?;
+        let policy = |text: &str| text.parse();
+        fill(
+            &mut all.upload_policy,
+            "SAMARA_UPLOAD_POLICY",
+            &given,
+            policy,
+        )?;
         all.no_wan |= given("SAMARA_NO_WAN").is_some_and(|text| is_truthy(&text));
         all.leech |= given("SAMARA_LEECH").is_some_and(|text| is_truthy(&text));
         Ok(all)
@@ -97,6 +107,7 @@ impl LimitFlags {
         let number = |n: NonZeroU16| usize::from(n.get());
         config.max_connections = self.max_connections.map(number).or(config.max_connections);
         config.upload_slots = self.upload_slots.map(number).or(config.upload_slots);
+        config.upload_policy = self.upload_policy.or(config.upload_policy);
     }
 }
 
@@ -136,6 +147,9 @@ pub(crate) struct LimitArgs {
     /// Peers served at once
     #[arg(long, value_name = "N", conflicts_with = "channel")]
     upload_slots: Option<NonZeroU16>,
+    /// Whose download is to be done soonest: the `last` one's, or peers' on `average`
+    #[arg(long, value_name = "last|average", conflicts_with = "channel")]
+    upload_policy: Option<UploadPolicy>,
     /// Take back all that was set by this command, before what else is given
     #[arg(long)]
     reset: bool,
@@ -161,6 +175,7 @@ impl LimitArgs {
             no_wan: self.no_wan,
             max_connections: self.max_connections.map(|n| n.get().into()),
             upload_slots: self.upload_slots.map(|n| n.get().into()),
+            upload_policy: self.upload_policy,
             reset: self.reset,
         }
     }
@@ -200,6 +215,8 @@ pub(crate) struct FileLimits {
     no_wan: bool,
     max_connections: Option<NonZeroU16>,
     upload_slots: Option<NonZeroU16>,
+    #[serde(deserialize_with = "parsed")]
+    upload_policy: Option<UploadPolicy>,
     hours: Vec<FileHours>,
     channel: BTreeMap<String, BTreeMap<Line, FileCap>>,
     #[serde(flatten)]
@@ -281,6 +298,7 @@ impl FileLimits {
             no_wan: self.no_wan,
             max_connections: self.max_connections.map(|n| n.get().into()),
             upload_slots: self.upload_slots.map(|n| n.get().into()),
+            upload_policy: self.upload_policy,
         })
     }
 }
@@ -297,7 +315,7 @@ mod tests {
     #[test]
     fn the_file_has_rates_hours_and_channels() {
         let config = file(
-            "up = \"5 MB/s\"\nwan_down = \"off\"\nlan_up = 9000\nleech = true\nmax_connections = 9\n\
+            "up = \"5 MB/s\"\nwan_down = \"off\"\nlan_up = 9000\nleech = true\nmax_connections = 9\nupload_policy = \"average\"\n\
              [[hours]]\ndays = \"mon-fri\"\nfrom = \"08:00\"\nto = \"18:00\"\nup = \"1 MB/s\"\n\
              [channel.news]\ndown = \"8 Mbit/s\"",
         )
@@ -316,6 +334,7 @@ mod tests {
             (config.max_connections, config.upload_slots),
             (Some(9), None)
         );
+        assert_eq!(config.upload_policy, Some(UploadPolicy::Average));
         assert_eq!(file("").unwrap(), LimitConfig::default());
     }
 
@@ -327,6 +346,7 @@ mod tests {
             ("up = \"fast\"", "fast"),
             ("up = true", "a rate"),
             ("max_connections = 0", "nonzero"),
+            ("upload_policy = \"first\"", "`last` nor `average`"),
             ("[[hours]]\nfrom = \"08:00\"", "to"),
             ("[[hours]]\nfrom = \"8\"\nto = \"18:00\"", "time of the day"),
             ("[[hours]]\nfrom = \"08:00\"\nto = \"08:00\"", "none"),
@@ -354,6 +374,7 @@ mod tests {
                 "SAMARA_LEECH" => "1",
                 "SAMARA_NO_WAN" => "off",
                 "SAMARA_UPLOAD_SLOTS" => "3",
+                "SAMARA_UPLOAD_POLICY" => "average",
                 _ => return None,
             };
             Some(OsString::from(value))
@@ -363,7 +384,7 @@ mod tests {
             ..LimitFlags::default()
         };
         let mut config = file(
-            "up = 9000\nwan_up = 8000\nupload_slots = 9\n\
+            "up = 9000\nwan_up = 8000\nupload_slots = 9\nupload_policy = \"last\"\n\
              [[hours]]\nfrom = \"08:00\"\nto = \"18:00\"\nup = 7000\nwan_up = 6000",
         )
         .unwrap();
@@ -377,6 +398,7 @@ mod tests {
         );
         assert!(config.leech && !config.no_wan);
         assert_eq!(config.upload_slots, Some(3));
+        assert_eq!(config.upload_policy, Some(UploadPolicy::Average));
         let bad = |_: &str| Some(OsString::from("x"));
         let message = LimitFlags::default()
             .with_environment(bad)

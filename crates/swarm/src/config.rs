@@ -1,5 +1,7 @@
 use std::time::Duration;
 
+use crate::Policy;
+
 /// How a node behaves in its swarms. The defaults are what the simulator found
 /// best on equal links with round trips from 2 to 40 ms.
 #[derive(Debug, Clone)]
@@ -22,6 +24,9 @@ pub struct Config {
     /// (simulated, 16 receivers on equal links: 1.03 of the bound with 16, 1.06
     /// with 8, 1.08 with 4); more delay everybody's first complete chunk.
     pub upload_slots: usize,
+    /// Whom to serve first. The last peer: nobody waits for long, and everybody has
+    /// something to pass on.
+    pub policy: Policy,
 }
 
 impl Default for Config {
@@ -31,6 +36,7 @@ impl Default for Config {
             credit_timeout: Duration::from_millis(500),
             request_timeout: Duration::from_secs(3),
             upload_slots: 16,
+            policy: Policy::LastPeer,
         }
     }
 }

@@ -8,7 +8,7 @@ use samara_content::{ChunkSet, Stripes};
 use samara_wire::PeerId;
 
 use crate::{
-    Action, ContentKey, Message, Policy, RequestId, Role, SiteId, Tier,
+    Action, ContentKey, Message, Order, RequestId, Role, SiteId, Tier,
     limits::MAX_SPENT,
     link::Link,
     pace::{AnswerTime, DeliveryRate, Mark, Throughput},
@@ -47,7 +47,7 @@ pub(crate) struct Content {
     pub(crate) wanted: ChunkSet,
     pub(crate) role: Role,
     pub(crate) priority: u8,
-    pub(crate) policy: Policy,
+    pub(crate) order: Order,
     /// Bytes of chunks wanted, stored or not.
     pub(crate) wanted_bytes: u64,
     /// Chunks and bytes wanted and not stored.
@@ -103,7 +103,7 @@ impl Content {
         wanted: Option<ChunkSet>,
         role: Role,
         priority: u8,
-        policy: Policy,
+        order: Order,
     ) -> Self {
         let chunks = sizes.len() as u32;
         let mut content = Self {
@@ -111,7 +111,7 @@ impl Content {
             wanted: wanted.unwrap_or_else(|| ChunkSet::full(chunks)),
             role,
             priority,
-            policy,
+            order,
             wanted_bytes: 0,
             missing: 0,
             missing_bytes: 0,
@@ -730,7 +730,7 @@ mod tests {
                 set
             };
             let sizes = (1..=CHUNKS).collect::<Vec<_>>().into();
-            let mut content = Content::new(sizes, bits(have), Some(bits(wanted)), Role::Member, 0, Policy::LastPeer);
+            let mut content = Content::new(sizes, bits(have), Some(bits(wanted)), Role::Member, 0, Order::Rarest);
             if parity {
                 content.stripe(stripes());
             }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use samara_wire::PeerId;
 
 use crate::{
-    Action, ContentKey, Message, Offence, Policy, RequestId, Tier,
+    Action, ContentKey, Message, Offence, Order, RequestId, Tier,
     content::{Asked, Content},
     limits::{MAX_BAD_CHUNKS, MAX_IN_FLIGHT, MAX_REQUEST_CHUNKS},
     site::{Near, weight},
@@ -115,9 +115,9 @@ impl Swarm {
                 let ours = |c: u32| open(c) && near.as_ref().is_none_or(|n| n.leaves_us(c));
                 let takes = |c: u32| open(c) || content.takes_shard(c);
                 let next = put_off.take().filter(|c| takes(*c));
-                let next = next.or_else(|| match content.policy {
-                    Policy::Stream => earliest(content, ours),
-                    _ => suggested
+                let next = next.or_else(|| match content.order {
+                    Order::Stream => earliest(content, ours),
+                    Order::Rarest => suggested
                         .by_ref()
                         .find(|c| free(*c) || seeds && content.takes_shard(*c))
                         .or_else(|| rarest(content, &peer, &mut self.rng, ours)),

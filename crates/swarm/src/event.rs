@@ -35,16 +35,25 @@ pub enum Tier {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SiteId(pub u64);
 
-/// What is to be early in a swarm.
+/// Who is to be done early, as far as it is for a node that serves to say.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Policy {
     /// The last peer: whoever has least is served first.
     #[default]
     LastPeer,
-    /// Peers on average: whoever has most is served first, and then another.
+    /// Peers on average: whoever has most is served first, and then another. What
+    /// peers announce is believed here too; every fifth grant goes by turns all the same.
     Average,
-    /// This node's first bytes: chunks are asked for in their order, for content
-    /// that is used while it arrives. The node serves as with `LastPeer`.
+}
+
+/// In which order a node asks for chunks.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Order {
+    /// Those first of which there are the fewest copies, so that there is something to
+    /// pass on.
+    #[default]
+    Rarest,
+    /// As they lie in the content, for one that is used while it arrives.
     Stream,
 }
 
@@ -97,8 +106,8 @@ pub enum Event {
         /// Contents of higher priority are served first, and fetched first: while
         /// anything of one is on its way, nothing is asked of those below it.
         priority: u8,
-        /// What is to be early.
-        policy: Policy,
+        /// In which order chunks are asked for.
+        order: Order,
     },
     /// More chunks of a content are to be fetched.
     WantMore {
@@ -116,8 +125,8 @@ pub enum Event {
         role: Role,
         /// As in [`ContentAdded`](Self::ContentAdded).
         priority: u8,
-        /// What is to be early.
-        policy: Policy,
+        /// In which order chunks are asked for.
+        order: Order,
     },
     /// The node left the swarm; its open requests are cancelled.
     ContentRemoved {

@@ -32,6 +32,6 @@ mod upload;
 
 pub use action::{Action, Offence};
 pub use config::Config;
-pub use event::{ContentKey, Event, Policy, RequestId, Role, ServeId, SiteId, Tier};
+pub use event::{ContentKey, Event, Order, Policy, RequestId, Role, ServeId, SiteId, Tier};
 pub use message::Message;
 pub use swarm::{LinkStatus, Progress, Swarm};

@@ -166,7 +166,7 @@ impl Swarm {
                 wanted,
                 role,
                 priority,
-                policy,
+                order,
             } => {
                 let chunks = |stripes: &Stripes| {
                     let mut set = ChunkSet::new(have.len());
@@ -174,7 +174,7 @@ impl Swarm {
                     set
                 };
                 let wanted = wanted.or_else(|| stripes.as_ref().map(chunks));
-                let mut content = Content::new(chunk_sizes, have, wanted, role, priority, policy);
+                let mut content = Content::new(chunk_sizes, have, wanted, role, priority, order);
                 if let Some(stripes) = stripes {
                     content.stripe(stripes);
                 }
@@ -188,8 +188,8 @@ impl Swarm {
                 key,
                 role,
                 priority,
-                policy,
-            } => self.change_terms(key, role, priority, policy, out),
+                order,
+            } => self.change_terms(key, role, priority, order, out),
             Event::ContentRemoved { key } => self.remove_content(key, out),
             Event::PeerJoined {
                 key,

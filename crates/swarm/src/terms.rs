@@ -2,7 +2,7 @@
 
 use samara_content::ChunkSet;
 
-use crate::{Action, ContentKey, Message, Policy, Role, swarm::Swarm};
+use crate::{Action, ContentKey, Message, Order, Policy, Role, swarm::Swarm};
 
 impl Swarm {
     /// Peers that have credit or answers outstanding at once, from now on; at least 1.
@@ -10,12 +10,17 @@ impl Swarm {
         self.config.upload_slots = slots.max(1);
     }
 
+    /// Who is to be done early, from the next grant on.
+    pub fn set_policy(&mut self, policy: Policy) {
+        self.config.policy = policy;
+    }
+
     pub(crate) fn change_terms(
         &mut self,
         key: ContentKey,
         role: Role,
         priority: u8,
-        policy: Policy,
+        order: Order,
         out: &mut Vec<Action>,
     ) {
         let Some(content) = self.contents.get_mut(&key) else {
@@ -23,7 +28,7 @@ impl Swarm {
         };
         let before = std::mem::replace(&mut content.role, role);
         content.priority = priority;
-        content.policy = policy;
+        content.order = order;
         let count = content.have.len();
         if before.serves() != role.serves() && !content.have.is_empty() {
             let have = match role.serves() {

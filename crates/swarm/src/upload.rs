@@ -244,9 +244,9 @@ impl Swarm {
                 let spent = link.spent.div_ceil(average);
                 let has = u64::from(link.known).max(spent) + link.credit.div_ceil(average);
                 let important = u8::MAX - content.priority;
-                let has = match content.policy {
+                let has = match self.config.policy {
+                    Policy::LastPeer => has,
                     Policy::Average => u64::MAX - has,
-                    Policy::LastPeer | Policy::Stream => has,
                 };
                 let hoards = spread::hoards(
                     link.kept,

@@ -1,6 +1,6 @@
 use serde::{Deserialize, Serialize};
 
-use crate::limit::Line;
+use crate::limit::{Line, UploadPolicy};
 
 /// The answer to [`Request::Limit`](super::Request::Limit), `Pause` and `Resume`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -15,6 +15,9 @@ pub struct Limits {
     pub max_connections: u64,
     /// Peers that may be served at once.
     pub upload_slots: u64,
+    /// Whom it serves first.
+    #[serde(default)]
+    pub upload_policy: UploadPolicy,
     /// Whether everything is paused.
     pub paused: bool,
     /// Channels that are paused one by one, by name, or by id where the name is not known.

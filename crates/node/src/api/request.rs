@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::{Attribute, CharterEdit};
 use crate::{
     Priority,
-    limit::{Cap, Line},
+    limit::{Cap, Line, UploadPolicy},
 };
 
 /// A command. Paths are absolute: the asker's working directory is not ours.
@@ -435,6 +435,8 @@ pub struct LimitOrder {
     pub max_connections: Option<usize>,
     /// Peers served at once, at least 1.
     pub upload_slots: Option<usize>,
+    /// Whom to serve first.
+    pub upload_policy: Option<UploadPolicy>,
     /// Take back everything that was ordered before; pauses stay.
     pub reset: bool,
 }

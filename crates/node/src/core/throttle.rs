@@ -54,12 +54,14 @@ impl Core {
     pub(crate) fn enforce(&mut self) {
         self.apply_rates();
         let ruling = self.ruling();
-        let (slots, most, no_wan) = (
+        let (slots, policy, most, no_wan) = (
             ruling.upload_slots(),
+            ruling.upload_policy(),
             ruling.max_connections(),
             ruling.no_wan(),
         );
         self.swarm.set_upload_slots(slots);
+        self.swarm.set_policy(policy.into());
         let keys: Vec<_> = self.transfers.keys().copied().collect();
         for key in keys {
             self.set_role(key);
@@ -169,13 +171,13 @@ impl Core {
         let Terms {
             role,
             priority,
-            policy,
+            order,
         } = terms;
         self.swarm_event(Event::TermsChanged {
             key,
             role,
             priority,
-            policy,
+            order,
         });
         if role.fetches() {
             self.announce_again(key);

@@ -9,7 +9,7 @@ use std::{
 
 use samara_content::ChunkSet;
 use samara_store::{Content, ReadError, SyncError, WriteError};
-use samara_swarm::{Action, Event, Policy, RequestId, Role, ServeId};
+use samara_swarm::{Action, Event, Order, RequestId, Role, ServeId};
 use samara_wire::{ChannelId, ContentId, PeerId};
 use tokio::task;
 
@@ -105,7 +105,7 @@ impl Transfer {
 pub(crate) struct Terms {
     pub(crate) role: Role,
     pub(crate) priority: u8,
-    pub(crate) policy: Policy,
+    pub(crate) order: Order,
 }
 
 /// Why a transfer stopped for good.
@@ -176,7 +176,7 @@ impl Core {
         let terms = Terms {
             role: self.role_in(content.id(), [&channel]),
             priority: priority.level(),
-            policy: Policy::LastPeer,
+            order: Order::Rarest,
         };
         let event = Event::ContentAdded {
             key,
@@ -186,7 +186,7 @@ impl Core {
             wanted: Some(content.targets()),
             role: terms.role,
             priority: terms.priority,
-            policy: terms.policy,
+            order: terms.order,
         };
         self.transfer_by_content.insert(*content.id(), key);
         self.transfers.insert(
@@ -227,12 +227,12 @@ impl Core {
     /// Has the first bytes of a transfer come first from now on, or no more.
     pub(crate) fn set_in_order(&mut self, key: TransferKey, in_order: bool) {
         if let Some(transfer) = self.transfers.get(&key) {
-            let policy = match in_order {
-                true => Policy::Stream,
-                false => Policy::LastPeer,
+            let order = match in_order {
+                true => Order::Stream,
+                false => Order::Rarest,
             };
             let terms = Terms {
-                policy,
+                order,
                 ..transfer.terms
             };
             self.set_terms(key, terms);

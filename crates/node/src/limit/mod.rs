@@ -14,6 +14,7 @@ mod hours;
 mod lanes;
 mod orders;
 mod pacer;
+mod policy;
 mod ruling;
 
 use std::collections::BTreeMap;
@@ -23,6 +24,7 @@ use serde::{Deserialize, Serialize};
 pub use hours::{Days, Hours, TimeOfDay};
 pub(crate) use lanes::{Asking, Lane, Meter, Shapers};
 pub(crate) use orders::{MAX_NAMED, Orders};
+pub use policy::UploadPolicy;
 pub(crate) use ruling::{Held, Ruling, Why, local_time};
 
 /// What is limited: a direction, everywhere or on one side of the line between the local
@@ -153,6 +155,8 @@ pub struct LimitConfig {
     pub max_connections: Option<usize>,
     /// Peers served at once, at least 1; `None`: what the swarm does best with.
     pub upload_slots: Option<usize>,
+    /// Whom to serve first; `None`: as the default of [`UploadPolicy`].
+    pub upload_policy: Option<UploadPolicy>,
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use samara_store::{Batch, Store};
 use samara_wire::{ChannelId, ContentId};
 use serde::{Deserialize, Serialize};
 
-use super::Rates;
+use super::{Rates, UploadPolicy};
 use crate::{EngineError, engine::NODE_SETTINGS};
 
 /// Where they stand among the node's settings.
@@ -28,6 +28,7 @@ pub(crate) struct Orders {
     pub(crate) no_wan: Option<bool>,
     pub(crate) max_connections: Option<usize>,
     pub(crate) upload_slots: Option<usize>,
+    pub(crate) upload_policy: Option<UploadPolicy>,
     pub(crate) paused: Paused,
 }
 
@@ -115,8 +116,11 @@ mod tests {
 
     #[test]
     fn orders_of_other_versions_are_understood() {
-        let orders: Orders = serde_json::from_str(r#"{"leech":true,"of_later":1}"#).unwrap();
+        let orders: Orders =
+            serde_json::from_str(r#"{"leech":true,"upload_policy":"average","of_later":1}"#)
+                .unwrap();
         assert_eq!(orders.leech, Some(true));
+        assert_eq!(orders.upload_policy, Some(UploadPolicy::Average));
         let text = serde_json::to_string(&orders).unwrap();
         assert_eq!(serde_json::from_str::<Orders>(&text).unwrap(), orders);
     }

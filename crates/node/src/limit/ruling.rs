@@ -3,7 +3,7 @@
 use jiff::civil::DateTime;
 use samara_wire::ChannelId;
 
-use super::{LimitConfig, Line, Orders};
+use super::{LimitConfig, Line, Orders, UploadPolicy};
 
 /// What the clock on the wall shows.
 pub(crate) fn local_time() -> DateTime {
@@ -103,6 +103,11 @@ impl Ruling<'_> {
         let wanted = self.orders.upload_slots.or(self.config.upload_slots);
         wanted.map_or(samara_swarm::Config::default().upload_slots, |n| n.max(1))
     }
+
+    pub(crate) fn upload_policy(&self) -> UploadPolicy {
+        let wanted = self.orders.upload_policy.or(self.config.upload_policy);
+        wanted.unwrap_or_default()
+    }
 }
 
 #[cfg(test)]
@@ -198,6 +203,29 @@ mod tests {
                 orders: &orders,
             };
             assert_eq!(ruling.max_connections(), held);
+        }
+    }
+
+    #[test]
+    fn the_policy_that_was_ordered_counts_before_the_configuration() {
+        let (last, average) = (Some(UploadPolicy::Last), Some(UploadPolicy::Average));
+        for (config, order, held) in [
+            (None, None, UploadPolicy::Last),
+            (average, None, UploadPolicy::Average),
+            (average, last, UploadPolicy::Last),
+            (None, average, UploadPolicy::Average),
+        ] {
+            let ruling = Ruling {
+                config: &LimitConfig {
+                    upload_policy: config,
+                    ..LimitConfig::default()
+                },
+                orders: &Orders {
+                    upload_policy: order,
+                    ..Orders::default()
+                },
+            };
+            assert_eq!(ruling.upload_policy(), held);
         }
     }
 }

@@ -13,7 +13,7 @@ use ed25519_dalek::SigningKey;
 use quinn::SendStream;
 use samara_content::ChunkSet;
 use samara_swarm::{
-    Action, Config, ContentKey, Event, Message, Policy, RequestId, Role, ServeId, Swarm, Tier,
+    Action, Config, ContentKey, Event, Message, Order, RequestId, Role, ServeId, Swarm, Tier,
 };
 use samara_wire::{ChannelId, ContentId, PeerId};
 use tokio::{sync::mpsc, task::AbortHandle};
@@ -175,7 +175,7 @@ impl Member {
             wanted: None,
             role: Role::Member,
             priority: 0,
-            policy: Policy::LastPeer,
+            order: Order::Rarest,
         });
         let mut batch = Vec::new();
         let mut sample_at = SAMPLE_EVERY;

@@ -34,6 +34,7 @@ pub(super) async fn limit(context: &Context, order: LimitOrder) -> Result<(), En
         orders.no_wan = order.no_wan.or(orders.no_wan);
         orders.max_connections = order.max_connections.or(orders.max_connections);
         orders.upload_slots = order.upload_slots.or(orders.upload_slots);
+        orders.upload_policy = order.upload_policy.or(orders.upload_policy);
         let rates = match &order.channel {
             None => &mut orders.rates,
             Some(channel) => {
@@ -204,6 +205,7 @@ fn limits(core: &Core) -> Limits {
         no_wan: ruling.no_wan(),
         max_connections: ruling.max_connections() as u64,
         upload_slots: ruling.upload_slots() as u64,
+        upload_policy: ruling.upload_policy(),
         paused: paused.all,
         paused_channels: paused.channels.iter().map(shown).collect(),
         paused_contents: paused.contents.iter().cloned().collect(),

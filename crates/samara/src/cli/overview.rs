@@ -71,7 +71,8 @@ environment, the environment before the file, the file before the default. Keys 
                                  as the options of the same name
   wan_upload = \"2.5 MB/s\"        what `samara node` sends beyond the local network; \"off\": no cap
   [limits]                       up, down, wan_up, wan_down, lan_up, lan_down = \"5 MB/s\" or \"off\";
-                                 leech, no_wan, max_connections, upload_slots
+                                 leech, no_wan, max_connections, upload_slots,
+                                 upload_policy = \"last\" or \"average\"
   [[limits.hours]]               other rates at some hours: days = \"mon-fri\", from, to = \"18:00\"
   [limits.channel.NAME]          rates of a channel
   http_allowed_hosts = [\"name\"]  Host headers taken besides localhost and the address listened on

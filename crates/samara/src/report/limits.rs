@@ -1,4 +1,7 @@
-use samara_node::api::{LimitStatus, Limits};
+use samara_node::{
+    api::{LimitStatus, Limits},
+    limit::UploadPolicy,
+};
 
 use crate::{
     quantity::{count, rate},
@@ -26,6 +29,10 @@ pub(super) fn text(limits: &Limits, style: Style) -> String {
         count(limits.max_connections, "connection", "connections"),
         count(limits.upload_slots, "peer", "peers")
     )];
+    also.push(match limits.upload_policy {
+        UploadPolicy::Last => "Served first: who has least (upload policy `last`).".to_owned(),
+        UploadPolicy::Average => "Served first: who has most (upload policy `average`).".to_owned(),
+    });
     if limits.leech {
         also.push("Serves nobody (leech).".to_owned());
     }
@@ -81,6 +88,7 @@ mod tests {
             leech: true,
             max_connections: 1,
             upload_slots: 2,
+            upload_policy: UploadPolicy::Average,
             paused_channels: vec!["bulky".to_owned()],
             ..Limits::default()
         };
@@ -93,6 +101,7 @@ mod tests {
             "down of news  1.0 MB/s",
             "set by `samara limit`",
             "At most 1 connection, 2 peers served at once.",
+            "Served first: who has most",
             "Serves nobody",
             "Paused: channel bulky",
         ] {

@@ -3,7 +3,7 @@
 use std::{path::PathBuf, process::ExitCode};
 
 use super::plot;
-use samara_sim::swarm::{Behaviour, Group, ScenarioFile, Sharing, SitePart};
+use samara_sim::swarm::{Behaviour, Early, Group, ScenarioFile, Sharing, SitePart};
 
 /// A seeder and receivers; node 0 is the seeder. Options change what the file says,
 /// and a file changes the defaults.
@@ -77,6 +77,9 @@ pub(crate) struct Args {
     /// Parity: M shards for every K chunks.
     #[arg(long, value_name = "M/K")]
     parity: Option<String>,
+    /// What is to be early [default: last].
+    #[arg(long)]
+    policy: Option<Early>,
     /// One chunk at a time on every pipe, for crowds, instead of fluid shares.
     #[arg(long)]
     queue: bool,
@@ -111,11 +114,12 @@ pub(crate) fn run(args: &Args, scenario: Option<&str>) -> Result<Report, String>
     let scenario = file.scenario().map_err(|error| error.to_string())?;
     let (outcome, took) = crate::timed(|| scenario.run());
     let mut text = format!(
-        "peers {}  T* {:.3} s  last {:.3} T*  median {:.3} T*  copies from seeder {:.3}  messages {} ({:.2} % of bytes)  events {}  CPU {:.1} s  memory {} MiB  trace {:016x}\n",
+        "peers {}  T* {:.3} s  last {:.3} T*  median {:.3} T*  mean {:.3} T*  copies from seeder {:.3}  messages {} ({:.2} % of bytes)  events {}  CPU {:.1} s  memory {} MiB  trace {:016x}\n",
         file.peers,
         outcome.bound.as_secs_f64(),
         outcome.last(),
         outcome.median(),
+        outcome.mean(),
         outcome.copies(0),
         outcome.messages,
         100.0 * outcome.message_bytes as f64 / (outcome.bytes * file.peers as f64),
@@ -161,6 +165,7 @@ fn change(file: &mut ScenarioFile, args: &Args) {
     set(&mut file.spread_ms, &args.spread_ms);
     set(&mut file.churn, &args.churn);
     set(&mut file.seed, &args.seed);
+    set(&mut file.policy, &args.policy);
     set(&mut file.site_rtt_ms, &args.site_rtt_ms);
     set(&mut file.content.chunks, &args.chunks);
     set(&mut file.content.chunk_kib, &args.chunk_kib);

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use rand::{RngExt, SeedableRng, seq::SliceRandom};
 use rand_chacha::ChaCha8Rng;
+use samara_swarm::{Order, Policy};
 use serde::Deserialize;
 
 use super::{Behaviour, Fault, Scenario, Sharing, SitePipes, When};
@@ -18,6 +19,8 @@ pub struct ScenarioFile {
     pub neighbours: usize,
     /// Upload slots of every node; else as many as a node has.
     pub slots: Option<usize>,
+    /// What is to be early.
+    pub policy: Early,
     /// How transfers share the pipes.
     pub sharing: Sharing,
     /// Milliseconds until receivers that are there know each other.
@@ -43,6 +46,19 @@ pub struct ScenarioFile {
     pub sites: Vec<SitePart>,
     /// Milliseconds of a round trip within a site.
     pub site_rtt_ms: f64,
+}
+
+/// What is to be early, by the choice of every node.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Early {
+    /// The last receiver: whoever has least is served first.
+    #[default]
+    Last,
+    /// Receivers on average: whoever has most is served first.
+    Average,
+    /// The first bytes at each receiver: chunks are asked for in their order.
+    Stream,
 }
 
 /// What is moved.
@@ -147,6 +163,7 @@ impl Default for ScenarioFile {
             peers: 8,
             neighbours: 32,
             slots: None,
+            policy: Early::Last,
             sharing: Sharing::Fluid,
             meet_ms: 0.0,
             spread_ms: 0.0,
@@ -225,6 +242,13 @@ impl ScenarioFile {
         };
         if let Some(slots) = self.slots {
             scenario.config.upload_slots = slots;
+        }
+        for node in &mut scenario.nodes {
+            match self.policy {
+                Early::Last => {}
+                Early::Average => node.policy = Policy::Average,
+                Early::Stream => node.order = Order::Stream,
+            }
         }
         scenario.nodes[0].up = self.seeder.up.map_or(up, rate);
         let pipes = |site: &SitePart| SitePipes {

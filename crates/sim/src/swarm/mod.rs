@@ -10,7 +10,9 @@ mod scenario;
 mod streams;
 mod world;
 
-pub use file::{ContentPart, Group, LinkPart, ScenarioError, ScenarioFile, SeederPart, SitePart};
+pub use file::{
+    ContentPart, Early, Group, LinkPart, ScenarioError, ScenarioFile, SeederPart, SitePart,
+};
 pub use outcome::Outcome;
 pub use pipes::SitePipes;
 pub use scenario::{Behaviour, Fault, NodeSpec, Scenario, Sharing, When};

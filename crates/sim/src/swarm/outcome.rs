@@ -61,6 +61,13 @@ impl Outcome {
         middle.as_secs_f64() / self.bound.as_secs_f64()
     }
 
+    /// When receivers were done on average, over the fluid bound.
+    pub fn mean(&self) -> f64 {
+        let times = self.times();
+        let all: Duration = times.iter().sum();
+        all.as_secs_f64() / times.len().max(1) as f64 / self.bound.as_secs_f64()
+    }
+
     /// Copies of the content that node `node` sent.
     pub fn copies(&self, node: usize) -> f64 {
         self.sent[node] / self.bytes

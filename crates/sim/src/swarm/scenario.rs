@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use samara_content::{ChunkParams, Parity, Stripes};
-use samara_swarm::{Config, Policy, Role};
+use samara_swarm::{Config, Order, Policy, Role};
 use serde::Deserialize;
 
 use super::{Outcome, SitePipes, world::World};
@@ -19,8 +19,10 @@ pub struct NodeSpec {
     pub behaviour: Behaviour,
     /// Whether it serves.
     pub role: Role,
-    /// What is to be early for it.
+    /// Whom it serves first.
     pub policy: Policy,
+    /// In which order it asks for chunks.
+    pub order: Order,
     /// Which of the scenario's sites it is in, if any.
     pub site: Option<usize>,
     /// When it comes.
@@ -127,6 +129,7 @@ impl Scenario {
             behaviour: Behaviour::Honest,
             role: Role::Member,
             policy: Policy::LastPeer,
+            order: Order::Rarest,
             site: None,
             start: Duration::ZERO,
         };

@@ -11,7 +11,7 @@ use std::{
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use samara_content::{ChunkSet, Stripes};
-use samara_swarm::{Action, ContentKey, Event, Message, SiteId, Swarm, Tier};
+use samara_swarm::{Action, Config, ContentKey, Event, Message, SiteId, Swarm, Tier};
 use samara_wire::PeerId;
 
 use super::{
@@ -171,7 +171,14 @@ impl<'a> World<'a> {
         let mut rng = ChaCha8Rng::seed_from_u64(scenario.seed);
         let nodes: Vec<Node> = (scenario.nodes.iter().enumerate())
             .map(|(i, spec)| Node {
-                swarm: Swarm::new(scenario.config.clone(), peer_id(i), rng.next_u64()),
+                swarm: Swarm::new(
+                    Config {
+                        policy: spec.policy,
+                        ..scenario.config.clone()
+                    },
+                    peer_id(i),
+                    rng.next_u64(),
+                ),
                 behaviour: spec.behaviour,
                 tick_at: None,
                 acked: 0,
@@ -271,7 +278,7 @@ impl<'a> World<'a> {
             wanted: None,
             role: spec.role,
             priority: 0,
-            policy: spec.policy,
+            order: spec.order,
         };
         self.tell(node, event);
         for other in self.neighbours[node].clone() {

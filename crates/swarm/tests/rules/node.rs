@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use samara_content::{ChunkSet, Stripes};
 use samara_swarm::{
-    Action, Config, ContentKey, Event, Message, Policy, RequestId, Role, ServeId, Swarm, Tier,
+    Action, Config, ContentKey, Event, Message, Order, RequestId, Role, ServeId, Swarm, Tier,
 };
 use samara_wire::PeerId;
 
@@ -81,7 +81,7 @@ impl Node {
             wanted: given.wanted,
             role: given.role,
             priority: given.priority,
-            policy: Policy::LastPeer,
+            order: Order::Rarest,
         })
     }
 

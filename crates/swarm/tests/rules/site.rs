@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use samara_content::ChunkSet;
-use samara_swarm::{Action, ContentKey, Event, Message, Policy, Role, SiteId, Tier};
+use samara_swarm::{Action, ContentKey, Event, Message, Order, Role, SiteId, Tier};
 use samara_wire::PeerId;
 
 use crate::node::*;
@@ -188,7 +188,7 @@ fn a_seeder_suggests_each_chunk_to_one_member_of_a_site() {
     assert_eq!(seen.len(), CHUNKS as usize);
 }
 
-fn add(node: &mut Node, key: ContentKey, priority: u8, policy: Policy) {
+fn add(node: &mut Node, key: ContentKey, priority: u8, order: Order) {
     node.tell(Event::ContentAdded {
         stripes: None,
         key,
@@ -197,7 +197,7 @@ fn add(node: &mut Node, key: ContentKey, priority: u8, policy: Policy) {
         wanted: None,
         role: Role::Member,
         priority,
-        policy,
+        order,
     });
     node.tell(Event::PeerJoined {
         key,
@@ -213,8 +213,8 @@ fn add(node: &mut Node, key: ContentKey, priority: u8, policy: Policy) {
 fn an_urgent_content_overtakes_and_then_lets_pass() {
     let (bulk, urgent) = (ContentKey(7), ContentKey(8));
     let mut node = Node::receiver(1);
-    add(&mut node, bulk, 0, Policy::LastPeer);
-    add(&mut node, urgent, 9, Policy::LastPeer);
+    add(&mut node, bulk, 0, Order::Rarest);
+    add(&mut node, urgent, 9, Order::Rarest);
     let granted = |node: &mut Node, key| {
         let out = node.tell(Event::Message {
             peer: A,
@@ -251,7 +251,7 @@ fn an_urgent_content_overtakes_and_then_lets_pass() {
 fn content_that_is_used_at_once_comes_in_order() {
     let key = ContentKey(7);
     let mut node = Node::receiver(1);
-    add(&mut node, key, 0, Policy::Stream);
+    add(&mut node, key, 0, Order::Stream);
     let out = node.tell(Event::Message {
         peer: A,
         key,
@@ -273,7 +273,7 @@ fn a_thousand_contents_at_rest_want_no_time() {
             wanted: None,
             role: Role::Member,
             priority: 0,
-            policy: Policy::LastPeer,
+            order: Order::Rarest,
         });
         node.tell(Event::PeerJoined {
             key: ContentKey(key),

@@ -1,5 +1,5 @@
 use samara_content::ChunkSet;
-use samara_swarm::{Action, Event, Message, Policy, Role};
+use samara_swarm::{Action, Event, Message, Order, Role};
 
 use crate::node::*;
 
@@ -8,7 +8,7 @@ fn change(node: &mut Node, role: Role) -> Vec<Action> {
         key: KEY,
         role,
         priority: 0,
-        policy: Policy::LastPeer,
+        order: Order::Rarest,
     })
 }
 

@@ -2,7 +2,7 @@ use std::{collections::VecDeque, time::Duration};
 
 use samara_content::ChunkSet;
 use samara_swarm::{
-    Action, Config, ContentKey, Event, Message, Offence, Role, ServeId, Tier,
+    Action, Config, ContentKey, Event, Message, Offence, Policy, Role, ServeId, Tier,
     limits::{MAX_REFUSALS, MAX_REQUEST_CHUNKS},
 };
 
@@ -251,6 +251,26 @@ fn who_has_least_is_served_first_and_a_liar_gains_nothing() {
     node.hear(C, Message::Want(64_000));
     let out = node.hear(A, Message::Release(2000));
     assert_eq!(grants(&out)[0].0, C);
+}
+
+#[test]
+fn who_has_most_is_served_first_for_the_average() {
+    let mut node = one_slot();
+    node.add(Given::new(64, ChunkSet::full(64)));
+    node.join_with(A, set(64, 0..4));
+    node.join_with(B, set(64, 0..8));
+    node.join_with(C, set(64, 0..50));
+    node.hear(C, Message::Want(14_000));
+    // Both wait for C's place; whom it goes to is decided when it is free.
+    node.hear(A, Message::Want(60_000));
+    node.hear(B, Message::Want(56_000));
+    node.swarm.set_policy(Policy::Average);
+    let out = node.hear(C, Message::Release(64_000));
+    assert_eq!(grants(&out)[0].0, B);
+    node.swarm.set_policy(Policy::LastPeer);
+    node.hear(B, Message::Want(56_000));
+    let out = node.hear(B, Message::Release(64_000));
+    assert_eq!(grants(&out)[0].0, A);
 }
 
 #[test]
