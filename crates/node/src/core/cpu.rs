@@ -246,19 +246,20 @@ mod tests {
             ..Work::default()
         };
         let total = Work {
-            engine: ms(25),
-            engine_waits: ms(80),
-            writers_wait: ms(30),
-            writers_busy: ms(40),
-            throttled: ms(60),
+            engine: ms(37),
+            engine_waits: ms(96),
+            writers_wait: ms(48),
+            writers_busy: ms(64),
+            throttled: ms(64),
             ..Work::default()
         };
         let mut load = Load::default();
-        load.looks.push_back(total.since(&before, ms(100)));
+        load.looks.push_back(total.since(&before, ms(128)));
         let mut shares = Shares::default();
         load.add_to(&mut shares);
         let engine = (shares.engine_cpu, shares.engine_wait);
-        assert_eq!(engine, (0.2, 0.8));
-        assert_eq!((shares.writer_wait, shares.throttled), (0.75, 0.6));
+        // Shares that have no rest in binary.
+        assert_eq!(engine, (0.25, 0.75));
+        assert_eq!((shares.writer_wait, shares.throttled), (0.75, 0.5));
     }
 }
