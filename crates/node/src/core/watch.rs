@@ -51,6 +51,8 @@ pub(crate) struct Watched {
     limit_up: Duration,
     writing: Duration,
     blocked: u64,
+    /// Until when what a sender said of it holds: it says so once a round trip.
+    blocked_until: Option<Instant>,
     /// What it last let pass.
     passed: Option<TransferKey>,
     /// What comes from whom.
@@ -109,12 +111,9 @@ impl Core {
         let Some(progress) = self.swarm.progress(key) else {
             return;
         };
-        let (blocked, filled) = match self.transfers.get(&key) {
-            Some(transfer) if transfer.is_moving() => {
-                let way = self.longest_way(key);
-                (self.blocked(key), way.is_some_and(|way| way.is_filled()))
-            }
-            Some(_) if progress.peers > 0 => (0, false),
+        let (blocked, way) = match self.transfers.get(&key) {
+            Some(transfer) if transfer.is_moving() => (self.blocked(key), self.longest_way(key)),
+            Some(_) if progress.peers > 0 => (0, None),
             // Nothing to see: what was seen before is no longer true.
             Some(_) | None => {
                 if let Some(transfer) = self.transfers.get_mut(&key) {
@@ -146,6 +145,10 @@ impl Core {
         let took = now - at;
         let if_so = |so: bool| if so { took } else { Duration::ZERO };
         let missing = moving && progress.have_bytes < progress.wanted_bytes;
+        if blocked > watched.blocked {
+            watched.blocked_until = Some(now + way.map_or(Duration::ZERO, |way| way.rtt));
+        }
+        let held = way.is_some_and(|way| way.is_filled()) || watched.blocked_until >= Some(now);
         let look = Look {
             took,
             source: if_so(missing && progress.sources == 0),
@@ -159,7 +162,7 @@ impl Core {
             limit: totals[0].saturating_sub(watched.limit).min(took),
             limit_up: totals[1].saturating_sub(watched.limit_up).min(took),
             writing: totals[2].saturating_sub(watched.writing).min(took),
-            window: if_so(filled || blocked > watched.blocked),
+            window: if_so(held),
         };
         [watched.limit, watched.limit_up, watched.writing] = totals;
         watched.blocked = blocked;
