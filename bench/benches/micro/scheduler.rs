@@ -136,7 +136,13 @@ impl Node {
                         bytes: CHUNK,
                     });
                 }
-                self.event(Event::ServeEnded { key, peer, serve });
+                let taken = true;
+                self.event(Event::ServeEnded {
+                    key,
+                    peer,
+                    serve,
+                    taken,
+                });
                 served += suggested.len() as u32;
                 let mut has = suggested;
                 has.sort_unstable();

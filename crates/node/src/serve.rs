@@ -54,15 +54,18 @@ pub(crate) async fn serve_chunks(
 ) {
     // Broken off by the peer or not: the core only needs to know that it ended,
     // which is when the last byte is acknowledged.
+    let mut all = false;
     if answer(&mut stream, &job, &pool, &lane, &core).await.is_ok() && stream.finish().is_ok() {
         let bytes = job.chunks.iter().map(|(_, len)| u64::from(*len)).sum();
-        let _ = taken(&job.connection, &pool, patience(bytes), stream.stopped()).await;
+        let end = taken(&job.connection, &pool, patience(bytes), stream.stopped()).await;
+        all = matches!(end, Some(Ok(None)));
     }
     let _ = core
         .send(Input::ServeEnded {
             key: job.key,
             serve: job.serve,
             peer: job.peer,
+            taken: all,
         })
         .await;
 }

@@ -315,6 +315,9 @@ pub enum Event {
         peer: PeerId,
         /// Which answer.
         serve: ServeId,
+        /// The peer acknowledged all of it. If not, what it does not announce may have
+        /// been thrown away there, though the transport took it.
+        taken: bool,
     },
     /// Nothing but the time: [`Swarm::next_timeout`](crate::Swarm::next_timeout)
     /// has come.

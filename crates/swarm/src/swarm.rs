@@ -252,7 +252,12 @@ impl Swarm {
                 chunk,
                 bytes,
             } => self.served(key, peer, serve, chunk, bytes),
-            Event::ServeEnded { key, peer, serve } => self.serve_ended(key, peer, serve),
+            Event::ServeEnded {
+                key,
+                peer,
+                serve,
+                taken,
+            } => self.serve_ended(key, peer, serve, taken),
             Event::Tick => {}
         }
         self.settle(frees, out);

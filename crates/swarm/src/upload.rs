@@ -91,7 +91,8 @@ struct Serve {
     bytes: u64,
     /// Bytes that the transport took.
     served: u64,
-    /// Chunks that it did not take yet.
+    chunks: Vec<u32>,
+    /// Those that it did not take yet.
     left: Vec<u32>,
     /// What the peer had acknowledged when it began.
     mark: Mark,
@@ -488,6 +489,7 @@ impl Swarm {
                 peer,
                 bytes,
                 served: 0,
+                chunks: chunks.clone(),
                 left: chunks.clone(),
                 mark,
                 all: self.uplink.rate.mark(self.now),
@@ -569,7 +571,13 @@ impl Swarm {
         }
     }
 
-    pub(crate) fn serve_ended(&mut self, key: ContentKey, peer: PeerId, serve: ServeId) {
+    pub(crate) fn serve_ended(
+        &mut self,
+        key: ContentKey,
+        peer: PeerId,
+        serve: ServeId,
+        taken: bool,
+    ) {
         let known = |serve: &Serve| serve.peer == peer && serve.key == key;
         if !self.uplink.serves.get(&serve).is_some_and(known) {
             return;
@@ -585,8 +593,14 @@ impl Swarm {
         let Some(content) = self.contents.get_mut(&key) else {
             return;
         };
-        for chunk in &serve.left {
-            content.unsend(&peer, *chunk);
+        let theirs = content.links.get(&peer).map(|link| &link.theirs);
+        let got = |chunk: &u32| {
+            let announced = || theirs.is_some_and(|theirs| theirs.contains(*chunk));
+            !serve.left.contains(chunk) && (taken || announced())
+        };
+        let lost: Vec<u32> = (serve.chunks.iter().copied()).filter(|c| !got(c)).collect();
+        for chunk in lost {
+            content.unsend(&peer, chunk);
         }
         // The first of them may have been under way, and is not to be had for nothing.
         let unsent = serve.left.iter().skip(1).map(|chunk| content.size(*chunk));

@@ -144,6 +144,8 @@ pub(crate) enum Input {
         key: TransferKey,
         serve: ServeId,
         peer: PeerId,
+        /// The peer acknowledged all of it.
+        taken: bool,
     },
     /// A stored chunk turned out not to have its hash.
     Damaged { key: TransferKey, chunk: u32 },
@@ -516,7 +518,12 @@ impl Core {
                 chunk,
                 bytes,
             } => self.on_served(key, serve, peer, chunk, bytes),
-            Input::ServeEnded { key, serve, peer } => self.on_serve_ended(key, serve, peer),
+            Input::ServeEnded {
+                key,
+                serve,
+                peer,
+                taken,
+            } => self.on_serve_ended(key, serve, peer, taken),
             Input::Damaged { key, chunk } => self.on_damaged(key, chunk),
             Input::ReadFailed { key, chunk, error } => self.on_read_failed(key, chunk, &error),
             Input::RecordStored {

@@ -349,7 +349,13 @@ impl Core {
                 chunks,
             } => {
                 if !self.serve(peer, key, serve, &chunks) {
-                    events.push(Event::ServeEnded { key, peer, serve });
+                    let taken = false;
+                    events.push(Event::ServeEnded {
+                        key,
+                        peer,
+                        serve,
+                        taken,
+                    });
                 }
             }
             Action::Refuse { serve, .. } => {
@@ -498,8 +504,19 @@ impl Core {
         });
     }
 
-    pub(super) fn on_serve_ended(&mut self, key: TransferKey, serve: ServeId, peer: PeerId) {
-        self.swarm_event(Event::ServeEnded { key, peer, serve });
+    pub(super) fn on_serve_ended(
+        &mut self,
+        key: TransferKey,
+        serve: ServeId,
+        peer: PeerId,
+        taken: bool,
+    ) {
+        self.swarm_event(Event::ServeEnded {
+            key,
+            peer,
+            serve,
+            taken,
+        });
     }
 
     pub(super) fn on_read_failed(&mut self, key: TransferKey, chunk: u32, error: &ReadError) {

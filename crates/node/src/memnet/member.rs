@@ -301,12 +301,22 @@ impl Member {
                 chunk,
                 bytes,
             }),
-            Input::ServeEnded { key, serve, peer } => {
+            Input::ServeEnded {
+                key,
+                serve,
+                peer,
+                taken,
+            } => {
                 let bytes = self.serving.remove(&serve).unwrap_or(0);
                 if let Some(peer) = self.peers.get_mut(&peer) {
                     peer.owed -= bytes;
                 }
-                self.tell(Event::ServeEnded { key, peer, serve });
+                self.tell(Event::ServeEnded {
+                    key,
+                    peer,
+                    serve,
+                    taken,
+                });
             }
             Input::Disconnected { peer, reason, .. } => {
                 panic!("{} lost: {reason}", peer.short())
@@ -487,8 +497,15 @@ async fn answer(
         }
         Ok::<(), quinn::WriteError>(())
     };
+    let mut taken = false;
     if send.await.is_ok() && stream.finish().is_ok() {
-        let _ = stream.stopped().await;
+        taken = matches!(stream.stopped().await, Ok(None));
     }
-    let _ = inputs.send(Input::ServeEnded { key, serve, peer }).await;
+    let ended = Input::ServeEnded {
+        key,
+        serve,
+        peer,
+        taken,
+    };
+    let _ = inputs.send(ended).await;
 }

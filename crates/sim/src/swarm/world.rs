@@ -390,7 +390,7 @@ impl<'a> World<'a> {
                     self.tell(ticket.pair.1, event);
                 }
             }
-            Next::Ended { ticket } => self.ended(ticket),
+            Next::Ended { ticket } => self.ended(ticket, true),
             Next::Arrived { ticket, chunk } => self.arrived(ticket, chunk),
             Next::Stopped { ticket } => self.stopped(ticket),
             Next::Vanish { node } => self.vanish(node),
@@ -668,7 +668,7 @@ impl<'a> World<'a> {
         self.tell(pair.0, event);
     }
 
-    fn ended(&mut self, ticket: Ticket) {
+    fn ended(&mut self, ticket: Ticket, taken: bool) {
         let Some(stream) = self.streams.close(ticket) else {
             return;
         };
@@ -680,6 +680,7 @@ impl<'a> World<'a> {
             key: KEY,
             peer: peer_id(asker),
             serve: ticket.serve,
+            taken,
         };
         self.tell(uploader, event);
         self.check_faults(uploader, |when| matches!(when, When::Sent(n) if n <= acked));
@@ -729,7 +730,7 @@ impl<'a> World<'a> {
             Links::Fluid(_) if head => self.go_on(ticket.pair, more),
             Links::Fluid(_) => {}
         }
-        self.ended(ticket);
+        self.ended(ticket, false);
     }
 
     fn check_faults(&mut self, node: usize, strikes: impl Fn(When) -> bool) {

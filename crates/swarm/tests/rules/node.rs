@@ -154,7 +154,34 @@ impl Node {
                 bytes,
             });
         }
-        self.tell(Event::ServeEnded { key, peer, serve })
+        let taken = true;
+        self.tell(Event::ServeEnded {
+            key,
+            peer,
+            serve,
+            taken,
+        })
+    }
+
+    /// The transport takes the answer to the last request, and the peer stops it.
+    pub(crate) fn stop(&mut self, peer: PeerId, chunks: &[u32]) -> Vec<Action> {
+        let (key, serve, bytes) = (KEY, ServeId(self.serves), CHUNK);
+        for chunk in chunks.iter().copied() {
+            self.tell(Event::Served {
+                key,
+                peer,
+                serve,
+                chunk,
+                bytes,
+            });
+        }
+        let taken = false;
+        self.tell(Event::ServeEnded {
+            key,
+            peer,
+            serve,
+            taken,
+        })
     }
 
     pub(crate) fn arrive(&mut self, peer: PeerId, chunk: u32) -> Vec<Action> {

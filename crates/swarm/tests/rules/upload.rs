@@ -81,6 +81,18 @@ fn a_chunk_is_sent_twice_to_one_peer_and_not_again() {
 }
 
 #[test]
+fn what_the_transport_took_and_the_peer_threw_away_is_sent_again() {
+    let mut node = Node::seeder(2);
+    node.join(A);
+    node.hear(A, Message::Want(2000));
+    assert!(is_served(&node.ask(A, &[0, 1])));
+    let out = node.stop(A, &[0, 1]);
+    assert!(!grants(&out).is_empty(), "it still wants both");
+    assert!(is_served(&node.ask(A, &[0, 1])));
+    assert!(grants(&node.deliver(A, &[0, 1], MS)).is_empty());
+}
+
+#[test]
 fn nor_does_it_get_it_again_by_saying_that_it_is_lost_or_bad() {
     let recheck = Action::Recheck { key: KEY, chunk: 5 };
     for (word, rechecks) in [(Message::Withdraw(vec![5]), 0), (Message::BadChunk(5), 1)] {
@@ -151,7 +163,13 @@ fn shares(chunks: u32, lies: impl Fn(&mut Node, u32) -> bool) -> (u32, u32) {
             chunk,
             bytes,
         });
-        out = node.tell(Event::ServeEnded { key, peer, serve });
+        let taken = true;
+        out = node.tell(Event::ServeEnded {
+            key,
+            peer,
+            serve,
+            taken,
+        });
         if peer == A {
             if lies(&mut node, chunk) {
                 line.retain(|(peer, ..)| *peer != A);
