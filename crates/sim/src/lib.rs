@@ -4,4 +4,5 @@
 
 pub mod archive;
 pub mod graph;
+pub mod limits;
 pub mod swarm;

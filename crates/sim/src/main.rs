@@ -3,6 +3,7 @@
 mod cli;
 
 use std::{
+    fmt::Display,
     io::{self, Write},
     path::PathBuf,
     process::ExitCode,
@@ -46,6 +47,16 @@ fn main() -> ExitCode {
 
 /// An error is of `out`, and breaks off what would be told there.
 fn carry_out(command: Command, out: &mut impl Write) -> io::Result<ExitCode> {
+    let checked = match &command {
+        Command::Graph(args) => args.check(),
+        Command::GraphCost(args) => args.check(),
+        Command::Archive(args) => args.check(),
+        // Together with what the file says.
+        Command::Swarm(_) => Ok(()),
+    };
+    if let Err(error) = checked {
+        return Ok(misused(&error));
+    }
     match command {
         Command::Graph(args) => cli::graph::run(&args, out),
         Command::GraphCost(args) => cli::cost::run(&args, out),
@@ -62,10 +73,7 @@ fn swarm(args: &cli::swarm::Args, out: &mut impl Write) -> io::Result<ExitCode> 
     let text = args.scenario.as_ref().map(read).transpose();
     let report = match text.and_then(|text| cli::swarm::run(args, text.as_deref())) {
         Ok(report) => report,
-        Err(why) => {
-            eprintln!("{why}");
-            return Ok(ExitCode::from(2));
-        }
+        Err(why) => return Ok(misused(&why)),
     };
     // The run is done: nothing is saved by not drawing it.
     out.write_all(report.text.as_bytes()).or_else(unread)?;
@@ -76,6 +84,12 @@ fn swarm(args: &cli::swarm::Args, out: &mut impl Write) -> io::Result<ExitCode> 
         return Ok(ExitCode::FAILURE);
     }
     Ok(report.code)
+}
+
+/// Whoever wrote the command has to write another one.
+fn misused(why: &impl Display) -> ExitCode {
+    eprintln!("{why}");
+    ExitCode::from(2)
 }
 
 /// Who reads with `head` has had enough, which is no failure.

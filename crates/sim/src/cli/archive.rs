@@ -6,7 +6,10 @@ use std::{
 };
 
 use samara_content::Parity;
-use samara_sim::archive::Archive;
+use samara_sim::{
+    archive::Archive,
+    limits::{CONTENTS, KEEPERS, OutOfRange, PER_CENT, ROUNDS, within},
+};
 
 /// What is left of archived contents that members keep in shares, over how many of
 /// the members are there and how the contents are divided.
@@ -27,7 +30,12 @@ pub(crate) struct Args {
     )]
     parity: Vec<Parity>,
     /// Per cent of the members that are there.
-    #[arg(long, value_delimiter = ',', default_value = "90,80,70,60,50,40,30")]
+    #[arg(
+        long,
+        value_delimiter = ',',
+        default_value = "90,80,70,60,50,40,30",
+        allow_negative_numbers = true
+    )]
     there: Vec<f64>,
     /// How often it is drawn who is there.
     #[arg(long, default_value_t = 1000)]
@@ -35,6 +43,17 @@ pub(crate) struct Args {
     /// The same seed gives the same table.
     #[arg(long, default_value_t = 1)]
     seed: u64,
+}
+
+impl Args {
+    /// Whether every value is within its bounds.
+    pub(crate) fn check(&self) -> Result<(), OutOfRange> {
+        within("members", self.members as f64, KEEPERS)?;
+        within("contents", self.contents as f64, CONTENTS)?;
+        within("rounds", self.rounds as f64, ROUNDS)?;
+        let mut there = self.there.iter();
+        there.try_for_each(|there| within("there", *there, PER_CENT))
+    }
 }
 
 /// Prints a table in Markdown: contents recovered on average, and in the worst round.

@@ -5,7 +5,10 @@ use std::{
     process::ExitCode,
 };
 
-use samara_sim::graph::{held, made_up, reconcile};
+use samara_sim::{
+    graph::{held, made_up, reconcile},
+    limits::{OutOfRange, RECORDS, within},
+};
 
 /// Bytes to compare copies, time and memory to hold one.
 #[derive(Debug, clap::Args)]
@@ -13,6 +16,14 @@ pub(crate) struct Args {
     /// Records of the copies.
     #[arg(long, value_delimiter = ',', default_values_t = [10_000, 1_000_000])]
     records: Vec<u64>,
+}
+
+impl Args {
+    /// Whether every value is within its bounds.
+    pub(crate) fn check(&self) -> Result<(), OutOfRange> {
+        let mut records = self.records.iter();
+        records.try_for_each(|n| within("records", *n as f64, RECORDS))
+    }
 }
 
 pub(crate) fn run(args: &Args, out: &mut impl Write) -> io::Result<ExitCode> {

@@ -5,7 +5,10 @@ use std::{
     process::ExitCode,
 };
 
-use samara_sim::graph::Scenario;
+use samara_sim::{
+    graph::Scenario,
+    limits::{MEMBERS, OutOfRange, RECORDS, within},
+};
 
 /// A channel's members in virtual time, each run done twice and compared.
 #[derive(Debug, clap::Args)]
@@ -41,6 +44,14 @@ enum Name {
     Creator,
     /// Nothing happens.
     Idle,
+}
+
+impl Args {
+    /// Whether every value is within its bounds.
+    pub(crate) fn check(&self) -> Result<(), OutOfRange> {
+        within("members", self.members as f64, MEMBERS)?;
+        within("records", self.records as f64, RECORDS)
+    }
 }
 
 pub(crate) fn run(args: &Args, out: &mut impl Write) -> io::Result<ExitCode> {

@@ -3,7 +3,10 @@
 use std::{path::PathBuf, process::ExitCode};
 
 use super::plot;
-use samara_sim::swarm::{Behaviour, Early, Group, ScenarioFile, Sharing, SitePart};
+use samara_sim::{
+    limits::{OutOfRange, SITES, within},
+    swarm::{Behaviour, Early, Group, ScenarioFile, Sharing, SitePart},
+};
 
 /// A seeder and receivers; node 0 is the seeder. Options change what the file says,
 /// and a file changes the defaults.
@@ -22,57 +25,57 @@ pub(crate) struct Args {
     #[arg(long)]
     chunk_kib: Option<u32>,
     /// Mbit/s that each node sends [default: 40].
-    #[arg(long)]
+    #[arg(long, allow_negative_numbers = true)]
     up: Option<f64>,
     /// Mbit/s that each node receives [default: 40].
-    #[arg(long)]
+    #[arg(long, allow_negative_numbers = true)]
     down: Option<f64>,
     /// Mbit/s that the seeder sends; else as the others.
-    #[arg(long)]
+    #[arg(long, allow_negative_numbers = true)]
     seeder_up: Option<f64>,
     /// Half of the receivers send at a quarter of the rate, a fifth at three times.
     #[arg(long)]
     unequal: bool,
     /// Milliseconds of a round trip [default: 2].
-    #[arg(long)]
+    #[arg(long, allow_negative_numbers = true)]
     rtt_ms: Option<f64>,
     /// Per cent of every link that headers, acknowledgements and messages take
     /// [default: 0].
-    #[arg(long)]
+    #[arg(long, allow_negative_numbers = true)]
     overhead: Option<f64>,
     /// Sites that the receivers are spread over evenly; the seeder is in none.
     #[arg(long)]
     sites: Option<usize>,
     /// Mbit/s of each site's way out, and of its way in.
-    #[arg(long, default_value_t = 20.0)]
+    #[arg(long, default_value_t = 20.0, allow_negative_numbers = true)]
     site_way: f64,
     /// Milliseconds of a round trip within a site [default: 0.3].
-    #[arg(long)]
+    #[arg(long, allow_negative_numbers = true)]
     site_rtt_ms: Option<f64>,
     /// Neighbours that every node looks for; everybody knows all if there are no more
     /// [default: 32].
     #[arg(long)]
     neighbours: Option<usize>,
     /// Receivers come within so many milliseconds; 0: all at once.
-    #[arg(long)]
+    #[arg(long, allow_negative_numbers = true)]
     spread_ms: Option<f64>,
     /// Milliseconds until receivers that are there know each other.
-    #[arg(long)]
+    #[arg(long, allow_negative_numbers = true)]
     meet_ms: Option<f64>,
     /// Per cent of the receivers that send garbage.
-    #[arg(long)]
+    #[arg(long, allow_negative_numbers = true)]
     liars: Option<f64>,
     /// Per cent of the receivers that disappear, each at any time before the bound.
-    #[arg(long)]
+    #[arg(long, allow_negative_numbers = true)]
     churn: Option<f64>,
     /// Receivers leave as soon as they are done.
     #[arg(long)]
     selfish: bool,
     /// The seeder leaves when it has sent so many copies, parity shards included.
-    #[arg(long)]
+    #[arg(long, allow_negative_numbers = true)]
     seeder_leaves: Option<f64>,
     /// Per cent of the receivers that disappear together with the seeder.
-    #[arg(long)]
+    #[arg(long, allow_negative_numbers = true)]
     leave_with_it: Option<f64>,
     /// Parity: M shards for every K chunks.
     #[arg(long, value_name = "M/K")]
@@ -110,7 +113,7 @@ pub(crate) fn run(args: &Args, scenario: Option<&str>) -> Result<Report, String>
         Some(text) => text.parse().map_err(|e| format!("{e}"))?,
         None => ScenarioFile::default(),
     };
-    change(&mut file, args);
+    change(&mut file, args).map_err(|error| error.to_string())?;
     let scenario = file.scenario().map_err(|error| error.to_string())?;
     let (outcome, took) = crate::timed(|| scenario.run());
     let mut text = format!(
@@ -153,7 +156,7 @@ pub(crate) fn run(args: &Args, scenario: Option<&str>) -> Result<Report, String>
 }
 
 /// Changes what the options name.
-fn change(file: &mut ScenarioFile, args: &Args) {
+fn change(file: &mut ScenarioFile, args: &Args) -> Result<(), OutOfRange> {
     fn set<T: Clone>(part: &mut T, option: &Option<T>) {
         if let Some(value) = option {
             *part = value.clone();
@@ -185,6 +188,8 @@ fn change(file: &mut ScenarioFile, args: &Args) {
         file.sharing = Sharing::Queue;
     }
     if let Some(sites) = args.sites {
+        // Before there are so many of them.
+        within("the number of sites", sites as f64, SITES)?;
         let site = SitePart {
             name: String::new(),
             out: args.site_way,
@@ -208,4 +213,5 @@ fn change(file: &mut ScenarioFile, args: &Args) {
             ..Group::default()
         });
     }
+    Ok(())
 }

@@ -4,10 +4,12 @@ use std::time::Duration;
 
 use rand::{RngExt, SeedableRng, seq::SliceRandom};
 use rand_chacha::ChaCha8Rng;
+use samara_content::{ContentError, Parity};
 use samara_swarm::{Order, Policy};
 use serde::Deserialize;
 
 use super::{Behaviour, Fault, Scenario, Sharing, SitePipes, When};
+use crate::limits::OutOfRange;
 
 /// One seeder and receivers. What a file leaves out is as in `default()`.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -152,9 +154,22 @@ pub enum ScenarioError {
     /// Not `M/K`, or not within the limits of a stripe.
     #[error("\"{0}\" is no parity: M/K is expected, as 4/32")]
     Parity(String),
-    /// A rate is zero or less, or the overhead takes all of it.
-    #[error("{0} must be more than 0, and the overhead less than 100")]
-    Rate(&'static str),
+    /// A value is beyond its bounds.
+    #[error(transparent)]
+    OutOfRange(#[from] OutOfRange),
+    /// The chunks are too large, or too many, for the parity.
+    #[error("chunks of {chunk_kib} KiB cannot have parity {parity}: {why}")]
+    Stripe {
+        /// KiB of a chunk.
+        chunk_kib: u32,
+        /// What was wanted.
+        parity: Parity,
+        /// What stands against it.
+        why: ContentError,
+    },
+    /// All receivers are in groups that break the rules.
+    #[error("no receiver keeps the rules, so there is none to wait for")]
+    NobodyHonest,
 }
 
 impl Default for ScenarioFile {
@@ -213,7 +228,7 @@ impl ScenarioFile {
     /// The scenario, node 0 being the seeder.
     ///
     /// # Errors
-    /// [`ScenarioError`], where the parts do not fit.
+    /// [`ScenarioError`], where a value is beyond its bounds or the parts do not fit.
     pub fn scenario(&self) -> Result<Scenario, ScenarioError> {
         self.check()?;
         let (up, down) = (rate(self.link.up), rate(self.link.down));
@@ -228,7 +243,7 @@ impl ScenarioFile {
             parity: match &self.content.parity {
                 Some(text) => {
                     let bad = |_| ScenarioError::Parity(text.clone());
-                    Some(text.parse().map_err(bad)?)
+                    Some(self.fits(text.parse().map_err(bad)?)?)
                 }
                 None => None,
             },
@@ -261,32 +276,9 @@ impl ScenarioFile {
         Ok(scenario)
     }
 
-    fn check(&self) -> Result<(), ScenarioError> {
-        let all: f64 = self.receivers.iter().map(|group| group.per_cent).sum();
-        if all > 100.0 + 1e-9 {
-            return Err(ScenarioError::TooMany(all));
-        }
-        let groups = self.receivers.iter();
-        let rates = [self.link.up, self.link.down, 100.0 - self.link.overhead]
-            .into_iter()
-            .chain(self.seeder.up)
-            .chain(groups.flat_map(|group| group.up.into_iter().chain(group.down)))
-            .chain(self.sites.iter().flat_map(|site| [site.out, site.back]));
-        for value in rates {
-            // Also what is no number.
-            if value.is_nan() || value <= 0.0 {
-                return Err(ScenarioError::Rate("a rate"));
-            }
-        }
-        if self.content.chunks == 0 || self.content.chunk_kib == 0 {
-            return Err(ScenarioError::Rate("the content's size"));
-        }
-        Ok(())
-    }
-
     /// Which group each receiver belongs to: evenly spread, so that a small share of
     /// few receivers is not nobody.
-    fn groups(&self) -> Vec<Option<usize>> {
+    pub(super) fn groups(&self) -> Vec<Option<usize>> {
         let mut members = vec![None; self.peers];
         let mut counts = vec![0; self.receivers.len()];
         let due = |group: usize, upto: usize| {
@@ -438,12 +430,11 @@ mod tests {
             wrong("[content]\nparity = \"4\""),
             ScenarioError::Parity(_)
         ));
-        for zero in [
-            "[link]\nup = 0",
-            "[link]\noverhead = 100",
-            "[content]\nchunks = 0",
-        ] {
-            assert!(matches!(wrong(zero), ScenarioError::Rate(_)), "{zero}");
-        }
+        assert!(matches!(
+            wrong("[content]\nchunk_kib = 4096\nparity = \"4/250\""),
+            ScenarioError::Stripe { .. }
+        ));
+        let liars = "[[receivers]]\nper_cent = 100\nbehaviour = \"garbage\"";
+        assert!(matches!(wrong(liars), ScenarioError::NobodyHonest));
     }
 }

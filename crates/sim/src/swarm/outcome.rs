@@ -36,8 +36,11 @@ pub struct Outcome {
 }
 
 impl Outcome {
-    /// Whether every honest node that stayed is complete.
+    /// Whether every honest node that stayed is complete, a receiver among them.
     pub fn is_complete(&self) -> bool {
+        if self.times().is_empty() {
+            return false;
+        }
         let left_out = |i: usize| self.gone[i] || !self.honest[i];
         self.finished
             .iter()
