@@ -267,6 +267,10 @@ impl Core {
         }
         let named = named?;
         let content = self.store.content(&content)?;
+        // What was given up in between would be fetched on.
+        if !content.has_wanted() {
+            return None;
+        }
         Some(self.add_transfer(content, channel, named.author, named.priority))
     }
 
