@@ -138,6 +138,18 @@ impl Link {
         self.released && !self.cramped && self.shunned.is_over(now)
     }
 
+    /// Whether it waits for something, has got all that we have, and does not say so.
+    pub(crate) fn misses_what_was_sent(&self) -> bool {
+        self.wants > 0
+            && !self.declined
+            && self.useful == 0
+            && self.outstanding() == 0
+            && self
+                .sent
+                .iter_difference(&self.theirs)
+                .any(|c| !self.twice.contains(&c))
+    }
+
     /// Whether it counts as a holder of `chunk`. A seeder reckons with what it
     /// handed out as well, or it would hand it out again.
     pub(crate) fn counts(&self, chunk: u32, seeding: bool) -> bool {

@@ -323,6 +323,7 @@ impl Swarm {
             self.look_over_at = None;
             self.look_over_requests(out);
             self.look_over_credit();
+            self.look_over_losses();
             self.look_for_shards(out);
             self.end_pauses(out);
             self.look_elsewhere(out);
@@ -337,12 +338,15 @@ impl Swarm {
             self.grant(out);
         }
         self.announce(out);
-        let pending = self.uplink.is_busy()
-            || !self.paused.is_empty()
-            || self.is_waiting()
-            || self.lacks_shards()
-            || self.is_sharing();
-        if pending && self.look_over_at.is_none() {
+        let pending = || {
+            self.uplink.is_busy()
+                || !self.paused.is_empty()
+                || self.is_waiting()
+                || self.lacks_shards()
+                || self.is_sharing()
+                || self.may_have_lost()
+        };
+        if self.look_over_at.is_none() && pending() {
             self.look_over_at = Some(self.now + LOOK_OVER);
         }
     }

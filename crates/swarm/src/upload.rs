@@ -639,4 +639,37 @@ impl Swarm {
             }
         }
     }
+
+    /// Whether somebody waits for what we believe to have sent.
+    pub(crate) fn may_have_lost(&self) -> bool {
+        let contents = self.uplink.demand.iter();
+        let mut contents = contents.filter_map(|key| self.contents.get(key));
+        contents.any(|content| {
+            content
+                .links
+                .values()
+                .any(|link| link.misses_what_was_sent())
+        })
+    }
+
+    /// Believes those who wait on that they have not got what they do not announce: what
+    /// the transport brought can be lost before it is stored.
+    pub(crate) fn look_over_losses(&mut self) {
+        for key in &self.uplink.demand {
+            let Some(content) = self.contents.get_mut(key) else {
+                continue;
+            };
+            let waits =
+                |link: &Link| link.misses_what_was_sent() && link.progress_at + STUCK <= self.now;
+            let waiting = content.links.iter().filter(|(_, link)| waits(link));
+            let lost: Vec<(PeerId, Vec<u32>)> = waiting
+                .map(|(peer, link)| (*peer, link.sent.iter_difference(&link.theirs).collect()))
+                .collect();
+            for (peer, chunks) in lost {
+                for chunk in chunks {
+                    content.resend(&peer, chunk);
+                }
+            }
+        }
+    }
 }

@@ -93,6 +93,30 @@ fn what_the_transport_took_and_the_peer_threw_away_is_sent_again() {
 }
 
 #[test]
+fn who_waits_on_and_announces_nothing_is_believed_to_have_lost_it() {
+    for announces in [false, true] {
+        let mut node = Node::seeder(2);
+        node.join(A);
+        node.hear(A, Message::Want(2000));
+        assert!(is_served(&node.ask(A, &[0, 1])));
+        assert!(grants(&node.deliver(A, &[0, 1], MS)).is_empty());
+        if announces {
+            node.hear(A, Message::HaveMore(vec![0, 1]));
+        }
+        assert!(grants(&node.wait(Duration::from_secs(2))).is_empty());
+        let granted = (0..20).any(|_| !grants(&node.wait(100 * MS)).is_empty());
+        assert_eq!(granted, !announces);
+        assert_eq!(is_served(&node.ask(A, &[0, 1])), !announces);
+        if !announces {
+            // Not a third time, and nothing is looked for any more.
+            node.deliver(A, &[0, 1], MS);
+            assert!(grants(&node.wait(Duration::from_secs(9))).is_empty());
+            assert_eq!(node.swarm.next_timeout(), None);
+        }
+    }
+}
+
+#[test]
 fn nor_does_it_get_it_again_by_saying_that_it_is_lost_or_bad() {
     let recheck = Action::Recheck { key: KEY, chunk: 5 };
     for (word, rechecks) in [(Message::Withdraw(vec![5]), 0), (Message::BadChunk(5), 1)] {
