@@ -144,27 +144,15 @@ impl Node {
     /// The answer to the last request gets through, `took` later.
     pub(crate) fn deliver(&mut self, peer: PeerId, chunks: &[u32], took: Duration) -> Vec<Action> {
         self.now += took;
-        let (key, serve, bytes) = (KEY, ServeId(self.serves), CHUNK);
-        for chunk in chunks.iter().copied() {
-            self.tell(Event::Served {
-                key,
-                peer,
-                serve,
-                chunk,
-                bytes,
-            });
-        }
-        let taken = true;
-        self.tell(Event::ServeEnded {
-            key,
-            peer,
-            serve,
-            taken,
-        })
+        self.end(peer, chunks, true)
     }
 
     /// The transport takes the answer to the last request, and the peer stops it.
     pub(crate) fn stop(&mut self, peer: PeerId, chunks: &[u32]) -> Vec<Action> {
+        self.end(peer, chunks, false)
+    }
+
+    fn end(&mut self, peer: PeerId, chunks: &[u32], taken: bool) -> Vec<Action> {
         let (key, serve, bytes) = (KEY, ServeId(self.serves), CHUNK);
         for chunk in chunks.iter().copied() {
             self.tell(Event::Served {
@@ -175,7 +163,6 @@ impl Node {
                 bytes,
             });
         }
-        let taken = false;
         self.tell(Event::ServeEnded {
             key,
             peer,
