@@ -157,6 +157,9 @@ pub const WALK_REMEMBERED: u8 = 3;
 pub const SHUFFLE_EVERY: Duration = Duration::from_secs(120);
 /// The first time after a start, when few peers are known yet.
 pub const SHUFFLE_FIRST: Duration = Duration::from_secs(10);
+/// Shortest time from one exchange to one with all active neighbours, where more peers are
+/// wanted; doubles with each until the next regular one.
+pub const SHUFFLE_HASTE: Duration = Duration::from_secs(1);
 /// Steps of that walk.
 pub const SHUFFLE_STEPS: u8 = 4;
 /// Active neighbours and peers in reserve that one exchange names, besides ourselves.

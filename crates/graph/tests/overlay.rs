@@ -202,6 +202,38 @@ fn an_exchange_goes_on_and_its_answer_comes_back() {
 }
 
 #[test]
+fn who_wants_more_peers_exchanges_them_at_once_and_then_ever_less_often() {
+    let mut l = lone();
+    let begun = |out: &[Action]| {
+        let is = |a: &&Action| {
+            let Action::Send { message, .. } = a else {
+                return false;
+            };
+            matches!(message, Message::Shuffle { .. })
+        };
+        out.iter().filter(is).count()
+    };
+    let second = Duration::from_secs(1);
+    assert_eq!(begun(&l.pass(limits::SHUFFLE_FIRST - second)), 0);
+    l.event(Event::PeersWanted);
+    assert_eq!(
+        begun(&l.pass(Duration::ZERO)),
+        2,
+        "both neighbours are asked"
+    );
+    assert_eq!(begun(&l.pass(second)), 1, "the regular one");
+    // Said again and again.
+    let mut at = Vec::new();
+    for quarter in 0..4 * 100 {
+        l.event(Event::PeersWanted);
+        if begun(&l.pass(second / 4)) > 0 {
+            at.push(quarter / 4);
+        }
+    }
+    assert_eq!(at, [0, 2, 6, 14, 30, 62]);
+}
+
+#[test]
 fn an_exchange_of_our_own_is_begun_and_taken_in() {
     let mut l = lone();
     let out = l.pass(limits::SHUFFLE_FIRST);

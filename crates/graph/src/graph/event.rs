@@ -68,6 +68,9 @@ pub enum Event {
     OurAddress(PeerAddress),
     /// A peer remembered from an earlier run.
     PeerKnown(PeerAddress),
+    /// All known peers together have not what this node is after. Peers are exchanged
+    /// with all active neighbours, ever less often until the next regular exchange.
+    PeersWanted,
     /// A neighbour takes what is sent to it slower than it comes, or does so no more.
     Slow {
         /// Who.

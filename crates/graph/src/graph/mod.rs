@@ -64,7 +64,7 @@ use status::Counters;
 pub use status::{NeighbourStatus, Status};
 use tree::Awaited;
 pub use verdict::{GraphError, Reject, Verdict};
-use walk::Routes;
+use walk::{Haste, Routes};
 
 /// One node's copy of one channel: its charter, the headers of its records, its
 /// neighbours. Bodies stay with the node.
@@ -109,6 +109,7 @@ pub struct Graph {
     overlay: Overlay,
     routes: Routes,
     next_shuffle: Option<Duration>,
+    haste: Haste,
     /// Whom we dialled without need.
     probed: Option<PeerId>,
     /// Newcomers that were told of.
@@ -193,6 +194,7 @@ impl Graph {
             overlay: Overlay::default(),
             routes: Routes::default(),
             next_shuffle: None,
+            haste: Haste::default(),
             probed: None,
             joins: Bucket::new(limits::JOIN_BURST, limits::JOIN_RATE, Duration::ZERO),
             displaced: Bucket::new(
@@ -266,6 +268,7 @@ impl Graph {
                     self.remember(peer, self.config.us);
                 }
             }
+            Event::PeersWanted => self.haste.want(mono),
             Event::Slow { peer, slow } => self.on_slow(peer, slow, out),
             Event::Stored { id } => self.on_stored(id, out),
             Event::StoreFailed { id } => self.on_store_failed(&id),
@@ -307,6 +310,7 @@ impl Graph {
             self.connect_timeout(),
             self.awaited.next_timeout(),
             self.next_shuffle,
+            self.haste.next(),
             (!self.backlog.is_empty()).then_some(mono),
         ];
         let timers = self.neighbours.values().filter_map(Neighbour::next_timeout);

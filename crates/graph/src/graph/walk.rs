@@ -30,6 +30,39 @@ struct Route {
     until: Duration,
 }
 
+/// Exchanges of peers before their time.
+#[derive(Debug, Default)]
+pub(super) struct Haste {
+    at: Option<Duration>,
+    last: Option<Duration>,
+    /// How many there were since the last regular one.
+    count: u32,
+}
+
+impl Haste {
+    pub(super) fn next(&self) -> Option<Duration> {
+        self.at
+    }
+
+    /// Has one come as soon as may be.
+    pub(super) fn want(&mut self, mono: Duration) {
+        let wait = limits::SHUFFLE_HASTE.saturating_mul(1 << self.count.min(16));
+        let soonest = self.last.map_or(mono, |last| mono.max(last + wait));
+        self.at.get_or_insert(soonest);
+    }
+
+    /// Notes an exchange.
+    fn exchanged(&mut self, mono: Duration, regular: bool) {
+        let count = if regular { 0 } else { self.count + 1 };
+        let last = Some(mono);
+        *self = Self {
+            at: None,
+            last,
+            count,
+        };
+    }
+}
+
 impl Routes {
     /// Notes a walk that goes on to `to`; what we call it there.
     fn add(&mut self, from: Option<(PeerId, u32)>, to: PeerId, mono: Duration) -> u32 {
@@ -122,21 +155,33 @@ impl Graph {
     /// Begins an exchange of peers, when it is time.
     pub(super) fn shuffle(&mut self, out: &mut Vec<Action>) {
         let (now, mono) = self.clock;
-        if self.next_shuffle.is_none_or(|at| mono < at) {
+        let due = |at: Option<Duration>| at.is_some_and(|at| at <= mono);
+        let regular = due(self.next_shuffle);
+        if !regular && !due(self.haste.next()) {
             return;
         }
-        let jitter = self.rng.random_range(0.9..1.1);
-        self.next_shuffle = Some(mono + limits::SHUFFLE_EVERY.mul_f64(jitter));
-        if self.missing() == (0, 0) {
-            self.probe(out);
+        self.haste.exchanged(mono, regular);
+        if regular {
+            let jitter = self.rng.random_range(0.9..1.1);
+            self.next_shuffle = Some(mono + limits::SHUFFLE_EVERY.mul_f64(jitter));
+            if self.missing() == (0, 0) {
+                self.probe(out);
+            }
         }
         let active = self.active_peers();
-        let Some(to) = active.choose(&mut self.rng).copied() else {
-            return;
+        // In haste it goes to all and no further: a walk ends where somebody has just left.
+        let (to, ttl) = match regular {
+            true => (
+                active.choose(&mut self.rng).into_iter().collect(),
+                limits::SHUFFLE_STEPS,
+            ),
+            false => (active.iter().collect::<Vec<_>>(), 0),
         };
-        let peers = self.overlay.exchange(&active, &[to], now, &mut self.rng);
-        let (walk, ttl) = (self.routes.add(None, to, mono), limits::SHUFFLE_STEPS);
-        self.neighbours[&to].send(Message::Shuffle { walk, ttl, peers }, out);
+        for to in to {
+            let peers = self.overlay.exchange(&active, &[*to], now, &mut self.rng);
+            let walk = self.routes.add(None, *to, mono);
+            self.neighbours[to].send(Message::Shuffle { walk, ttl, peers }, out);
+        }
     }
 
     /// Dials a random peer that is known and not connected, though none is missing: the

@@ -2,7 +2,7 @@
 //! often they did not answer.
 
 use std::{
-    collections::BTreeSet,
+    collections::BTreeMap,
     net::SocketAddr,
     time::{Duration, Instant},
 };
@@ -31,6 +31,9 @@ const POLITE_DELAY: Duration = Duration::from_millis(300);
 
 /// Peers that one round of dialling learns of for a swarm's sake.
 const COMPANY_AT_ONCE: usize = 4;
+/// When nothing came for so long, and everybody that was heard of is known, members are
+/// asked for others.
+const STARVING: Duration = Duration::from_secs(1);
 
 /// See [`Known::turn`].
 pub(super) type Turn = (Source, u32, Instant);
@@ -339,10 +342,21 @@ impl Core {
     /// wants to choose from: those that the overlay has heard of, the nearest first, for
     /// whoever is not connected to all at its site fetches what another one there does.
     pub(super) fn seek_company(&mut self) {
-        let fetching = self.transfers.values().filter(|t| t.is_moving());
-        let wanted: BTreeSet<_> = fetching.flat_map(|t| t.channels.iter().copied()).collect();
-        for id in wanted {
-            for (peer, addrs) in self.company(id) {
+        // For each channel, whether something of it does not get on.
+        let mut wanted = BTreeMap::<ChannelId, bool>::new();
+        for transfer in self.transfers.values().filter(|t| t.is_moving()) {
+            let starves = transfer.last_progress.elapsed() >= STARVING;
+            for id in &transfer.channels {
+                *wanted.entry(*id).or_default() |= starves;
+            }
+        }
+        for (id, starves) in wanted {
+            let company = self.company(id);
+            let few = |c: &Channel| c.active && c.members.len() < limits::WANTED_NEIGHBOURS;
+            if starves && company.is_empty() && self.channels.get(&id).is_some_and(few) {
+                self.graph_event(id, samara_graph::Event::PeersWanted);
+            }
+            for (peer, addrs) in company {
                 self.learn_peer(id, peer, &addrs, Source::Overlay);
             }
         }
@@ -375,6 +389,8 @@ impl Core {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use samara_graph::{CharterHash, CharterRef, Graph, PeerAddress, SecretKey, WallMs};
 
     use super::*;
