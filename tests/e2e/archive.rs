@@ -183,7 +183,6 @@ fn a_download_is_completed_from_parts_of_two_after_the_publisher_left() {
 /// One row of the table in docs/performance.md with real processes: 30 keepers, of
 /// which 12 are away, shares of 10 of 30, 50 archived releases.
 #[test]
-#[ignore = "starts 30 nodes"]
 fn fifty_releases_outlive_two_fifths_of_thirty_keepers() {
     const RELEASES: u64 = 50;
     const BYTES: usize = 10 * (16 << 10);
@@ -191,23 +190,27 @@ fn fifty_releases_outlive_two_fifths_of_thirty_keepers() {
     let old: Vec<String> = (0..RELEASES)
         .map(|number| club.publish(number, BYTES, &["--parity", "20/10"]))
         .collect();
-    club.publish(RELEASES, BYTES, &[]);
+    let new = club.publish(RELEASES, BYTES, &[]);
     club.mirror();
     // The newest are fetched first.
+    club.until_held(&new);
     old.iter()
         .rev()
         .for_each(|content| club.until_held(content));
-    let stored: u64 = club
-        .keepers
-        .iter()
-        .flat_map(|(keeper, _)| old.iter().map(|content| kept(keeper, content)))
-        .sum();
-    let times = stored as f64 / (RELEASES as usize * BYTES) as f64;
+    // Who heard of the newest late keeps an older one whole until then.
+    let times = || {
+        let of_one = |(keeper, _): &(Peer, Running)| -> u64 {
+            old.iter().map(|content| kept(keeper, content)).sum()
+        };
+        let stored: u64 = club.keepers.iter().map(of_one).sum();
+        stored as f64 / (RELEASES as usize * BYTES) as f64
+    };
+    poll("the old releases to shrink", || times() < 3.2);
+    let times = times();
 
     let newcomer = club.newcomer();
     club.owner_node.kill();
-    // Which of them does not matter more than this: the shares were dealt by hashes
-    // of identities that this run made.
+    // Whichever they are: each of 30 keepers holds one place of 30.
     for (_, node) in club.keepers.drain(..12) {
         node.kill();
     }
@@ -221,5 +224,4 @@ fn fifty_releases_outlive_two_fifths_of_thirty_keepers() {
     let recovered = recovered.count();
     println!("{recovered} of {RELEASES} recovered at {times:.2} times the storage");
     assert_eq!(recovered, RELEASES as usize);
-    assert!(times < 3.2, "{times}");
 }
