@@ -279,6 +279,12 @@ impl FileLimits {
             if from == to {
                 return Err(format!("limits.hours from {from} to {to} are none"));
             }
+            if hours.rates.is_empty() {
+                let lines = Line::ALL.map(Line::name).join(", ");
+                return Err(format!(
+                    "limits.hours from {from} to {to} name no rate and would change nothing; write at least one of {lines}, like up = \"1 MB/s\", or remove the section"
+                ));
+            }
             Ok(Hours {
                 days: hours.days.unwrap_or(Days::ALL),
                 from,
@@ -350,6 +356,10 @@ mod tests {
             ("[[hours]]\nfrom = \"08:00\"", "to"),
             ("[[hours]]\nfrom = \"8\"\nto = \"18:00\"", "time of the day"),
             ("[[hours]]\nfrom = \"08:00\"\nto = \"08:00\"", "none"),
+            (
+                "[[hours]]\nfrom = \"08:00\"\nto = \"18:00\"\nup = 9000\n[[hours]]\nfrom = \"22:00\"\nto = \"06:00\"",
+                "limits.hours from 22:00 to 06:00 name no rate",
+            ),
             (
                 "[[hours]]\nfrom = \"08:00\"\nto = \"18:00\"\ndays = \"never\"",
                 "days",
