@@ -6,7 +6,7 @@ use clap::Args;
 use samara_node::{
     EngineError,
     api::LimitOrder,
-    limit::{Cap, Days, Hours, LimitConfig, Line, Rates, TimeOfDay, UploadPolicy},
+    limit::{Cap, ChannelLimits, Days, Hours, LimitConfig, Line, Rates, TimeOfDay, UploadPolicy},
 };
 use serde::{Deserialize, Deserializer, de};
 
@@ -218,7 +218,15 @@ pub(crate) struct FileLimits {
     #[serde(deserialize_with = "parsed")]
     upload_policy: Option<UploadPolicy>,
     hours: Vec<FileHours>,
-    channel: BTreeMap<String, BTreeMap<Line, FileCap>>,
+    channel: BTreeMap<String, FileChannel>,
+    #[serde(flatten)]
+    rates: BTreeMap<Line, FileCap>,
+}
+
+#[derive(Debug, Default, PartialEq, Deserialize)]
+#[serde(default)]
+struct FileChannel {
+    hours: Vec<FileHours>,
     #[serde(flatten)]
     rates: BTreeMap<Line, FileCap>,
 }
@@ -266,39 +274,17 @@ where
 impl FileLimits {
     /// What the section says, as the engine wants it.
     pub(crate) fn config(self) -> Result<LimitConfig, String> {
-        let rates = |written: BTreeMap<Line, FileCap>| -> Rates {
-            written
-                .into_iter()
-                .map(|(line, cap)| (line, cap.0))
-                .collect()
-        };
-        let hours = self.hours.into_iter().map(|hours| {
-            let (Some(from), Some(to)) = (hours.from, hours.to) else {
-                return Err("limits.hours need from and to".to_owned());
+        let channels = self.channel.into_iter().map(|(name, written)| {
+            let limits = ChannelLimits {
+                rates: rates(written.rates),
+                hours: hours(&format!("limits.channel.{name}.hours"), written.hours)?,
             };
-            if from == to {
-                return Err(format!("limits.hours from {from} to {to} are none"));
-            }
-            if hours.rates.is_empty() {
-                let lines = Line::ALL.map(Line::name).join(", ");
-                return Err(format!(
-                    "limits.hours from {from} to {to} name no rate and would change nothing; write at least one of {lines}, like up = \"1 MB/s\", or remove the section"
-                ));
-            }
-            Ok(Hours {
-                days: hours.days.unwrap_or(Days::ALL),
-                from,
-                to,
-                rates: rates(hours.rates),
-            })
+            Ok::<_, String>((name, limits))
         });
-        let channels = self.channel.into_iter();
         Ok(LimitConfig {
             rates: rates(self.rates),
-            hours: hours.collect::<Result<_, _>>()?,
-            channels: channels
-                .map(|(name, written)| (name, rates(written)))
-                .collect(),
+            hours: hours("limits.hours", self.hours)?,
+            channels: channels.collect::<Result<_, _>>()?,
             defaults: Rates::default(),
             leech: self.leech,
             no_wan: self.no_wan,
@@ -307,6 +293,36 @@ impl FileLimits {
             upload_policy: self.upload_policy,
         })
     }
+}
+
+fn rates(written: BTreeMap<Line, FileCap>) -> Rates {
+    let written = written.into_iter();
+    written.map(|(line, cap)| (line, cap.0)).collect()
+}
+
+/// What the sections `key` say.
+fn hours(key: &str, written: Vec<FileHours>) -> Result<Vec<Hours>, String> {
+    let read = written.into_iter().map(|hours| {
+        let (Some(from), Some(to)) = (hours.from, hours.to) else {
+            return Err(format!("{key} need from and to"));
+        };
+        if from == to {
+            return Err(format!("{key} from {from} to {to} are none"));
+        }
+        if hours.rates.is_empty() {
+            let lines = Line::ALL.map(Line::name).join(", ");
+            return Err(format!(
+                "{key} from {from} to {to} name no rate and would change nothing; write at least one of {lines}, like up = \"1 MB/s\", or remove the section"
+            ));
+        }
+        Ok(Hours {
+            days: hours.days.unwrap_or(Days::ALL),
+            from,
+            to,
+            rates: rates(hours.rates),
+        })
+    });
+    read.collect()
 }
 
 #[cfg(test)]
@@ -323,7 +339,8 @@ mod tests {
         let config = file(
             "up = \"5 MB/s\"\nwan_down = \"off\"\nlan_up = 9000\nleech = true\nmax_connections = 9\nupload_policy = \"average\"\n\
              [[hours]]\ndays = \"mon-fri\"\nfrom = \"08:00\"\nto = \"18:00\"\nup = \"1 MB/s\"\n\
-             [channel.news]\ndown = \"8 Mbit/s\"",
+             [channel.news]\ndown = \"8 Mbit/s\"\n\
+             [[channel.news.hours]]\nfrom = \"22:00\"\nto = \"06:00\"\ndown = \"off\"",
         )
         .unwrap();
         let rates = [
@@ -334,7 +351,10 @@ mod tests {
         assert_eq!(config.rates, Rates::from(rates));
         assert_eq!(config.hours[0].rates[&Line::Up], Cap::At(1_000_000));
         assert_eq!(config.hours[0].from.to_string(), "08:00");
-        assert_eq!(config.channels["news"][&Line::Down], Cap::At(1_000_000));
+        let news = &config.channels["news"];
+        assert_eq!(news.rates, Rates::from([(Line::Down, Cap::At(1_000_000))]));
+        assert_eq!(news.hours[0].to.to_string(), "06:00");
+        assert_eq!(news.hours[0].rates[&Line::Down], Cap::Off);
         assert!(config.leech && !config.no_wan);
         assert_eq!(
             (config.max_connections, config.upload_slots),
@@ -369,6 +389,10 @@ mod tests {
                 "until",
             ),
             ("[channel.news]\nspeed = 9000", "speed"),
+            (
+                "[[channel.news.hours]]\nfrom = \"22:00\"\nto = \"06:00\"",
+                "limits.channel.news.hours from 22:00 to 06:00 name no rate",
+            ),
         ] {
             let message = file(text).unwrap_err();
             assert!(message.contains(part), "{text}: {message}");

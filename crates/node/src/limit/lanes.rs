@@ -78,7 +78,7 @@ impl Shapers {
         }
         let mut before = std::mem::take(&mut self.channels);
         for (id, name) in channels {
-            let rate = |line| ruling.of_channel(id, name.as_deref(), line).rate;
+            let rate = |line| ruling.of_channel(id, name.as_deref(), line, at).rate;
             let limited = Line::ALL.iter().any(|line| rate(*line).is_some());
             let lines = match before.remove(id) {
                 Some(lines) => lines,

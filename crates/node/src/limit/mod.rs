@@ -136,6 +136,15 @@ impl From<Cap> for Written {
 /// What somebody said of some of the lines.
 pub type Rates = BTreeMap<Line, Cap>;
 
+/// What the configuration says of a channel.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ChannelLimits {
+    /// Within those of the node.
+    pub rates: Rates,
+    /// Others at some hours: the first that holds and names a line counts.
+    pub hours: Vec<Hours>,
+}
+
 /// What the configuration says.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct LimitConfig {
@@ -143,8 +152,8 @@ pub struct LimitConfig {
     pub rates: Rates,
     /// Others at some hours: the first that holds and names a line counts.
     pub hours: Vec<Hours>,
-    /// Limits of channels, by name or id, within those of the node.
-    pub channels: BTreeMap<String, Rates>,
+    /// Limits of channels, by name or id.
+    pub channels: BTreeMap<String, ChannelLimits>,
     /// What holds where nobody said anything.
     pub defaults: Rates,
     /// Fetch and never serve.

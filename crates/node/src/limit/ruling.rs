@@ -3,7 +3,7 @@
 use jiff::civil::DateTime;
 use samara_wire::ChannelId;
 
-use super::{LimitConfig, Line, Orders, UploadPolicy};
+use super::{Hours, LimitConfig, Line, Orders, Rates, UploadPolicy};
 
 /// What the clock on the wall shows.
 pub(crate) fn local_time() -> DateTime {
@@ -46,43 +46,33 @@ impl Ruling<'_> {
         if let Some(cap) = self.orders.rates.get(&line) {
             return held(cap.rate(), Why::Order);
         }
-        let now = self.config.hours.iter().filter(|hours| hours.holds(at));
-        for hours in now {
-            if let Some(cap) = hours.rates.get(&line) {
-                return held(cap.rate(), Why::Hours(hours.to.to_string()));
-            }
-        }
-        match self.config.rates.get(&line) {
-            Some(cap) => held(cap.rate(), Why::Config),
-            None => held(
-                self.config.defaults.get(&line).and_then(|cap| cap.rate()),
-                Why::Default,
-            ),
-        }
+        configured(&self.config.rates, &self.config.hours, line, at).unwrap_or_else(|| {
+            let default = self.config.defaults.get(&line);
+            held(default.and_then(|cap| cap.rate()), Why::Default)
+        })
     }
 
-    /// What holds for a channel, besides.
-    pub(crate) fn of_channel(&self, id: &ChannelId, name: Option<&str>, line: Line) -> Held {
+    /// What holds for a channel at a local time, besides; what is said of its id before
+    /// what is said of its name.
+    pub(crate) fn of_channel(
+        &self,
+        id: &ChannelId,
+        name: Option<&str>,
+        line: Line,
+        at: DateTime,
+    ) -> Held {
+        let held = |rate, why| Held { rate, why };
         let text = id.to_string();
+        let order = self.orders.channels.get(&text);
+        if let Some(cap) = order.and_then(|rates| rates.get(&line)) {
+            return held(cap.rate(), Why::Order);
+        }
         let config = &self.config.channels;
         let by_name = name.and_then(|name| config.get(name));
-        let order = self.orders.channels.get(&text);
-        let said = |rates: Option<&super::Rates>| rates.and_then(|r| r.get(&line).copied());
-        let cap = said(order).map(|cap| (cap, Why::Order));
-        let cap = cap.or_else(|| {
-            let cap = said(config.get(&text)).or_else(|| said(by_name));
-            cap.map(|cap| (cap, Why::Config))
-        });
-        match cap {
-            Some((cap, why)) => Held {
-                rate: cap.rate(),
-                why,
-            },
-            None => Held {
-                rate: None,
-                why: Why::Default,
-            },
-        }
+        let said = config.get(&text).into_iter().chain(by_name);
+        said.into_iter()
+            .find_map(|said| configured(&said.rates, &said.hours, line, at))
+            .unwrap_or(held(None, Why::Default))
     }
 
     pub(crate) fn leech(&self) -> bool {
@@ -110,10 +100,22 @@ impl Ruling<'_> {
     }
 }
 
+/// What the configuration says: of hours first, then of the rest of the day.
+fn configured(rates: &Rates, hours: &[Hours], line: Line, at: DateTime) -> Option<Held> {
+    let now = hours.iter().filter(|hours| hours.holds(at));
+    let mut now = now.filter_map(|hours| Some((hours.rates.get(&line)?, hours.to)));
+    let (cap, why) = match now.next() {
+        Some((cap, until)) => (cap, Why::Hours(until.to_string())),
+        None => (rates.get(&line)?, Why::Config),
+    };
+    let rate = cap.rate();
+    Some(Held { rate, why })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::limit::{Cap, Days, Hours, Rates};
+    use crate::limit::{Cap, ChannelLimits, Days};
 
     fn rates(line: Line, rate: u64) -> Rates {
         Rates::from([(line, Cap::At(rate))])
@@ -167,24 +169,65 @@ mod tests {
         let id = ChannelId([7; 32]);
         let mut config = LimitConfig::default();
         let mut orders = Orders::default();
+        let noon: DateTime = "2026-11-16T12:00:00".parse().unwrap();
         let held = |config: &LimitConfig, orders: &Orders| {
             Ruling { config, orders }
-                .of_channel(&id, Some("news"), Line::Up)
+                .of_channel(&id, Some("news"), Line::Up, noon)
                 .rate
         };
+        let limits = |rate| ChannelLimits {
+            rates: rates(Line::Up, rate),
+            hours: Vec::new(),
+        };
         assert_eq!(held(&config, &orders), None);
-        config
-            .channels
-            .insert("news".into(), rates(Line::Up, 5_000));
+        config.channels.insert("news".into(), limits(5_000));
         assert_eq!(held(&config, &orders), Some(5_000));
-        config
-            .channels
-            .insert(id.to_string(), rates(Line::Up, 4_000));
+        config.channels.insert(id.to_string(), limits(4_000));
         assert_eq!(held(&config, &orders), Some(4_000));
         orders
             .channels
             .insert(id.to_string(), Rates::from([(Line::Up, Cap::Off)]));
         assert_eq!(held(&config, &orders), None);
+    }
+
+    #[test]
+    fn a_channel_has_hours_of_its_own() {
+        let (id, mut orders) = (ChannelId([7; 32]), Orders::default());
+        let hours = Hours {
+            days: Days::ALL,
+            from: "08:00".parse().unwrap(),
+            to: "18:00".parse().unwrap(),
+            rates: rates(Line::Up, 3_000),
+        };
+        let news = ChannelLimits {
+            rates: Rates::from([(Line::Up, Cap::At(5_000)), (Line::Down, Cap::At(6_000))]),
+            hours: vec![hours],
+        };
+        let config = LimitConfig {
+            channels: [("news".to_owned(), news)].into(),
+            ..LimitConfig::default()
+        };
+        let held = |orders: &Orders, line, at: &str| {
+            let config = &config;
+            let ruling = Ruling { config, orders };
+            ruling.of_channel(&id, Some("news"), line, at.parse().unwrap())
+        };
+        let is = |rate, why| Held { rate, why };
+        let (noon, evening) = ("2026-11-16T12:00:00", "2026-11-16T18:00:00");
+        let until = || Why::Hours("18:00".into());
+        assert_eq!(held(&orders, Line::Up, noon), is(Some(3_000), until()));
+        assert_eq!(
+            held(&orders, Line::Up, evening),
+            is(Some(5_000), Why::Config)
+        );
+        assert_eq!(
+            held(&orders, Line::Down, noon),
+            is(Some(6_000), Why::Config)
+        );
+        assert_eq!(held(&orders, Line::LanUp, noon), is(None, Why::Default));
+        let ordered = rates(Line::Up, 9_000);
+        orders.channels.insert(id.to_string(), ordered);
+        assert_eq!(held(&orders, Line::Up, noon), is(Some(9_000), Why::Order));
     }
 
     #[test]

@@ -188,7 +188,7 @@ fn limits(core: &Core) -> Limits {
     channels.sort();
     for (shown, id, name) in channels {
         for line in Line::ALL {
-            let held = ruling.of_channel(id, name.as_deref(), line);
+            let held = ruling.of_channel(id, name.as_deref(), line, at);
             if held.why != Why::Default {
                 rates.push(status(Some(shown.clone()), line, held));
             }

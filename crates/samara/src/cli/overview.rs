@@ -74,7 +74,7 @@ environment, the environment before the file, the file before the default. Keys 
                                  leech, no_wan, max_connections, upload_slots,
                                  upload_policy = \"last\" or \"average\"
   [[limits.hours]]               other rates at some hours: days = \"mon-fri\", from, to = \"18:00\"
-  [limits.channel.NAME]          rates of a channel
+  [limits.channel.NAME]          rates of a channel; at some hours: [[limits.channel.NAME.hours]]
   http_allowed_hosts = [\"name\"]  Host headers taken besides localhost and the address listened on
   threads = 0                    threads that hash; 0: one a core
   external = [\"192.0.2.1:7421\"] addresses from outside, as --external
