@@ -63,7 +63,12 @@ impl Node {
 
     fn say(&mut self, peer: PeerId, msg: Message) {
         let key = KEY;
-        self.event(Event::Message { peer, key, msg });
+        self.event(Event::Message {
+            peer,
+            key,
+            msg,
+            room: None,
+        });
     }
 
     fn event(&mut self, event: Event) {

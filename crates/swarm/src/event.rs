@@ -173,18 +173,9 @@ pub enum Event {
         key: ContentKey,
         /// What, decoded with this content's chunk count.
         msg: Message,
-    },
-    /// The same while limits of this node hold: of a grant no more is spent than there is
-    /// room for, and the rest given back until there is more.
-    MessageWithin {
-        /// Who.
-        peer: PeerId,
-        /// The content.
-        key: ContentKey,
-        /// What, decoded with this content's chunk count.
-        msg: Message,
-        /// Bytes that may be asked for now; overdrawn by less than a chunk.
-        room: u64,
+        /// While limits of this node hold: bytes that may be asked for now, overdrawn by
+        /// less than a chunk. What is left of a grant is given back until there is more.
+        room: Option<u64>,
     },
     /// There is room again for what one of [`Swarm::cramped`](crate::Swarm::cramped)
     /// could send.

@@ -24,7 +24,8 @@ pub const MAX_CREDIT: u64 = 64 << 20;
 pub const MAX_SERVES_PER_PEER: usize = 128;
 
 /// How often one chunk is sent to one peer. Twice: an honest peer may lose an
-/// answer, none needs a chunk three times.
+/// answer, none needs a chunk three times. An answer that the peer stopped, or that broke
+/// off, is not one of them.
 pub const MAX_SENDS_PER_CHUNK: u8 = 2;
 
 /// Bad chunks from one peer until it is banned: on repetition.

@@ -209,13 +209,12 @@ impl Swarm {
                     }
                 }
             }
-            Event::Message { peer, key, msg } => self.hear(key, peer, msg, u64::MAX, out),
-            Event::MessageWithin {
+            Event::Message {
                 peer,
                 key,
                 msg,
                 room,
-            } => self.hear(key, peer, msg, room, out),
+            } => self.hear(key, peer, msg, room.unwrap_or(u64::MAX), out),
             Event::Roomier { key, peer } => self.roomier(key, peer, out),
             Event::HeldBack { peer, wait } => self.held_back(peer, wait),
             Event::ChunkArrived {
@@ -644,10 +643,6 @@ fn may_free_credit(event: &Event) -> bool {
             | Event::Served { .. }
             | Event::Message {
                 msg: Message::HaveMore(_) | Message::Grant { .. } | Message::BadChunk(_),
-                ..
-            }
-            | Event::MessageWithin {
-                msg: Message::Grant { .. },
                 ..
             }
     )

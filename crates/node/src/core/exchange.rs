@@ -232,14 +232,11 @@ impl Core {
                     Message::Grant { .. } => self.room_for(key, &peer),
                     _ => None,
                 };
-                self.swarm_event(match room {
-                    None => Event::Message { peer, key, msg },
-                    Some(room) => Event::MessageWithin {
-                        peer,
-                        key,
-                        msg,
-                        room,
-                    },
+                self.swarm_event(Event::Message {
+                    peer,
+                    key,
+                    msg,
+                    room,
                 });
             }
             Err(error) => {

@@ -264,6 +264,7 @@ impl Member {
                     peer,
                     key: KEY,
                     msg,
+                    room: None,
                 });
             }
             Input::Asked {

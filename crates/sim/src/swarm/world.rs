@@ -366,6 +366,7 @@ impl<'a> World<'a> {
                         peer: peer_id(from),
                         key: KEY,
                         msg: Message::HaveMore(chunks.to_vec()),
+                        room: None,
                     };
                     self.tell(node as usize, event);
                 }
@@ -562,6 +563,7 @@ impl<'a> World<'a> {
             peer: peer_id(node),
             key: KEY,
             msg,
+            room: None,
         };
         let delay = self.half((node, other));
         self.tell_after(delay, other, event);

@@ -128,7 +128,12 @@ impl Node {
 
     pub(crate) fn hear(&mut self, peer: PeerId, msg: Message) -> Vec<Action> {
         let key = KEY;
-        self.tell(Event::Message { peer, key, msg })
+        self.tell(Event::Message {
+            peer,
+            key,
+            msg,
+            room: None,
+        })
     }
 
     pub(crate) fn ask(&mut self, peer: PeerId, chunks: &[u32]) -> Vec<Action> {

@@ -9,11 +9,11 @@ use crate::node::*;
 const MS: Duration = Duration::from_millis(1);
 
 fn hear_within(node: &mut Node, peer: PeerId, chunks: u32, room: u64) -> Vec<Action> {
-    node.tell(Event::MessageWithin {
+    node.tell(Event::Message {
         peer,
         key: KEY,
         msg: grant(chunks),
-        room,
+        room: Some(room),
     })
 }
 

@@ -206,7 +206,12 @@ fn add(node: &mut Node, key: ContentKey, priority: u8, order: Order) {
         site: None,
     });
     let msg = Message::Have(ChunkSet::full(CHUNKS));
-    node.tell(Event::Message { peer: A, key, msg });
+    node.tell(Event::Message {
+        peer: A,
+        key,
+        msg,
+        room: None,
+    });
 }
 
 #[test]
@@ -220,6 +225,7 @@ fn an_urgent_content_overtakes_and_then_lets_pass() {
             peer: A,
             key,
             msg: grant(1),
+            room: None,
         });
         requests(&out)
     };
@@ -256,6 +262,7 @@ fn content_that_is_used_at_once_comes_in_order() {
         peer: A,
         key,
         msg: grant(5),
+        room: None,
     });
     let chunks: Vec<u32> = requests(&out).into_iter().map(|r| r.2).collect();
     assert_eq!(chunks, [0, 1, 2, 3, 4]);

@@ -389,6 +389,7 @@ fn the_more_important_content_is_served_first() {
         peer: C,
         key: urgent,
         msg: Message::Want(8000),
+        room: None,
     });
     let out = node.hear(A, Message::Release(2000));
     assert_eq!(grants(&out)[0].0, C);
