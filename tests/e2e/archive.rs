@@ -103,7 +103,7 @@ fn kept(peer: &Peer, content: &str) -> u64 {
 #[test]
 fn keepers_hold_shares_of_old_releases_and_any_two_of_six_bring_them_back() {
     let mut club = Club::new(World::new(), 6);
-    // Two chunks of 64 KiB and four shards: 2 of 6.
+    // Four stripes of two chunks and four shards: any 2 of 6.
     let old = club.publish(1, 128 << 10, &["--parity", "4/2"]);
     club.mirror();
     club.until_held(&old);
@@ -120,6 +120,14 @@ fn keepers_hold_shares_of_old_releases_and_any_two_of_six_bring_them_back() {
             kept(keeper, &old) <= 80 << 10
         });
         all += kept(keeper, &old);
+    }
+    for (keeper, _) in &club.keepers {
+        let status = keeper.ask(&["status"], "status");
+        let contents = status["contents"].as_array().unwrap();
+        let shown = |id: &str| contents.iter().find(|c| c["manifest"] == id).unwrap();
+        assert_eq!(shown(&old)["share"]["chunks"], 4, "{status}");
+        assert_eq!(shown(&old)["share"]["have"], 4, "{status}");
+        assert_eq!(shown(&new)["share"], serde_json::Value::Null, "{status}");
     }
     assert!(
         (384 << 10..430 << 10).contains(&all),

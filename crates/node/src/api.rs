@@ -601,12 +601,25 @@ pub struct ContentStatus {
     pub have: u64,
     /// Whether all are there.
     pub complete: bool,
+    /// Where no more than a share of it is kept: that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub share: Option<ShareStatus>,
     /// Peers that hold or want it, connected now.
     pub peers: u64,
     /// Bytes a second coming in.
     pub rate_down: u64,
     /// Bytes a second going out.
     pub rate_up: u64,
+}
+
+/// What a keeper holds of a content that several keep together.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ShareStatus {
+    /// Chunks and parity shards that fall to this node; none where there are more keepers
+    /// than places.
+    pub chunks: u64,
+    /// Those of them that are here.
+    pub have: u64,
 }
 
 /// One connected peer.

@@ -83,6 +83,8 @@ pub(crate) enum State {
     Complete,
     /// Whole, and nobody takes part.
     AtRest,
+    /// No more than a share of it is kept, and that is here.
+    Share,
     /// At most part of it is here, and nothing fetches the rest.
     Partial,
     /// Neither fetched nor served, as somebody said.
@@ -99,6 +101,7 @@ pub(crate) enum Verdict {
     Complete,
     AtRest,
     Leech,
+    Share,
     Partial,
     Paused,
     Failed,
@@ -121,6 +124,7 @@ impl Verdict {
             Self::Complete => "complete",
             Self::AtRest => "at_rest",
             Self::Leech => "leech",
+            Self::Share => "share",
             Self::Partial => "partial",
             Self::Paused => "paused",
             Self::Failed => "failed",
@@ -168,6 +172,7 @@ fn judge(seen: &Seen) -> Verdict {
         State::Complete | State::AtRest if !seen.serves => return Verdict::Leech,
         State::Complete => return Verdict::Complete,
         State::AtRest => return Verdict::AtRest,
+        State::Share => return Verdict::Share,
         State::Partial => return Verdict::Partial,
         State::Paused => return Verdict::Paused,
         State::Failed(_) => return Verdict::Failed,
@@ -233,6 +238,10 @@ fn words(verdict: Verdict, seen: &Seen) -> (String, String) {
         Verdict::Leech => text(
             "It is whole, and served to nobody: this node only fetches (leech).",
             "`samara limit --leech off` lets it serve.",
+        ),
+        Verdict::Share => text(
+            "This node's share of it is here, as of what the channel's keepers hold together.",
+            "`samara mirror` without --keep share, or `samara get`, brings all of it.",
         ),
         Verdict::Partial if seen.have == 0 => text(
             "Nothing of it is here, and nothing fetches it.",
@@ -470,6 +479,7 @@ mod tests {
         for (state, verdict, part) in [
             (State::Complete, Verdict::Complete, "whole"),
             (State::AtRest, Verdict::AtRest, "nobody takes part"),
+            (State::Share, Verdict::Share, "share of it is here"),
             (State::Partial, Verdict::Partial, "samara get"),
             (State::Paused, Verdict::Paused, "samara resume"),
             (

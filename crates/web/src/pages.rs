@@ -136,15 +136,17 @@ fn section<T>(
 }
 
 fn content_row(out: &mut String, content: &ContentStatus) {
-    let here = if content.complete {
-        "<span class=\"good\">complete</span>".to_owned()
-    } else {
-        let percent = content.have * 100 / content.chunks.max(1);
-        format!(
-            "<progress value=\"{}\" max=\"{}\"></progress> {percent} %",
-            content.have,
-            content.chunks.max(1)
-        )
+    let progress = |have: u64, of: u64| {
+        let (of, percent) = (of.max(1), have * 100 / of.max(1));
+        format!("<progress value=\"{have}\" max=\"{of}\"></progress> {percent} %")
+    };
+    let good = |what: &str| format!("<span class=\"good\">{what}</span>");
+    let here = match content.share {
+        _ if content.complete => good("complete"),
+        Some(share) if share.chunks == 0 => "no share".to_owned(),
+        Some(share) if share.have == share.chunks => good("its share"),
+        Some(share) => progress(share.have, share.chunks) + " of its share",
+        None => progress(content.have, content.chunks),
     };
     let _ = write!(
         out,

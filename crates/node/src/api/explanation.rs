@@ -8,7 +8,7 @@ pub struct Explanation {
     /// Name of the file or folder.
     pub name: String,
     /// What limits it: `no_source`, `shut_out`, `yields`, `one_source`, `uplinks`, `own_limit`,
-    /// `receive_window`, `disk`, `cpu`; or how it stands: `complete`, `at_rest`, `leech`, `partial`,
+    /// `receive_window`, `disk`, `cpu`; or how it stands: `complete`, `at_rest`, `leech`, `share`, `partial`,
     /// `paused`, `failed`, `too_soon`.
     pub verdict: String,
     /// The same for people.

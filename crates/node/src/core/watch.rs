@@ -272,6 +272,11 @@ impl Core {
                 State::Failed(why.unwrap_or_default())
             }
             _ if paused => State::Paused,
+            (view, Some(content))
+                if is_share(content) && view.as_ref().is_none_or(|view| view.finished) =>
+            {
+                State::Share
+            }
             (Some(view), _) if view.finished && (peers > 0 || rate_up > 0) => State::Complete,
             (Some(view), _) if view.finished => State::AtRest,
             (Some(_), _) => State::Moving,
@@ -402,6 +407,11 @@ impl Transfer {
     pub(super) fn is_moving(&self) -> bool {
         !self.finished && self.failure.is_none() && self.terms.role.fetches()
     }
+}
+
+/// Whether no more than a share of it is kept, and that is here.
+fn is_share(content: &Content) -> bool {
+    content.share().is_some() && content.has_wanted() && !content.is_complete()
 }
 
 /// Bytes of a content that were verified and written.

@@ -9,7 +9,7 @@ use samara_wire::ContentId;
 use super::{Context, publish::newest_version, resolve, retain, standing::standing, visited};
 use crate::{
     EngineError,
-    api::{ChannelStatus, ContentStatus, ErrorKind, Event, PeerStatus, Status},
+    api::{ChannelStatus, ContentStatus, ErrorKind, Event, PeerStatus, ShareStatus, Status},
     core::{Channel, Core, What, wall_ms},
     engine::Inner,
     issues,
@@ -72,6 +72,7 @@ pub(super) async fn status(context: &Context) -> Result<(), EngineError> {
                         chunks: manifest.chunk_count().into(),
                         have: content.have_count().into(),
                         complete: content.is_complete(),
+                        share: share(content),
                         peers,
                         rate_down,
                         rate_up,
@@ -97,6 +98,16 @@ pub(super) async fn status(context: &Context) -> Result<(), EngineError> {
         .await?;
     context.emit(Event::Status(Box::new(status))).await;
     Ok(())
+}
+
+/// How much of its share is here, where no more is kept.
+fn share(content: &Content) -> Option<ShareStatus> {
+    let share = content.share()?;
+    let have = share.iter().filter(|number| content.has(*number));
+    Some(ShareStatus {
+        chunks: share.count().into(),
+        have: have.count() as u64,
+    })
 }
 
 pub(super) async fn peers(context: &Context) -> Result<(), EngineError> {

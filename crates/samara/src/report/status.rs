@@ -1,6 +1,6 @@
 //! The whole of a node at a glance, for people.
 
-use samara_node::api::Status;
+use samara_node::api::{ContentStatus, Status};
 
 use super::standing;
 use crate::{
@@ -68,10 +68,7 @@ pub(super) fn text(status: &Status, style: Style) -> String {
         contents.row([
             content.name.clone(),
             size(content.bytes),
-            match content.complete {
-                true => "all".to_owned(),
-                false => format!("{} %", content.have * 100 / content.chunks.max(1)),
-            },
+            here(content),
             content.peers.to_string(),
             flow(content.rate_down),
             flow(content.rate_up),
@@ -92,9 +89,21 @@ pub(super) fn text(status: &Status, style: Style) -> String {
     text.trim_end().to_owned()
 }
 
+/// How much of it is here, of what is to be.
+fn here(content: &ContentStatus) -> String {
+    let percent = |have: u64, of: u64| format!("{} %", have * 100 / of.max(1));
+    match content.share {
+        _ if content.complete => "all".to_owned(),
+        Some(share) if share.chunks == 0 => "no share".to_owned(),
+        Some(share) if share.have == share.chunks => "its share".to_owned(),
+        Some(share) => format!("{} of its share", percent(share.have, share.chunks)),
+        None => percent(content.have, content.chunks),
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use samara_node::api::{ChannelStatus, ContentStatus};
+    use samara_node::api::{ChannelStatus, ShareStatus};
 
     use super::*;
 
@@ -117,5 +126,23 @@ mod tests {
         assert!(!text.contains('\u{1b}'));
         assert!(text.contains("evil") && text.contains("line break") && text.contains("25 %"));
         assert!(text.contains("no node runs"));
+    }
+
+    #[test]
+    fn a_share_that_is_kept_is_no_unfinished_download() {
+        let of = |complete, share: Option<(u64, u64)>| {
+            here(&ContentStatus {
+                have: 1,
+                chunks: 2,
+                complete,
+                share: share.map(|(have, chunks)| ShareStatus { chunks, have }),
+                ..ContentStatus::default()
+            })
+        };
+        assert_eq!(of(false, None), "50 %");
+        assert_eq!(of(false, Some((3, 3))), "its share");
+        assert_eq!(of(false, Some((1, 3))), "33 % of its share");
+        assert_eq!(of(false, Some((0, 0))), "no share");
+        assert_eq!(of(true, Some((1, 1))), "all");
     }
 }
