@@ -188,6 +188,30 @@ fn a_download_is_completed_from_parts_of_two_after_the_publisher_left() {
     drop(a_node);
 }
 
+#[test]
+fn who_keeps_all_in_the_place_of_shares_is_told_why() {
+    let club = Club::new(World::new(), 1);
+    club.publish(1, 64 << 10, &[]);
+    let (keeper, reader) = (&club.keepers[0].0, club.newcomer());
+    let link = club.owner.link("club");
+    for (peer, why, what) in [
+        (&reader, "not one of its keepers", "samara role"),
+        (keeper, "without parity", "--parity"),
+    ] {
+        let args = ["mirror", &link, "--keep", "share", "--once"];
+        let done = peer.run(&args).ok();
+        let told = string(&done.event("warning")["message"]);
+        assert!(told.contains(why) && told.contains(what), "{told}");
+        // Who does not wait for anything hears of it too.
+        let done = peer.run(&args[..4]).ok();
+        assert_eq!(done.event("warning")["message"], *told);
+    }
+    let whole = keeper.run(&["mirror", &link, "--once"]).ok();
+    assert!(whole.events.iter().all(|e| e["event"] != "warning"));
+    let (node, _) = reader.node();
+    poll("the log to say so", || node.told("not one of its keepers"));
+}
+
 /// One row of the table in docs/performance.md with real processes: 30 keepers, of
 /// which 12 are away, shares of 10 of 30, 50 archived releases.
 #[test]

@@ -123,6 +123,15 @@ pub(crate) struct NamedContent {
     pub(crate) priority: Priority,
 }
 
+/// Why nothing, or not all, of a channel is kept in shares that was to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Unshared {
+    /// This node is no keeper.
+    NotAKeeper,
+    /// Releases that are here have no parity.
+    NoParity,
+}
+
 /// A channel that this node holds.
 pub(crate) struct Channel {
     pub(crate) graph: Graph,
@@ -163,6 +172,8 @@ pub(crate) struct Channel {
     pub(crate) floor: Floor,
     /// This node is on its way out.
     pub(super) leaving: Option<Leaving>,
+    /// What its user was told of that stands in the way of keeping shares.
+    pub(crate) unshared: Option<Unshared>,
 }
 
 impl Channel {
@@ -190,6 +201,7 @@ impl Channel {
             presence: Presence::default(),
             floor: Floor::default(),
             leaving: None,
+            unshared: None,
         }
     }
 

@@ -46,8 +46,8 @@ use tokio::sync::{Notify, broadcast, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use channel::{
-    CHANNEL_SETTINGS, Channel, ChannelMeta, Item, Role, What, draft, graph_config, join, load,
-    put_meta,
+    CHANNEL_SETTINGS, Channel, ChannelMeta, Item, Role, Unshared, What, draft, graph_config, join,
+    load, put_meta,
 };
 pub(crate) use cpu::{RunQueue, thread_time};
 pub(crate) use direct::Heard;

@@ -9,9 +9,9 @@ use samara_wire::{ChannelId, ContentId, PeerId};
 
 use super::{Context, interrupted};
 use crate::{
-    EngineError, Priority,
+    EngineError, Mode, Priority,
     api::Event,
-    core::{self, Channel, Core, Item, Role},
+    core::{self, Channel, Core, Item, Role, Unshared},
 };
 
 /// How many of a channel's newest releases are kept whole, and how many at all.
@@ -98,12 +98,7 @@ struct Old {
 ///
 /// The share is that of the keepers there are now. It stays when others come or go: a
 /// shard is not given up because another keeper should have it, who may not yet.
-///
-/// `Some`: nothing was given up, since this node is no keeper.
-pub(super) async fn keep_shares(
-    context: &Context,
-    id: ChannelId,
-) -> Result<Option<NotAKeeper>, EngineError> {
+pub(super) async fn keep_shares(context: &Context, id: ChannelId) -> Result<(), EngineError> {
     let keep = context.config().keep_releases;
     let asked = context.clone();
     let (me, members, old) = context
@@ -118,30 +113,66 @@ pub(super) async fn keep_shares(
             (core.me, keepers_of(channel), old.collect())
         })
         .await?;
-    if old.is_empty() {
-        return Ok(None);
+    if members.contains(&me) {
+        for old in old {
+            narrow(context, id, old, members.clone(), me).await?;
+        }
     }
-    if !members.contains(&me) {
-        return Ok(Some(NotAKeeper(me)));
-    }
-    for old in old {
-        narrow(context, id, old, members.clone(), me).await?;
-    }
-    Ok(None)
+    Ok(())
 }
 
-/// A node that was to keep shares, and keeps whole releases.
-pub(super) struct NotAKeeper(PeerId);
-
-impl NotAKeeper {
-    /// Tells the user.
-    pub(super) async fn tell(self, context: &Context, id: ChannelId) {
-        let (id, me) = (id.short(), self.0);
-        let message = format!(
-            "channel {id}: old releases are kept whole, since this node is not one of its keepers; its owner makes it one with `samara role {id} {me} keeper`"
-        );
-        context.emit(Event::Warning { message }).await;
+/// What stands in the way, by what is known here; the channel must be known as a member
+/// knows it, or a role that is on its way would seem not to be.
+fn unshared(core: &Core, channel: &Channel) -> Option<Unshared> {
+    let known = channel.meta.synchronized && channel.graph.charters().is_some();
+    if !keeps_shares(channel) || !known {
+        return None;
     }
+    if channel.graph.role_of(&core.me, WallMs(core::wall_ms())) != Some(Rank::Keeper) {
+        return Some(Unshared::NotAKeeper);
+    }
+    let releases = channel.newest(Kind::RELEASE);
+    let mut contents = releases.iter().flat_map(|item| item.contents());
+    let lacks = contents.any(|content| {
+        let held = core.store.content(&content.id);
+        held.is_some_and(|content| content.manifest().stripes().is_none())
+    });
+    lacks.then_some(Unshared::NoParity)
+}
+
+/// Warns if nothing or not all of a channel is kept in shares that was to be; once as long
+/// as that is so, or again to who `asked` for it.
+pub(super) async fn warn_of_whole(
+    context: &Context,
+    id: ChannelId,
+    asked: bool,
+) -> Result<(), EngineError> {
+    let news = context.core().call(move |core| {
+        let found = unshared(core, core.channels.get(&id)?);
+        let me = core.me;
+        let channel = core.channels.get_mut(&id)?;
+        let told = std::mem::replace(&mut channel.unshared, found);
+        found
+            .filter(|_| asked || told != found)
+            .map(|found| (found, me))
+    });
+    let Some((found, me)) = news.await? else {
+        return Ok(());
+    };
+    let id = id.short();
+    let message = match found {
+        Unshared::NotAKeeper => format!(
+            "channel {id}: old releases are kept whole and not in shares, since this node is not one of its keepers; its owner makes it one with `samara role {id} {me} keeper`"
+        ),
+        Unshared::NoParity => format!(
+            "channel {id}: releases without parity are kept whole and not in shares; its publisher gives the next ones parity with `samara publish {id} PATH --parity 20/10`"
+        ),
+    };
+    if context.engine.mode == Mode::Node {
+        tracing::warn!("{message}");
+    }
+    context.emit(Event::Warning { message }).await;
+    Ok(())
 }
 
 /// Releases beyond those that are kept whole, and that lie whole in the store.

@@ -56,6 +56,9 @@ pub(super) async fn subscribe(context: &Context, order: Order) -> Result<(), Eng
             into,
         })
         .await;
+    if !order.once {
+        archive::warn_of_whole(context, id, true).await?;
+    }
     if order.once {
         once(context, id).await?;
     } else if order.wait && !following {
@@ -280,6 +283,8 @@ struct Wants {
     role: Role,
     into: Option<PathBuf>,
     keep_share: bool,
+    /// Whether it can be said by now that nothing is kept in shares.
+    known: bool,
 }
 
 fn wants_of(channel: &core::Channel) -> Wants {
@@ -289,6 +294,7 @@ fn wants_of(channel: &core::Channel) -> Wants {
         role,
         into,
         keep_share,
+        synchronized,
         ..
     } = &channel.meta;
     Wants {
@@ -296,6 +302,7 @@ fn wants_of(channel: &core::Channel) -> Wants {
         role: *role,
         into: into.clone(),
         keep_share: *keep_share,
+        known: *keep_share && *synchronized,
     }
 }
 
@@ -391,9 +398,8 @@ async fn fetch_current(
     }
     // What was current until now may be old.
     retain::make_room(context).await?;
-    if let Some(not_a_keeper) = archive::keep_shares(context, id).await? {
-        not_a_keeper.tell(context, id).await;
-    }
+    archive::keep_shares(context, id).await?;
+    archive::warn_of_whole(context, id, which == Which::All).await?;
     failure.map_or(Ok(()), Err)
 }
 
