@@ -3,6 +3,7 @@ use std::{
     io,
     os::unix::ffi::{OsStrExt, OsStringExt},
     path::{Path, PathBuf},
+    sync::Mutex,
 };
 
 use bytes::Bytes;
@@ -10,6 +11,10 @@ use samara_content::{ChunkSet, Manifest, limits as content_limits};
 use samara_wire::{ContentId, Reader, WireError, Writer};
 
 use crate::{Placement, files, stamp::Stamp};
+
+/// Held while a manifest is saved: two requests that save the same one at once would write
+/// one temporary file.
+static SAVING: Mutex<()> = Mutex::new(());
 
 const ROW_VERSION: u8 = 1;
 /// A row with a share. Others are written as they always were.
@@ -64,6 +69,7 @@ impl ContentDir {
     pub(crate) fn save_manifest(&self, manifest: &Manifest) -> io::Result<()> {
         let path = self.0.join("manifest");
         let have = |m: &Manifest| m.page_count() as usize - m.missing_pages().count();
+        let _turn = SAVING.lock().expect("no panic inside");
         if self
             .load_manifest(manifest.id())
             .is_some_and(|old| have(&old) >= have(manifest))

@@ -1,3 +1,5 @@
+use std::{sync::Barrier, thread};
+
 use samara_store::{Destination, Store, StoreConfig, StoreError};
 
 use crate::world::{World, begin, import, missing, names, transfer};
@@ -106,6 +108,28 @@ fn collection_takes_interrupted_and_stray_things_too() {
     assert_eq!(theirs.gc(&|_| false, &never).unwrap().removed, [keep]);
     assert!(theirs.load_manifest(&keep).is_none());
     assert!(names(&theirs.dir().join("contents")).is_empty());
+}
+
+#[test]
+fn a_manifest_can_be_saved_twice_at_once() {
+    let world = World::new();
+    let content = import(&world.store("ours"), &world.tree("tree")).unwrap();
+    let theirs = world.store("theirs");
+    for _ in 0..100 {
+        let both = Barrier::new(2);
+        let save = || {
+            both.wait();
+            theirs.save_manifest(content.manifest())
+        };
+        thread::scope(|scope| {
+            let saves = [scope.spawn(save), scope.spawn(save)];
+            for saved in saves {
+                saved.join().unwrap().unwrap();
+            }
+        });
+        assert!(theirs.load_manifest(content.id()).unwrap().is_complete());
+        theirs.gc(&|_| false, &|_| false).unwrap();
+    }
 }
 
 #[test]
