@@ -189,6 +189,32 @@ fn a_download_is_completed_from_parts_of_two_after_the_publisher_left() {
 }
 
 #[test]
+fn a_keeper_alone_makes_the_shards_that_fall_to_it() {
+    let world = World::new();
+    let (owner, keeper) = (world.peer("owner"), world.peer("keeper"));
+    owner.ask(&["channel", "create", "club", "--private"], "channel");
+    let (_node, _) = owner.node();
+    let args = ["invite", "club", "--role", "keeper"];
+    let link = string(&owner.ask(&args, "link")["link"]);
+    keeper.run(&["join", &link]).ok();
+    let contents = [("old", 1), ("new", 2)].map(|(name, seed)| {
+        let file = world.path(name);
+        fs::write(&file, noise(10 * (16 << 10), seed)).unwrap();
+        let args = ["publish", "club", text(&file), "--parity", "20/10"];
+        string(&owner.ask(&args, "published")["content"])
+    });
+    let link = owner.link("club");
+    keeper
+        .run(&["mirror", &link, "--keep", "share", "--once"])
+        .ok();
+    let status = keeper.ask(&["status"], "status");
+    let held = status["contents"].as_array().unwrap();
+    let old = held.iter().find(|c| c["manifest"] == *contents[0]);
+    let share = &old.expect("it is held")["share"];
+    assert_eq!((&share["chunks"], &share["have"]), (&30.into(), &30.into()));
+}
+
+#[test]
 fn who_keeps_all_in_the_place_of_shares_is_told_why() {
     let club = Club::new(World::new(), 1);
     club.publish(1, 64 << 10, &[]);

@@ -191,11 +191,7 @@ fn old(core: &Core, channel: &Channel, keep: Option<NonZeroU32>) -> Vec<Old> {
             let Some(content) = core.store.content(&reference.id) else {
                 continue;
             };
-            let lies_whole = content.placement() == Placement::Sealed
-                && content.is_finished()
-                && content.is_complete()
-                && content.manifest().stripes().is_some();
-            if lies_whole && !recent.contains(&reference.id) {
+            if is_to_shrink(&content) && !recent.contains(&reference.id) {
                 found.push(Old {
                     content: reference.id,
                     author: item.header.author,
@@ -206,6 +202,17 @@ fn old(core: &Core, channel: &Channel, keep: Option<NonZeroU32>) -> Vec<Old> {
     found
 }
 
+/// Whether a content has parity, lies whole in the store, and was not narrowed to a share.
+fn is_to_shrink(content: &Content) -> bool {
+    let chunks = content.manifest().chunk_count();
+    let share = content.share();
+    content.placement() == Placement::Sealed
+        && content.is_finished()
+        && content.is_complete()
+        && content.manifest().stripes().is_some()
+        && !share.is_some_and(|share| (0..chunks).all(|chunk| share.contains(chunk)))
+}
+
 async fn narrow(
     context: &Context,
     id: ChannelId,
@@ -214,6 +221,11 @@ async fn narrow(
     me: PeerId,
 ) -> Result<(), EngineError> {
     let content = old.content;
+    // Whoever is at it shrinks it afterwards.
+    let lock = context.engine.obtaining.lock_of(content);
+    let Ok(_turn) = lock.try_lock() else {
+        return Ok(());
+    };
     let served = context
         .core()
         .call(move |core| {
@@ -223,11 +235,13 @@ async fn narrow(
         .await?;
     let held = context
         .blocking(move |store| {
-            let Some(held) = store.content(&content) else {
-                return Ok(None);
+            // Another request may have done it since it was looked at.
+            let found = store.content(&content);
+            let Some(held) = found.as_ref().filter(|content| is_to_shrink(content)) else {
+                return Ok(found);
             };
-            let Some(share) = assigned(&held, &members, &me) else {
-                return Ok(None);
+            let Some(share) = assigned(held, &members, &me) else {
+                return Ok(found);
             };
             held.make_shards(&share)?;
             let freed = store.narrow(&content, &share)?;
