@@ -14,7 +14,7 @@ const SHORTEST_DELAY: f64 = 0.1;
 /// News follow news after as many delays at the latest.
 const SPACING: f64 = 3.0;
 /// News for those at the other end of a way out that others here use as well.
-const FAR_SPACING: Duration = Duration::from_millis(500);
+pub(crate) const FAR_SPACING: Duration = Duration::from_millis(500);
 /// Bytes on the wire of an announcement and of its acknowledgement.
 const COST: u64 = 200;
 /// Announcements that take no more of the bytes than one in so many do not wait for

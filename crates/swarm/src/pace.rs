@@ -129,6 +129,12 @@ impl DeliveryRate {
         }
     }
 
+    /// Bytes a second since then, all answers counted; `None` at that moment.
+    pub(crate) fn since(&self, now: Duration, mark: Mark) -> Option<u64> {
+        let time = now.saturating_sub(mark.at).as_secs_f64();
+        (time > 0.0).then(|| ((self.delivered - mark.delivered) as f64 / time) as u64)
+    }
+
     /// Bytes, from the beginning.
     pub(crate) fn delivered(&self) -> u64 {
         self.delivered
@@ -230,5 +236,7 @@ mod tests {
         rate.deliver(10 * MS, b, 1000);
         assert_eq!(rate.get(), 200_000);
         assert_eq!(rate.time_for(2000), Some(10 * MS));
+        assert_eq!(rate.since(20 * MS, a), Some(100_000));
+        assert_eq!(rate.since(Duration::ZERO, a), None);
     }
 }

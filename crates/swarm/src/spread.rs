@@ -72,6 +72,14 @@ impl Spread {
     }
 }
 
+/// Whether a peer should pass on what it has before it gets more that nobody else has: it
+/// keeps more to itself than half of what the others do, whose `total` over `others` peers
+/// this is, and than those `on_the_way` to be passed on wherever that is fast. What waits at
+/// those who send slowly is what the fast ones, who would bring it to everybody sooner, lack.
+pub(crate) fn lags(kept: u32, on_the_way: u32, total: u32, others: u32) -> bool {
+    others > 0 && kept > 1 + on_the_way + total / (2 * others)
+}
+
 /// Whether a peer keeps what it gets to itself: far more of its chunks did not get
 /// any further than of the others' (whose `total` over `others` peers this is). It
 /// cannot be reached, does not serve, or sends garbage that nobody takes.
@@ -99,6 +107,17 @@ mod tests {
         assert_eq!(spread.young_until(2500 * MS, 2), Some(3010 * MS));
         spread.hand_out(10_000 * MS, 0, 3);
         assert_eq!(spread.young_until(10_000 * MS, 0), Some(10_100 * MS));
+    }
+
+    #[test]
+    fn who_keeps_more_than_half_of_what_the_others_keep_lags() {
+        assert!(!lags(100, 0, 0, 0), "there is nobody to compare with");
+        assert!(!lags(1, 0, 0, 3));
+        assert!(lags(2, 0, 0, 3));
+        assert!(!lags(6, 0, 30, 3));
+        assert!(lags(7, 0, 30, 3));
+        assert!(!lags(10, 4, 30, 3));
+        assert!(lags(11, 4, 30, 3));
     }
 
     #[test]

@@ -10,6 +10,7 @@ use samara_wire::PeerId;
 
 use crate::{
     Action, ContentKey, Message, Offence, Policy, ServeId, Tier,
+    announce::FAR_SPACING,
     content::Content,
     limits::{MAX_CREDIT, MAX_REFUSALS, MAX_REQUEST_CHUNKS, MAX_SERVES_PER_PEER, MAX_SUGGESTED},
     link::Link,
@@ -42,6 +43,22 @@ const SLOT_RAMP: u64 = 4;
 const MEASURED_CHUNKS: u64 = 16;
 const SLOWER: f64 = 1.5;
 const LEAST_SLOTS: usize = 2;
+
+/// While it answers so many at once the link is busy; what it brought over so long a time
+/// is what it brings. The best single answer says more than that, up to three times as
+/// much, and then a node whose link is full of promises would go on making them.
+const BUSY: usize = 3;
+const STEADY: Duration = Duration::from_secs(2);
+/// It counts if it is less than one part in [`FAR_SLOWER`] of what the node receives, with
+/// a margin of [`MARGIN`]: swarms of equal links do best with the best answers.
+const FAR_SLOWER: f64 = 3.0;
+const MARGIN: f64 = 1.25;
+
+/// A seeder that serves so many has its link busy, and lets those wait who are to pass on
+/// what they have first.
+const SERVED_AT_LEAST: usize = 4;
+/// Announcements come after so long, from those who have no way out in common.
+const TOLD: Duration = Duration::from_millis(60);
 
 /// Who has so many chunks more than one that waits for a place makes room for it.
 const PATIENCE: u64 = 16;
@@ -109,6 +126,8 @@ pub(crate) struct Uplink {
     grants: u64,
     /// What all peers together take.
     rate: DeliveryRate,
+    /// Two moments since which the link has been busy, [`STEADY`] apart.
+    busy_since: Option<(Mark, Mark)>,
     /// Whose turn it was last.
     turn: Option<(ContentKey, PeerId)>,
     /// Contents that somebody wanted something of when last looked.
@@ -123,6 +142,25 @@ impl Uplink {
     /// Somebody wants something of this content.
     pub(crate) fn demand(&mut self, key: ContentKey) {
         self.demand.insert(key);
+    }
+
+    /// Looks whether the link is still busy, after an answer began or ended.
+    fn look_if_busy(&mut self, now: Duration) {
+        let mark = self.rate.mark(now);
+        self.busy_since = match self.busy_since {
+            _ if self.serves.len() < BUSY => None,
+            None => Some((mark, mark)),
+            Some((_, middle)) if now >= middle.at + STEADY => Some((middle, mark)),
+            kept => kept,
+        };
+    }
+
+    /// Bytes a second that a link brings which has been busy for a while.
+    fn steady(&self, now: Duration) -> Option<u64> {
+        let (since, _) = self.busy_since?;
+        self.rate
+            .since(now, since)
+            .filter(|_| since.at + STEADY <= now)
     }
 
     /// The link is gone; answers that are still going out are not its any more.
@@ -197,7 +235,10 @@ impl Swarm {
         if comes == 0 || rate.delivered() < MEASURED_CHUNKS * average {
             return slots;
         }
-        let part = (SLOWER * rate.get() as f64 / comes as f64).min(1.0);
+        let steady = self.uplink.steady(self.now);
+        let steady = steady.filter(|steady| FAR_SLOWER * (*steady as f64) < comes as f64);
+        let most = steady.map_or(f64::INFINITY, |steady| MARGIN * steady as f64);
+        let part = (SLOWER * most.min(rate.get() as f64) / comes as f64).min(1.0);
         ((slots as f64 * part * part).round() as usize).max(LEAST_SLOTS.min(slots))
     }
 
@@ -230,6 +271,16 @@ impl Swarm {
                 continue;
             };
             let mut wanted = false;
+            let injects = content.is_complete() && !content.rarity.without_copies().is_empty();
+            // What each has on its way to others if the link is busy and they pass it on at
+            // once: it is asked for, sent, announced, asked for again and sent again.
+            let passing = |link: &Link| {
+                let beyond = link.tier == Tier::Elsewhere && link.site.is_some();
+                let told = if beyond { 2 * FAR_SPACING } else { TOLD };
+                let time = (4 * link.rtt + told).as_secs_f64();
+                let bytes = self.uplink.rate.get() as f64 * time;
+                (bytes / (content.average() * content.links.len() as u64) as f64) as u32
+            };
             let seen = crowd.kept.iter().find(|(seen, ..)| seen == key);
             let (kept, peers) = seen.map_or((0, 0), |(_, kept, peers)| (*kept, *peers));
             for (peer, link) in &content.links {
@@ -249,11 +300,14 @@ impl Swarm {
                     Policy::LastPeer => has,
                     Policy::Average => u64::MAX - has,
                 };
-                let hoards = spread::hoards(
-                    link.kept,
-                    kept.saturating_sub(link.kept),
-                    peers.saturating_sub(1),
-                );
+                let others = (kept.saturating_sub(link.kept), peers.saturating_sub(1));
+                if injects
+                    && served >= SERVED_AT_LEAST
+                    && spread::lags(link.kept, passing(link), others.0, others.1)
+                {
+                    continue;
+                }
+                let hoards = spread::hoards(link.kept, others.0, others.1);
                 if link.outstanding() == 0 && !may_open {
                     let place = (important, has.saturating_add(PATIENCE));
                     if !hoards {
@@ -495,6 +549,7 @@ impl Swarm {
                 all: self.uplink.rate.mark(self.now),
             },
         );
+        self.uplink.look_if_busy(self.now);
         out.push(Action::Serve {
             peer,
             key,
@@ -587,6 +642,7 @@ impl Swarm {
         };
         let rate = &mut self.uplink.rate;
         rate.deliver(self.now, serve.all, serve.served);
+        self.uplink.look_if_busy(self.now);
         if let Some(state) = self.peers.get_mut(&peer) {
             state.serves = state.serves.saturating_sub(1);
         }

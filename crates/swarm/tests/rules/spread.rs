@@ -1,16 +1,17 @@
 //! What a seeder hands out, and what it holds back.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use samara_content::ChunkSet;
 use samara_swarm::{Action, Config, Message};
+use samara_wire::PeerId;
 
 use crate::node::*;
 
 const MS: Duration = Duration::from_millis(1);
 
 /// What is suggested to whom.
-fn suggestions(out: &[Action]) -> Vec<(samara_wire::PeerId, Vec<u32>)> {
+fn suggestions(out: &[Action]) -> Vec<(PeerId, Vec<u32>)> {
     let suggested = |(peer, msg)| match msg {
         Message::Grant { suggested, .. } => Some((peer, suggested)),
         _ => None,
@@ -102,6 +103,36 @@ fn who_passes_nothing_on_comes_last() {
         }
     }
     assert!(to_a < to_b / 2, "A got {to_a}, B {to_b}");
+}
+
+#[test]
+fn who_keeps_more_than_the_others_waits_until_it_passes_on() {
+    let mut node = Node::seeder(256);
+    let peers: Vec<_> = (1..=6).map(|n| PeerId([n; 32])).collect();
+    let mut out = Vec::new();
+    for other in &peers {
+        node.join(*other);
+        out.extend(node.hear(*other, Message::Want(256_000)));
+    }
+    // The first is alone at first, and gets more at once.
+    let (fast, slow) = (peers[0], peers[1]);
+    let mut got: BTreeMap<PeerId, Vec<u32>> = BTreeMap::new();
+    while got.values().map(Vec::len).sum::<usize>() < 120 {
+        let granted = suggestions(&out);
+        assert!(!granted.is_empty(), "the seeder idles at {got:?}");
+        out = Vec::new();
+        for (to, chunks) in granted {
+            assert!(is_served(&node.ask(to, &chunks)));
+            out.extend(node.deliver(to, &chunks, 20 * MS));
+            got.entry(to).or_default().extend(&chunks);
+            // What one gets stays there, what the others get goes round.
+            if to != slow {
+                let hears = if to == fast { peers[2] } else { fast };
+                out.extend(node.hear(hears, Message::HaveMore(chunks)));
+            }
+        }
+    }
+    assert!(got[&slow].len() <= 6, "{got:?}");
 }
 
 #[test]
