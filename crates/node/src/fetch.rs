@@ -34,14 +34,20 @@ pub(crate) const NOT_HERE: u8 = 1;
 /// A page that takes longer than this is asked for elsewhere: 128 KiB at 13 KB/s.
 const PAGE_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// How often there is news of a chunk that takes long.
+pub(crate) const NEWS_EVERY: Duration = Duration::from_millis(500);
+
 /// Pages are small: they need no more room than one source of many has.
 const MANY: usize = usize::MAX;
 
 /// What became of a request for chunks, piece by piece.
 #[derive(Debug)]
 pub(crate) enum Fetched {
-    /// All bytes are here, not yet verified.
-    Arrived { chunk: u32, bytes: u32 },
+    /// So many bytes of a chunk are here that takes long, `came` of them since the last
+    /// such news.
+    Progress { chunk: u32, bytes: u32, came: u32 },
+    /// All bytes are here, not yet verified, `came` of them since the last news of it.
+    Arrived { chunk: u32, bytes: u32, came: u32 },
     /// The hash matches and the bytes are written.
     Written { chunk: u32, took: Duration },
     /// The hash does not match.
@@ -154,7 +160,9 @@ async fn receive(
     };
     let stream = answer.stream.insert(stream);
     let mut whole = true;
+    let mut told_at = started;
     for (chunk, bytes) in job.chunks.iter().copied() {
+        let mut told = 0;
         let mut status = [0];
         if stream.read_exact(&mut status).await.is_err() {
             return false;
@@ -176,11 +184,23 @@ async fn receive(
                 answer.asking.settle(read);
                 answer.unfinished += read as u64;
                 piece = &mut piece[read..];
+                if told_at.elapsed() >= NEWS_EVERY {
+                    told_at = Instant::now();
+                    let here = answer.unfinished as u32;
+                    let came = here - std::mem::replace(&mut told, here);
+                    let bytes = here;
+                    let news = Fetched::Progress { chunk, bytes, came };
+                    if core.send(job.input(news)).await.is_err() {
+                        return false;
+                    }
+                }
             }
             rest = more;
         }
         answer.unfinished = 0;
-        let arrived = job.input(Fetched::Arrived { chunk, bytes });
+        told_at = Instant::now();
+        let came = bytes - told;
+        let arrived = job.input(Fetched::Arrived { chunk, bytes, came });
         if core.send(arrived).await.is_err() {
             return false;
         }

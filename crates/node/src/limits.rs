@@ -65,8 +65,9 @@ pub const MAX_UNSENT: usize = 64 << 20;
 /// killed, or its network is gone.
 pub const SILENT_TAKER: Duration = Duration::from_secs(3);
 /// A peer that has not taken what it asked for after this long, and as long again as
-/// the bytes need at [`SLOWEST_TAKER`], loses the connection: what waits for it
-/// counts against [`MAX_UNSENT`], which everybody shares.
+/// the bytes need at [`SLOWEST_TAKER`], loses the connection while others wait for
+/// room, and after the time at [`SLOWEST_SENDER`](samara_swarm::limits::SLOWEST_SENDER)
+/// in any case: what waits for it counts against [`MAX_UNSENT`], which everybody shares.
 pub const TAKE_TIMEOUT: Duration = Duration::from_secs(60);
 /// Bytes a second that the slowest peer takes: a modem's 16 KiB.
 pub const SLOWEST_TAKER: u64 = 16 << 10;

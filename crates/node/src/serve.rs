@@ -13,12 +13,12 @@ use std::{
 use bytes::Bytes;
 use quinn::{Connection, SendStream};
 use samara_store::{Content, ReadError};
-use samara_swarm::ServeId;
+use samara_swarm::{ServeId, limits::SLOWEST_SENDER};
 use tokio::{sync::mpsc, task, time};
 
 use crate::{
     core::{Input, TransferKey},
-    fetch::{HERE, NOT_HERE},
+    fetch::{HERE, NEWS_EVERY, NOT_HERE},
     limit::Lane,
     limits,
     message::ROOT_PAGE,
@@ -52,14 +52,19 @@ pub(crate) async fn serve_chunks(
     lane: Lane,
     core: mpsc::Sender<Input>,
 ) {
+    let sent = async {
+        answer(&mut stream, &job, &pool, &lane, &core).await.ok()?;
+        stream.finish().ok()?;
+        let bytes = job.chunks.iter().map(|(_, len)| u64::from(*len)).sum();
+        let end = taken(&job.connection, &pool, patience(bytes), stream.stopped()).await?;
+        Some(matches!(end, Ok(None)))
+    };
     // Broken off by the peer or not: the core only needs to know that it ended,
     // which is when the last byte is acknowledged.
-    let mut all = false;
-    if answer(&mut stream, &job, &pool, &lane, &core).await.is_ok() && stream.finish().is_ok() {
-        let bytes = job.chunks.iter().map(|(_, len)| u64::from(*len)).sum();
-        let end = taken(&job.connection, &pool, patience(bytes), stream.stopped()).await;
-        all = matches!(end, Some(Ok(None)));
-    }
+    let all = tokio::select! {
+        sent = sent => sent.unwrap_or(false),
+        () = tell_sending(&job, &core) => false,
+    };
     let _ = core
         .send(Input::ServeEnded {
             key: job.key,
@@ -68,6 +73,26 @@ pub(crate) async fn serve_chunks(
             taken: all,
         })
         .await;
+}
+
+/// Tells the core of an answer that takes long, as long as it goes on. What the
+/// transport took says nothing of that, for it takes more than it sends.
+async fn tell_sending(job: &ServeJob, core: &mpsc::Sender<Input>) {
+    let counts = || {
+        let stats = job.connection.stats();
+        (stats.frame_tx.stream, stats.udp_rx.datagrams)
+    };
+    let mut before = counts();
+    loop {
+        time::sleep(NEWS_EVERY).await;
+        let now = counts();
+        // What goes to a peer that is gone is sent as well, now and then.
+        if now.0 > before.0 && now.1 > before.1 {
+            let (key, peer) = (job.key, job.peer);
+            let _ = core.send(Input::Sending { key, peer }).await;
+        }
+        before = now;
+    }
 }
 
 async fn answer(
@@ -197,24 +222,33 @@ async fn send_batch(
     Ok(())
 }
 
-/// How long a peer may take for so many bytes.
-fn patience(bytes: u64) -> Duration {
-    limits::TAKE_TIMEOUT + Duration::from_secs(bytes / limits::SLOWEST_TAKER)
+/// How long a peer may take for so many bytes: while others wait for room, and at most.
+/// It may be this node's own way that is slow.
+fn patience(bytes: u64) -> [Duration; 2] {
+    [limits::SLOWEST_TAKER, SLOWEST_SENDER]
+        .map(|rate| limits::TAKE_TIMEOUT + Duration::from_secs(bytes / rate))
 }
 
 /// What `taking` brings; or closes the connection if the peer makes it last longer
-/// than `patience`, or is silent while others wait for room. Ending the stream alone
+/// than its patience, or is silent while others wait for room. Ending the stream alone
 /// would not do: the transport holds its bytes until the peer acknowledges even that.
 async fn taken<T>(
     connection: &Connection,
     pool: &BufferPool,
-    patience: Duration,
+    [soon, at_most]: [Duration; 2],
     taking: impl Future<Output = T>,
 ) -> Option<T> {
+    let slow = async {
+        time::sleep(soon).await;
+        while !pool.is_short() {
+            time::sleep(NEWS_EVERY).await;
+        }
+    };
     tokio::select! {
         biased;
         taken = taking => return Some(taken),
-        () = time::sleep(patience) => {}
+        () = time::sleep(at_most) => {}
+        () = slow => {}
         () = silence(connection, pool, limits::SILENT_TAKER) => {}
     }
     connection.close(Close::Busy.code(), b"answers are not taken");
@@ -300,7 +334,8 @@ mod tests {
         assert!(little.is_ok());
         let mut much = [Bytes::from(vec![0; 64 << 20])];
         let pool = BufferPool::new(1 << 20);
-        let taken = taken(&server, &pool, soon, stream.write_all_chunks(&mut much)).await;
+        let write = stream.write_all_chunks(&mut much);
+        let taken = taken(&server, &pool, [soon; 2], write).await;
         assert!(taken.is_none());
         let closed = client.closed().await;
         let quinn::ConnectionError::ApplicationClosed(why) = closed else {
@@ -412,7 +447,9 @@ mod tests {
 
     #[test]
     fn the_slowest_peer_has_the_time_it_needs() {
-        assert_eq!(patience(0), limits::TAKE_TIMEOUT);
-        assert!(patience(4 << 20) >= Duration::from_secs(256));
+        assert_eq!(patience(0), [limits::TAKE_TIMEOUT; 2]);
+        let [while_short, at_most] = patience(4 << 20);
+        assert!(while_short >= Duration::from_secs(256));
+        assert!(at_most >= Duration::from_secs((4 << 20) / SLOWEST_SENDER));
     }
 }

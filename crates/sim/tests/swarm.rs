@@ -222,6 +222,26 @@ fn who_never_answers_delays_nobody_for_long() {
 }
 
 #[test]
+fn a_slow_sender_delivers_all_the_same() {
+    // A chunk takes from an eighth of a second to half a minute.
+    for (chunk_kib, mbit) in [(64, 0.5), (64, 4.0), (256, 0.25), (1024, 0.25), (1024, 8.0)] {
+        for (peers, copies) in [(1, 1.0), (8, 1.3), (16, 1.3)] {
+            let mut scenario = Scenario::equal(peers, 64, chunk_kib * 1024, SLOW, SLOW);
+            scenario.nodes[0].up = mbit * 1e6 / 8.0;
+            let outcome = scenario.run();
+            let who = format!("{chunk_kib} KiB at {mbit} Mbit/s to {peers}");
+            assert!(outcome.is_complete(), "{who}");
+            assert!(outcome.last() <= 1.5, "{who}: {} T*", outcome.last());
+            let sent = outcome.copies(0);
+            assert!(sent <= copies, "{who}: {sent} copies");
+        }
+    }
+    // All as slow as the seeder.
+    let slow = Scenario::equal(8, 32, 1 << 20, 1e6, 100e6 / 8.0).run();
+    assert!(slow.last() <= 1.6, "{} T*", slow.last());
+}
+
+#[test]
 fn the_same_seed_gives_the_same_trace_and_another_another() {
     let run = |seed| {
         Scenario {

@@ -34,6 +34,8 @@ pub(crate) struct Asked {
     /// When it is late, by what others have taken.
     pub(crate) late_at: Duration,
     pub(crate) progress_at: Duration,
+    /// Bytes of the chunk that is coming in.
+    pub(crate) begun: u64,
 }
 
 /// One content: what is here, what is on its way, who has what.
@@ -589,6 +591,7 @@ impl Content {
         asked.chunks.retain(|c| *c != chunk);
         asked.bytes -= size;
         asked.progress_at = now;
+        asked.begun = 0;
         let (peer, over) = (asked.peer, asked.chunks.is_empty());
         self.asked -= size;
         if let Some(link) = self.links.get_mut(&peer) {
@@ -709,6 +712,7 @@ mod tests {
                 due: Duration::ZERO,
                 late_at: Duration::ZERO,
                 progress_at: Duration::ZERO,
+                begun: 0,
             };
             content.ask(RequestId(id), asked);
         }

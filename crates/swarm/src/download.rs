@@ -307,6 +307,7 @@ impl Swarm {
             due: self.now + expected,
             late_at: self.now + expected.max(content.answers.usual()) + LATE,
             progress_at: self.now,
+            begun: 0,
         };
         let content = self.contents.get_mut(&key).expect("indexed above");
         content.ask(request, asked);
@@ -334,12 +335,10 @@ impl Swarm {
         }
         let was_full = content.asked >= MAX_IN_FLIGHT;
         if let Some(id) = content.request_of(&peer, chunk) {
-            let Asked { mark, all, .. } = content.requests[&id];
-            content.rate.deliver(self.now, all, u64::from(bytes));
+            let all = content.requests[&id].all;
             content.answers.sample(self.now.saturating_sub(all.at));
-            if let Some(link) = content.links.get_mut(&peer) {
-                link.rate.deliver(self.now, mark, u64::from(bytes));
-            }
+            let came = content.deliver(self.now, id, u64::from(bytes));
+            content.hear_from(self.now, &peer, came);
             // Here before it is taken off, so that it is not wanted again between.
             let idle = content.arrive(chunk);
             content.take_from_request(self.now, id, chunk);

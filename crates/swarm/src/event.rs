@@ -193,6 +193,19 @@ pub enum Event {
         /// For how long.
         wait: Duration,
     },
+    /// Part of a chunk came in, and the rest did not yet: for a node to tell about twice a
+    /// second of every answer that it reads. Such a peer is slow and not silent, as long as
+    /// [`SLOWEST_SENDER`](crate::limits::SLOWEST_SENDER) bytes a second come from it.
+    Progress {
+        /// The content.
+        key: ContentKey,
+        /// Which chunk.
+        chunk: u32,
+        /// Who sends it.
+        peer: PeerId,
+        /// How many bytes of it are here.
+        bytes: u32,
+    },
     /// All bytes of a requested chunk came in. Not verified yet: it is not asked
     /// for elsewhere meanwhile, and nothing is announced.
     ChunkArrived {
@@ -282,6 +295,14 @@ pub enum Event {
         serve: ServeId,
         /// What it asks for, in the order of the answer.
         chunks: Vec<u32>,
+    },
+    /// Bytes of an answer went out, and the peer acknowledges: for a node to tell about
+    /// twice a second of every answer that takes longer.
+    Sending {
+        /// The content.
+        key: ContentKey,
+        /// To whom.
+        peer: PeerId,
     },
     /// The transport took the last byte of one chunk of an answer.
     Served {

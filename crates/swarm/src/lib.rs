@@ -21,6 +21,7 @@ pub mod limits;
 mod link;
 mod message;
 mod pace;
+mod progress;
 mod rarity;
 mod room;
 mod site;

@@ -49,6 +49,8 @@ pub(crate) struct Link {
     pub(crate) owed: u64,
     /// When it last took something off our hands.
     pub(crate) progress_at: Duration,
+    /// When it last was about to.
+    pub(crate) moved_at: Duration,
     /// Until when all that it lacks is likely to come from others.
     pub(crate) held_until: Duration,
     /// Chunks that only it got from us, and nobody from it.
@@ -109,6 +111,7 @@ impl Link {
             credit_at: now,
             owed: 0,
             progress_at: now,
+            moved_at: now,
             held_off: HoldOff::default(),
             taken: DeliveryRate::default(),
             sent_bytes: 0,

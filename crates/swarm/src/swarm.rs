@@ -217,6 +217,12 @@ impl Swarm {
             } => self.hear(key, peer, msg, room.unwrap_or(u64::MAX), out),
             Event::Roomier { key, peer } => self.roomier(key, peer, out),
             Event::HeldBack { peer, wait } => self.held_back(peer, wait),
+            Event::Progress {
+                key,
+                chunk,
+                peer,
+                bytes,
+            } => self.progressed(key, chunk, peer, bytes),
             Event::ChunkArrived {
                 key,
                 chunk,
@@ -244,6 +250,7 @@ impl Swarm {
                 serve,
                 chunks,
             } => self.incoming(key, peer, serve, chunks, out),
+            Event::Sending { key, peer } => self.sending(key, peer),
             Event::Served {
                 key,
                 peer,
@@ -633,13 +640,15 @@ impl Swarm {
 fn may_free_credit(event: &Event) -> bool {
     !matches!(
         event,
-        Event::ChunkArrived { .. }
+        Event::Progress { .. }
+            | Event::ChunkArrived { .. }
             | Event::ChunkVerified { .. }
             | Event::ChunkDropped { .. }
             | Event::RequestFailed { .. }
             | Event::PathSample { .. }
             | Event::Roomier { .. }
             | Event::HeldBack { .. }
+            | Event::Sending { .. }
             | Event::Served { .. }
             | Event::Message {
                 msg: Message::HaveMore(_) | Message::Grant { .. } | Message::BadChunk(_),

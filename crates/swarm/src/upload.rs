@@ -29,7 +29,7 @@ const TURN_EVERY: u64 = 5;
 /// And every so many of them to one that passes nothing on, while others want something.
 const RARELY: u64 = TURN_EVERY * TURN_EVERY;
 
-/// A peer that has taken nothing for this long holds no place among those served.
+/// One that waits for what was sent to it, and has taken nothing for this long, lost it.
 const STUCK: Duration = Duration::from_secs(3);
 
 /// Places for peers that have nothing yet, and how many chunks more of each make one
@@ -125,7 +125,7 @@ pub(crate) struct Uplink {
     busy: BTreeSet<(ContentKey, PeerId)>,
     grants: u64,
     /// What all peers together take.
-    rate: DeliveryRate,
+    pub(crate) rate: DeliveryRate,
     /// Two moments since which the link has been busy, [`STEADY`] apart.
     busy_since: Option<(Mark, Mark)>,
     /// Whose turn it was last.
@@ -245,8 +245,11 @@ impl Swarm {
     /// Links that hold a place among those served.
     fn served_now(&self) -> usize {
         let holds = |(key, peer): &&(ContentKey, PeerId)| {
-            let link = self.contents.get(key).and_then(|c| c.links.get(peer));
-            link.is_some_and(|link| link.progress_at + STUCK > self.now)
+            let content = self.contents.get(key);
+            content.is_some_and(|content| {
+                let link = content.links.get(peer);
+                link.is_some_and(|link| self.holds_place(content, link))
+            })
         };
         self.uplink.busy.iter().filter(holds).count()
     }

@@ -131,6 +131,8 @@ pub(crate) enum Input {
         peer: PeerId,
         news: Fetched,
     },
+    /// An answer takes long, and goes on.
+    Sending { key: TransferKey, peer: PeerId },
     /// A chunk went out.
     Served {
         key: TransferKey,
@@ -511,6 +513,9 @@ impl Core {
                 peer,
                 news,
             } => self.on_fetched(key, request, peer, news),
+            Input::Sending { key, peer } => {
+                self.swarm_event(samara_swarm::Event::Sending { key, peer });
+            }
             Input::Served {
                 key,
                 serve,

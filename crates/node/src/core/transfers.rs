@@ -53,7 +53,6 @@ pub(crate) struct Transfer {
     pub(crate) up: Rate,
     /// When bytes last came in.
     pub(crate) last_progress: Instant,
-    /// When a peer last took part.
     /// When it was last missing here, or somebody wanted something of it.
     last_wanted: Instant,
     /// What it does for others, at which priority, and what is to be early.
@@ -385,7 +384,17 @@ impl Core {
         news: Fetched,
     ) {
         match news {
-            Fetched::Arrived { chunk, bytes } => {
+            Fetched::Progress { chunk, bytes, came } => {
+                self.came(key, peer, came);
+                self.swarm_event(Event::Progress {
+                    key,
+                    chunk,
+                    peer,
+                    bytes,
+                });
+            }
+            Fetched::Arrived { chunk, bytes, came } => {
+                self.came(key, peer, came);
                 let lan = match self.sessions.get_mut(&peer) {
                     Some(link) => {
                         link.received += u64::from(bytes);
@@ -393,11 +402,8 @@ impl Core {
                     }
                     None => true,
                 };
-                if let Some(transfer) = self.transfers.get_mut(&key) {
+                if let Some(transfer) = self.transfers.get(&key) {
                     let origin = peer == transfer.author;
-                    transfer.down.add(bytes.into());
-                    transfer.watched.arrived(peer, bytes.into());
-                    transfer.last_progress = Instant::now();
                     self.metrics.received(bytes.into(), origin, lan);
                 }
                 self.swarm_event(Event::ChunkArrived {
@@ -442,6 +448,15 @@ impl Core {
                     self.swarm_event(Event::RequestFailed { key, peer, request });
                 }
             }
+        }
+    }
+
+    /// So many more bytes of chunks came from a peer.
+    fn came(&mut self, key: TransferKey, peer: PeerId, bytes: u32) {
+        if let Some(transfer) = self.transfers.get_mut(&key) {
+            transfer.down.add(bytes.into());
+            transfer.watched.arrived(peer, bytes.into());
+            transfer.last_progress = Instant::now();
         }
     }
 

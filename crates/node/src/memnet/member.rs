@@ -25,7 +25,7 @@ use super::{
 };
 use crate::{
     core::Input,
-    fetch::{Fetched, HERE},
+    fetch::{Fetched, HERE, NEWS_EVERY},
     message::{Ask, Control},
     restart,
     session::{Close, Session, SessionId, open_request},
@@ -289,6 +289,7 @@ impl Member {
                 peer,
                 news,
             } => self.fetched(key, request, peer, news),
+            Input::Sending { key, peer } => self.tell(Event::Sending { key, peer }),
             Input::Served {
                 key,
                 serve,
@@ -328,7 +329,13 @@ impl Member {
 
     fn fetched(&mut self, key: ContentKey, request: RequestId, peer: PeerId, news: Fetched) {
         match news {
-            Fetched::Arrived { chunk, bytes } => self.tell(Event::ChunkArrived {
+            Fetched::Progress { chunk, bytes, .. } => self.tell(Event::Progress {
+                key,
+                chunk,
+                peer,
+                bytes,
+            }),
+            Fetched::Arrived { chunk, bytes, .. } => self.tell(Event::ChunkArrived {
                 key,
                 chunk,
                 peer,
@@ -454,11 +461,27 @@ async fn fetch(
         for chunk in chunks {
             let bytes = world.chunk_sizes[chunk as usize];
             let mut buffer = vec![0; bytes as usize + 1];
-            if stream.read_exact(&mut buffer).await.is_err() {
+            let mut told_at = world.clock.now();
+            let mut here = 0;
+            while here < buffer.len() {
+                let Ok(Some(read)) = stream.read(&mut buffer[here..]).await else {
+                    break;
+                };
+                here += read;
+                if told_at + NEWS_EVERY <= world.clock.now() {
+                    told_at = world.clock.now();
+                    let (bytes, came) = (here as u32 - 1, 0);
+                    let news = Fetched::Progress { chunk, bytes, came };
+                    let _ = inputs.send(input(news)).await;
+                }
+            }
+            if here < buffer.len() {
                 whole = false;
                 break;
             }
-            let _ = inputs.send(input(Fetched::Arrived { chunk, bytes })).await;
+            let came = bytes;
+            let arrived = Fetched::Arrived { chunk, bytes, came };
+            let _ = inputs.send(input(arrived)).await;
             let (world, inputs) = (Arc::clone(&world), inputs.clone());
             let at = world.clock.nanos() + world.store_delay.as_nanos() as u64;
             let took = world.store_delay;

@@ -1,6 +1,6 @@
 //! Links as fluid: transfers share every pipe on their way max-min fairly.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use super::pipes::{Pair, Pipes, Way};
 
@@ -114,6 +114,16 @@ impl Fluid {
         }
         self.free.push(place);
         self.share(pipes, now, way)
+    }
+
+    /// Who sends something to whom, and how many bytes of it are left.
+    pub(crate) fn under_way(&self, now: f64) -> Vec<(Pair, f64)> {
+        let free: HashSet<usize> = self.free.iter().copied().collect();
+        let flows = self.flows.iter().enumerate();
+        flows
+            .filter(|(place, _)| !free.contains(place))
+            .map(|(_, flow)| (flow.pair, flow.left - flow.rate * (now - flow.since)))
+            .collect()
     }
 
     pub(crate) fn is_current(&self, end: &End) -> bool {

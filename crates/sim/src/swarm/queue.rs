@@ -24,8 +24,8 @@ pub(crate) struct Queue {
     free_at: Vec<f64>,
     /// Peers with something to be sent to, by turns.
     turns: Vec<VecDeque<usize>>,
-    /// Nodes that are sending.
-    sending: Vec<bool>,
+    /// To whom a node is sending, and from when until when.
+    sending: Vec<Option<(usize, f64, f64)>>,
 }
 
 impl Queue {
@@ -33,14 +33,14 @@ impl Queue {
         Self {
             free_at: vec![0.0; pipes.len()],
             turns: vec![VecDeque::new(); nodes],
-            sending: vec![false; nodes],
+            sending: vec![None; nodes],
         }
     }
 
     /// A pair has something to carry; whether its sender was idle.
     pub(crate) fn join(&mut self, (from, to): Pair) -> bool {
         self.turns[from].push_back(to);
-        !self.sending[from]
+        self.sending[from].is_none()
     }
 
     /// A pair has nothing to carry any more.
@@ -48,10 +48,22 @@ impl Queue {
         self.turns[from].retain(|other| *other != to);
     }
 
+    /// Who sends a chunk of so many bytes to whom, and how many of them are left.
+    pub(crate) fn under_way(&self, now: f64, bytes: f64) -> Vec<(Pair, f64)> {
+        let sending = self.sending.iter().enumerate();
+        sending
+            .filter_map(|(from, sending)| {
+                let (to, since, until) = (*sending)?;
+                let part = (until - now) / (until - since);
+                Some(((from, to), bytes * part.clamp(0.0, 1.0)))
+            })
+            .collect()
+    }
+
     /// The next peer in turn; `None`: the node has nothing to send.
     pub(crate) fn next(&mut self, from: usize) -> Option<usize> {
         let to = self.turns[from].pop_front();
-        self.sending[from] = to.is_some();
+        self.sending[from] = to.map(|to| (to, f64::INFINITY, f64::INFINITY));
         to
     }
 
@@ -66,6 +78,7 @@ impl Queue {
             self.free_at[pipe] = last;
             if i == 0 {
                 left = last;
+                self.sending[pair.0] = Some((pair.1, first, last));
             }
         }
         Passage { left, there: last }

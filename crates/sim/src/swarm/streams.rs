@@ -75,6 +75,11 @@ impl Streams {
         idle
     }
 
+    /// What is being sent.
+    pub(crate) fn head(&self, pair: Pair) -> Option<(ServeId, u32)> {
+        self.lines.get(&pair)?.front().copied()
+    }
+
     /// The chunk at the head has left; what it was, and whether another follows.
     pub(crate) fn advance(&mut self, pair: Pair) -> Option<((ServeId, u32), bool)> {
         let line = self.lines.get_mut(&pair)?;

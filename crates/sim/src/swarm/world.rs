@@ -2,7 +2,7 @@
 
 use std::{
     cmp::Reverse,
-    collections::{BTreeSet, BinaryHeap},
+    collections::{BTreeSet, BinaryHeap, HashSet},
     hash::{DefaultHasher, Hash, Hasher},
     sync::Arc,
     time::Duration,
@@ -11,7 +11,7 @@ use std::{
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use samara_content::{ChunkSet, Stripes};
-use samara_swarm::{Action, Config, ContentKey, Event, Message, SiteId, Swarm, Tier};
+use samara_swarm::{Action, Config, ContentKey, Event, Message, ServeId, SiteId, Swarm, Tier};
 use samara_wire::PeerId;
 
 use super::{
@@ -24,6 +24,9 @@ use super::{
 };
 
 const KEY: ContentKey = ContentKey(0);
+
+/// How often the ends of an answer report on a chunk that takes long, as nodes do.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
 
 /// What is to happen. What is large is boxed: a crowd plans a great deal at once, and
 /// the places for it are never given back.
@@ -79,6 +82,8 @@ enum Next {
     Vanish {
         node: usize,
     },
+    /// Both ends look at what takes long.
+    Look,
 }
 
 /// Things to come, the earliest first, in the order they were planned.
@@ -148,6 +153,8 @@ pub(crate) struct World<'a> {
     pipes: Pipes,
     links: Links,
     streams: Streams,
+    /// What was on its way at the last look; `None`: none is planned.
+    looked: Option<HashSet<(Pair, ServeId, u32)>>,
     unfinished: usize,
     actions: Vec<Action>,
     trace: DefaultHasher,
@@ -212,6 +219,7 @@ impl<'a> World<'a> {
             pipes,
             links,
             streams: Streams::default(),
+            looked: None,
             unfinished: n,
             actions: Vec::new(),
             trace: DefaultHasher::new(),
@@ -395,6 +403,7 @@ impl<'a> World<'a> {
             Next::Arrived { ticket, chunk } => self.arrived(ticket, chunk),
             Next::Stopped { ticket } => self.stopped(ticket),
             Next::Vanish { node } => self.vanish(node),
+            Next::Look => self.look(),
         }
     }
 
@@ -585,6 +594,10 @@ impl<'a> World<'a> {
     /// A pair that had nothing to send has something.
     fn start_pair(&mut self, pair: Pair) {
         let bytes = f64::from(self.scenario.chunk_bytes);
+        if self.looked.is_none() {
+            self.looked = Some(HashSet::new());
+            self.after(LOOK_EVERY, Next::Look);
+        }
         match &mut self.links {
             Links::Fluid(fluid) => {
                 let ends = fluid.start(&self.pipes, self.now.as_secs_f64(), pair, bytes);
@@ -628,6 +641,41 @@ impl<'a> World<'a> {
             let at = Duration::from_secs_f64(passage.left).max(self.now);
             self.agenda.plan(at, Next::Passed { pair, rest });
         }
+    }
+
+    /// Tells both ends of the chunks that are on their way and were at the last look.
+    fn look(&mut self) {
+        let now = self.now.as_secs_f64();
+        let bytes = f64::from(self.scenario.chunk_bytes);
+        let under_way = match &self.links {
+            Links::Fluid(fluid) => fluid.under_way(now),
+            Links::Queue(queue) => queue.under_way(now, bytes),
+        };
+        if under_way.is_empty() {
+            self.looked = None;
+            return;
+        }
+        let before = self.looked.replace(HashSet::new()).unwrap_or_default();
+        for (pair, left) in under_way {
+            let Some((serve, chunk)) = self.streams.head(pair) else {
+                continue;
+            };
+            let seen = (pair, serve, chunk);
+            if before.contains(&seen) {
+                let (key, here) = (KEY, (bytes - left).max(0.0) as u32);
+                let peer = peer_id(pair.1);
+                self.tell(pair.0, Event::Sending { key, peer });
+                let event = Event::Progress {
+                    key,
+                    chunk,
+                    peer: peer_id(pair.0),
+                    bytes: here,
+                };
+                self.tell_after(self.half(pair), pair.1, event);
+            }
+            self.looked.get_or_insert_default().insert(seen);
+        }
+        self.after(LOOK_EVERY, Next::Look);
     }
 
     /// The chunk at the head of a pair's line has left; the next one starts.

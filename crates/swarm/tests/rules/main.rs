@@ -2,6 +2,7 @@
 
 mod download;
 mod node;
+mod progress;
 mod room;
 mod site;
 mod spread;
