@@ -80,6 +80,8 @@ impl Core {
 
     /// Sets the rates to what holds at this time of the day.
     fn apply_rates(&mut self) {
+        // What passed until now passed at the rates until now.
+        self.settle();
         let names: Vec<_> = self
             .channels
             .iter()

@@ -42,7 +42,11 @@ impl Bucket {
     pub(crate) fn set(&self, rate: Option<u64>) {
         let mut pacer = self.pacer();
         if pacer.as_ref().map(Pacer::rate) != rate {
-            *pacer = rate.map(Pacer::new);
+            let (now, unread) = (self.started.elapsed(), self.unread());
+            *pacer = match (pacer.take(), rate) {
+                (Some(before), Some(rate)) => Some(before.at_rate(rate, now, unread)),
+                (_, rate) => rate.map(Pacer::new),
+            };
             drop(pacer);
             self.changed.notify_waiters();
         }
@@ -82,15 +86,26 @@ impl Bucket {
     pub(crate) fn owe(&self, bytes: u64) {
         let now = self.started.elapsed();
         if let Some(pacer) = &mut *self.pacer() {
-            pacer.owe(now, bytes);
+            pacer.owe(now, bytes, self.unread());
+        }
+    }
+
+    /// Bytes have passed that nobody took, and it is not known whether they concern this.
+    pub(crate) fn forgive(&self, bytes: u64) {
+        if let Some(pacer) = &mut *self.pacer() {
+            pacer.forgive(bytes, self.unread());
         }
     }
 
     /// Bytes were paid for twice.
     pub(crate) fn refund(&self, bytes: u64) {
         if let Some(pacer) = &mut *self.pacer() {
-            pacer.refund(bytes);
+            pacer.refund(bytes, self.unread());
         }
+    }
+
+    fn unread(&self) -> u64 {
+        self.asked.load(Ordering::Relaxed)
     }
 
     /// Takes so many bytes; `waits` is called if that takes time.

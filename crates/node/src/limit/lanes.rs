@@ -194,6 +194,14 @@ impl Shapers {
                 }
             };
             tell(&self.node, 1.0);
+            if shares.is_empty() {
+                // Whoever reads them pays for them then, and gets nothing back.
+                for of_channel in self.channels.values() {
+                    for bucket in lines(is_up, lan).map(|line| of_channel.get(line)) {
+                        bucket.forgive(owed);
+                    }
+                }
+            }
             let all: u64 = shares.values().sum();
             for (channel, paid) in shares {
                 if let Some(of_channel) = self.channels.get(&channel) {

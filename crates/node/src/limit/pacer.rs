@@ -29,8 +29,9 @@ const LEAST_BURST: u64 = 16 * UNIT;
 /// Parts in which a burst is paid for. What is saved up is lost beyond a burst: who had to
 /// wait for a whole one would lose all that a timer is late by.
 const PARTS: u32 = 4;
-/// What may be owed, as a time: what cannot be held back (acknowledgements, records) is
-/// forgiven beyond it, or it would keep back for minutes what can.
+/// What may be owed, as a time: what cannot be held back (acknowledgements, records, what
+/// was asked for before the rate was lowered) is forgiven beyond it, or it would keep back
+/// for minutes what can.
 const MOST_OWED: Duration = Duration::from_secs(1);
 
 type Limiter = RateLimiter<NotKeyed, InMemoryState, Now, NoOpMiddleware<Nanos>>;
@@ -58,6 +59,8 @@ pub(super) struct Pacer {
     owed: u64,
     /// Bytes that are paid for and did not pass.
     prepaid: u64,
+    /// Bytes that passed, were forgiven, and are paid for when they are read.
+    forgiven: u64,
 }
 
 impl Pacer {
@@ -79,7 +82,17 @@ impl Pacer {
             burst: burst.get(),
             owed: 0,
             prepaid: 0,
+            forgiven: 0,
         }
+    }
+
+    /// The same at another rate: what is owed, prepaid and forgiven stays so.
+    pub(super) fn at_rate(self, rate: u64, now: Duration, unread: u64) -> Self {
+        let mut next = Self::new(rate);
+        next.prepaid = self.prepaid.min(next.most_owed());
+        next.forgiven = self.forgiven;
+        next.owe(now, self.owed, unread);
+        next
     }
 
     pub(super) fn rate(&self) -> u64 {
@@ -119,15 +132,29 @@ impl Pacer {
         wait
     }
 
-    /// Bytes that nobody paid for have passed.
-    pub(super) fn owe(&mut self, now: Duration, bytes: u64) {
+    /// Bytes that nobody paid for have passed. `unread`: how many at most were asked for
+    /// and are paid for when they are read.
+    pub(super) fn owe(&mut self, now: Duration, bytes: u64, unread: u64) {
         self.owed = self.owed.saturating_add(bytes);
         self.pay(now, &mut 0);
-        self.owed = self.owed.min(self.most_owed());
+        let beyond = self.owed.saturating_sub(self.most_owed());
+        self.owed -= beyond;
+        self.forgive(beyond, unread);
     }
 
-    /// Bytes were paid for twice.
-    pub(super) fn refund(&mut self, bytes: u64) {
+    /// Bytes that nobody paid for have passed, and nothing is owed for them.
+    pub(super) fn forgive(&mut self, bytes: u64, unread: u64) {
+        let forgiven = self.forgiven.saturating_add(bytes).min(unread);
+        self.forgiven = self.forgiven.max(forgiven);
+    }
+
+    /// Bytes were paid for twice, when they passed and when they were read; but those that
+    /// were forgiven, once. `unread` as for [`Pacer::owe`], without these.
+    pub(super) fn refund(&mut self, bytes: u64, unread: u64) {
+        let of_forgiven = self.forgiven.min(bytes);
+        // What is not asked for any more is never read.
+        self.forgiven = (self.forgiven - of_forgiven).min(unread);
+        let bytes = bytes - of_forgiven;
         let of_owed = self.owed.min(bytes);
         self.owed -= of_owed;
         let prepaid = self.prepaid.saturating_add(bytes - of_owed);
@@ -163,7 +190,7 @@ mod tests {
             }
             let more = (piece as f64 * overhead) as u64;
             passed += piece + more;
-            pacer.owe(now, more);
+            pacer.owe(now, more, 0);
         }
         passed
     }
@@ -197,7 +224,7 @@ mod tests {
     #[test]
     fn what_cannot_be_held_back_is_owed_for_a_second_at_most() {
         let mut pacer = Pacer::new(MBIT);
-        pacer.owe(Duration::ZERO, 3600 * MBIT);
+        pacer.owe(Duration::ZERO, 3600 * MBIT, 0);
         let mut now = Duration::ZERO;
         let mut left = UNIT;
         while let Some(wait) = pacer.pay(now, &mut left) {
@@ -206,7 +233,7 @@ mod tests {
         assert!((900..1100).contains(&now.as_millis()), "{now:?}");
         // What an idle second brings pays for it without a wait.
         now += Duration::from_secs(2);
-        pacer.owe(now, MBIT / 100);
+        pacer.owe(now, MBIT / 100, 0);
         assert_eq!(pacer.pay(now, &mut { UNIT }), None);
     }
 
@@ -218,8 +245,8 @@ mod tests {
             let mut now = second;
             let mut pacer = Pacer::new(RATE);
             let at_once = pacer.piece();
-            pacer.owe(now, at_once + owes);
-            pacer.refund(refund);
+            pacer.owe(now, at_once + owes, u64::MAX);
+            pacer.refund(refund, u64::MAX);
             let mut left = RATE / 4;
             while let Some(wait) = pacer.pay(now, &mut left) {
                 now += wait;
@@ -236,6 +263,65 @@ mod tests {
             let took = wait(owes, refund);
             assert!((took - takes).abs() <= 30, "{owes} {refund}: {took} ms");
         }
+    }
+
+    /// How long it takes to read `chunks` chunks, each of which comes at once when it is
+    /// asked for, and is read in pieces.
+    fn reads_bursts(mut pacer: Pacer, chunks: u64, chunk: u64) -> Duration {
+        const PIECE: u64 = 16 << 10;
+        let mut now = Duration::ZERO;
+        for _ in 0..chunks {
+            pacer.owe(now, chunk, chunk);
+            for read in (PIECE..=chunk).step_by(PIECE as usize) {
+                let mut left = PIECE;
+                while let Some(wait) = pacer.pay(now, &mut left) {
+                    now += wait;
+                }
+                pacer.refund(PIECE, chunk - read);
+            }
+        }
+        now
+    }
+
+    #[test]
+    fn what_was_forgiven_is_not_given_back_when_it_is_read() {
+        const CHUNK: u64 = 256 << 10;
+        for rate in [CHUNK / 20, CHUNK / 5, CHUNK / 2, CHUNK, 4 * CHUNK] {
+            let took = reads_bursts(Pacer::new(rate), 40, CHUNK).as_secs_f64();
+            let share = (40 * CHUNK) as f64 / rate as f64 / took;
+            // Of a refund what is beyond a second is lost.
+            assert!((0.98..1.002).contains(&share), "{rate}: {share}");
+        }
+    }
+
+    #[test]
+    fn what_was_forgiven_stays_so_when_the_rate_changes() {
+        const CHUNK: u64 = 1 << 20;
+        let mut pacer = Pacer::new(10 * MBIT);
+        // Eight chunks came at once: a second's worth is owed, and then less.
+        pacer.owe(Duration::ZERO, 8 * CHUNK, 8 * CHUNK);
+        let most = pacer.most_owed();
+        assert_eq!(pacer.owed, most);
+        let mut pacer = pacer.at_rate(MBIT, Duration::ZERO, 8 * CHUNK);
+        assert_eq!(pacer.owed, pacer.most_owed());
+        let forgiven = pacer.forgiven;
+        assert!(forgiven > 8 * CHUNK - MBIT - 4 * pacer.piece());
+        pacer.refund(forgiven, 8 * CHUNK - forgiven);
+        assert_eq!((pacer.forgiven, pacer.prepaid), (0, 0));
+        assert_eq!(pacer.owed, pacer.most_owed());
+    }
+
+    #[test]
+    fn what_is_never_read_holds_back_no_refund() {
+        let mut pacer = Pacer::new(MBIT);
+        // Records: nothing was asked for.
+        pacer.owe(Duration::ZERO, 10 * MBIT, 0);
+        assert_eq!(pacer.forgiven, 0);
+        // Chunks that were given up before they were read.
+        pacer.owe(Duration::ZERO, 10 * MBIT, 4 * MBIT);
+        assert_eq!(pacer.forgiven, 4 * MBIT);
+        pacer.refund(0, 1000);
+        assert_eq!(pacer.forgiven, 1000);
     }
 
     #[test]
