@@ -150,7 +150,8 @@ pub(crate) struct LimitArgs {
     /// Whose download is to be done soonest: the `last` one's, or peers' on `average`
     #[arg(long, value_name = "last|average", conflicts_with = "channel")]
     upload_policy: Option<UploadPolicy>,
-    /// Take back all that was set by this command, before what else is given
+    /// Take back all that was set by this command, before what else is given; with --channel
+    /// what was set for that channel alone
     #[arg(long)]
     reset: bool,
 }

@@ -437,7 +437,8 @@ pub struct LimitOrder {
     pub upload_slots: Option<usize>,
     /// Whom to serve first.
     pub upload_policy: Option<UploadPolicy>,
-    /// Take back everything that was ordered before; pauses stay.
+    /// Take back everything that was ordered before, with `channel` of that channel alone;
+    /// pauses stay.
     pub reset: bool,
 }
 

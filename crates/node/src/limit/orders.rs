@@ -45,6 +45,20 @@ impl Orders {
         }))
     }
 
+    /// Takes back what was ordered of a channel, by its id; of the node and all channels
+    /// where none is named. Pauses stay.
+    pub(crate) fn reset(&mut self, channel: Option<&str>) {
+        match channel {
+            Some(channel) => drop(self.channels.remove(channel)),
+            None => {
+                *self = Self {
+                    paused: std::mem::take(&mut self.paused),
+                    ..Self::default()
+                }
+            }
+        }
+    }
+
     /// Has them kept; the next write that is waited for is after that.
     pub(crate) fn keep(&self, store: &Store) {
         let text = serde_json::to_vec(self).expect("orders are plain data");
@@ -94,6 +108,7 @@ impl Paused {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limit::{Cap, Line};
 
     #[test]
     fn a_content_rests_when_all_its_channels_do() {
@@ -112,6 +127,32 @@ mod tests {
             ..Paused::default()
         };
         assert!(paused.has(&content, []) && paused.has_channel(&b));
+    }
+
+    #[test]
+    fn a_channel_is_reset_alone() {
+        let rates = || Rates::from([(Line::Up, Cap::At(50_000))]);
+        let mut paused = Paused::default();
+        paused.channels.insert("a".into());
+        let mut orders = Orders {
+            rates: rates(),
+            channels: ["a", "b"].map(|id| (id.to_owned(), rates())).into(),
+            leech: Some(true),
+            paused: paused.clone(),
+            ..Orders::default()
+        };
+        let mut left = orders.clone();
+        left.channels.remove("a");
+        orders.reset(Some("a"));
+        assert_eq!(orders, left);
+        orders.reset(Some("c"));
+        assert_eq!(orders, left);
+        orders.reset(None);
+        let none = Orders {
+            paused,
+            ..Orders::default()
+        };
+        assert_eq!(orders, none);
     }
 
     #[test]

@@ -15,11 +15,12 @@ pub(super) async fn limit(context: &Context, order: LimitOrder) -> Result<(), En
         return show(context).await;
     }
     change(context, move |core, orders| {
+        let channel = match &order.channel {
+            Some(channel) => Some(resolve(core, channel)?.to_string()),
+            None => None,
+        };
         if order.reset {
-            *orders = Orders {
-                paused: std::mem::take(&mut orders.paused),
-                ..Orders::default()
-            };
+            orders.reset(channel.as_deref());
         }
         for (what, number) in [
             ("connections", order.max_connections),
@@ -35,10 +36,9 @@ pub(super) async fn limit(context: &Context, order: LimitOrder) -> Result<(), En
         orders.max_connections = order.max_connections.or(orders.max_connections);
         orders.upload_slots = order.upload_slots.or(orders.upload_slots);
         orders.upload_policy = order.upload_policy.or(orders.upload_policy);
-        let rates = match &order.channel {
+        let rates = match channel {
             None => &mut orders.rates,
-            Some(channel) => {
-                let id = resolve(core, channel)?.to_string();
+            Some(id) => {
                 if orders.channels.len() >= MAX_NAMED && !orders.channels.contains_key(&id) {
                     return Err(too_many("limited"));
                 }
