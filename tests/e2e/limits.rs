@@ -153,6 +153,11 @@ fn what_is_paused_rests_over_a_restart_and_goes_on_when_resumed() {
         let known = listed.events.iter().filter(|e| e["version"] == "1");
         known.count() == 2
     });
+    let status = b.ask(&["status"], "status");
+    assert_eq!(
+        (&status["paused"], &status["channels"][0]["paused"]),
+        (&true.into(), &true.into())
+    );
     let message = b.run(&["resume", "going"]).failed("usage", 2);
     assert!(message.contains("everything is paused"), "{message}");
     node.interrupt().ok();
@@ -173,6 +178,21 @@ fn what_is_paused_rests_over_a_restart_and_goes_on_when_resumed() {
     assert_eq!(
         (&paused["paused"], &paused["paused_channels"][0]),
         (&false.into(), &"resting".into())
+    );
+    let status = b.ask(&["status"], "status");
+    assert!(status["paused"].is_null(), "{status}");
+    let marks = |of: &str| {
+        let listed = status[of].as_array().unwrap().iter();
+        let mut marks: Vec<_> = listed
+            .map(|item| (string(&item["name"]), item["paused"] == true))
+            .collect();
+        marks.sort();
+        marks
+    };
+    let one = [("going".to_owned(), false), ("resting".to_owned(), true)];
+    assert_eq!(
+        (&*marks("channels"), &*marks("contents")),
+        (&one[..], &one[..])
     );
     for name in ["resting", "going"] {
         let newer = world.path("newer").join(name);

@@ -553,6 +553,9 @@ pub struct Status {
     pub store_bytes: u64,
     /// Bytes that the store's own files may use.
     pub quota_bytes: u64,
+    /// Whether everything is paused.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub paused: bool,
     /// Channels held.
     pub channels: Vec<ChannelStatus>,
     /// Contents held or being fetched.
@@ -575,6 +578,9 @@ pub struct ChannelStatus {
     /// Whether two charters contradict each other, and nobody has chosen.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub forked: bool,
+    /// Whether its contents are neither fetched nor served: it or everything is paused.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub paused: bool,
     /// Newest release.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub release: Option<String>,
@@ -604,6 +610,10 @@ pub struct ContentStatus {
     /// Where no more than a share of it is kept: that.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub share: Option<ShareStatus>,
+    /// Whether it is neither fetched nor served: it, all channels that name it, or
+    /// everything is paused.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub paused: bool,
     /// Peers that hold or want it, connected now.
     pub peers: u64,
     /// Bytes a second coming in.

@@ -76,6 +76,12 @@ fn write_overview(out: &mut String, status: &Status, peers: &[PeerStatus]) {
         Text(&status.listen),
         Text(&status.version),
     );
+    if status.paused {
+        out.push_str(
+            "<p class=\"note\">Everything is paused. <code>samara resume</code> lets it go \
+             on.</p>\n",
+        );
+    }
     section(
         out,
         "Contents",
@@ -135,6 +141,10 @@ fn section<T>(
     out.push_str("</tbody></table></div></section>\n");
 }
 
+fn paused(is: bool) -> &'static str {
+    if is { " <small>paused</small>" } else { "" }
+}
+
 fn content_row(out: &mut String, content: &ContentStatus) {
     let progress = |have: u64, of: u64| {
         let (of, percent) = (of.max(1), have * 100 / of.max(1));
@@ -147,7 +157,7 @@ fn content_row(out: &mut String, content: &ContentStatus) {
         Some(share) if share.have == share.chunks => good("its share"),
         Some(share) => progress(share.have, share.chunks) + " of its share",
         None => progress(content.have, content.chunks),
-    };
+    } + paused(content.paused);
     let _ = write!(
         out,
         "<td><bdi title=\"{}\">{}</bdi></td><td>{}</td><td>{here}</td><td>{}</td><td>{}</td><td>{}</td>",
@@ -163,11 +173,12 @@ fn content_row(out: &mut String, content: &ContentStatus) {
 fn channel_row(out: &mut String, channel: &ChannelStatus) {
     let _ = write!(
         out,
-        "<td><a href=\"/read/{}\" title=\"{}\"><bdi>{}</bdi></a></td><td>{}</td>\
+        "<td><a href=\"/read/{}\" title=\"{}\"><bdi>{}</bdi></a>{}</td><td>{}</td>\
          <td><bdi>{}</bdi></td><td>{}</td><td>{}</td>",
         segment(&channel.id),
         Text(&channel.id),
         Text(&channel.name),
+        paused(channel.paused),
         Text(&channel.role),
         Text(channel.release.as_deref().unwrap_or("–")),
         channel.records,

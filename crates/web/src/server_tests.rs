@@ -2,7 +2,9 @@
 
 use std::{future::Future, net::SocketAddr, pin::Pin, sync::Mutex};
 
-use samara_node::api::{Attachment, Change, ErrorKind, Event, Request, Status};
+use samara_node::api::{
+    Attachment, Change, ChannelStatus, ContentStatus, ErrorKind, Event, Request, Status,
+};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -46,6 +48,15 @@ impl Node for Canned {
             Request::Status => vec![
                 Event::Status(Box::new(Status {
                     peer_id: "<peer>".into(),
+                    paused: true,
+                    channels: vec![ChannelStatus {
+                        paused: true,
+                        ..ChannelStatus::default()
+                    }],
+                    contents: vec![ContentStatus {
+                        paused: true,
+                        ..ContentStatus::default()
+                    }],
                     ..Status::default()
                 })),
                 Event::Done,
@@ -527,6 +538,14 @@ async fn foreign_text_on_the_status_page_is_escaped() {
     let site = Site::new(Kind::Full, Canned::default()).await;
     let answer = site.get("/").await;
     assert!(answer.contains("&lt;peer&gt;") && !answer.contains("<peer>"));
+}
+
+#[tokio::test]
+async fn the_status_page_says_what_is_paused() {
+    let site = Site::new(Kind::Full, Canned::default()).await;
+    let answer = site.get("/").await;
+    assert!(answer.contains("Everything is paused."));
+    assert_eq!(answer.matches("<small>paused</small>").count(), 2);
 }
 
 #[tokio::test]

@@ -143,6 +143,13 @@ impl Core {
         }
     }
 
+    /// Whether a content rests: it, all channels that name it, or everything is paused.
+    pub(crate) fn is_paused(&self, content: &ContentId) -> bool {
+        let channels = self.channels.iter();
+        let naming = channels.filter(|(_, channel)| channel.named(content).is_some());
+        self.orders.paused.has(content, naming.map(|(id, _)| id))
+    }
+
     /// Whether others may have of a content what is here.
     pub(super) fn serves(&self, channel: &ChannelId, content: &ContentId) -> bool {
         self.role_in(content, [channel]).serves()

@@ -241,7 +241,7 @@ impl Core {
             .filter(|(_, channel)| channel.named(id).is_some())
             .map(|(id, _)| id)
             .collect();
-        let paused = self.orders.paused.has(id, naming.iter().copied());
+        let paused = self.is_paused(id);
         // Until the manifest is here, its author's word.
         let said = || {
             let channels = naming.iter().filter_map(|id| self.channels.get(*id));

@@ -47,6 +47,7 @@ pub(super) async fn status(context: &Context) -> Result<(), EngineError> {
                     records: channel.graph.status().records as u64,
                     neighbours: channel.members.len() as u64,
                     forked: channel.graph.fork().is_some(),
+                    paused: core.orders.paused.has_channel(id),
                     release: newest_version(channel),
                     into: channel.meta.into.clone(),
                     standing: standing(channel, &core.me, WallMs(wall_ms())),
@@ -73,6 +74,7 @@ pub(super) async fn status(context: &Context) -> Result<(), EngineError> {
                         have: content.have_count().into(),
                         complete: content.is_complete(),
                         share: share(content),
+                        paused: core.is_paused(content.id()),
                         peers,
                         rate_down,
                         rate_up,
@@ -91,6 +93,7 @@ pub(super) async fn status(context: &Context) -> Result<(), EngineError> {
                 },
                 store_bytes: core.store.used(),
                 quota_bytes: quota,
+                paused: core.orders.paused.all,
                 channels,
                 contents,
             }

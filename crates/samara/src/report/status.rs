@@ -17,6 +17,10 @@ pub(super) fn text(status: &Status, style: Style) -> String {
         format!("{}, up {}", line(&status.listen), span(status.uptime))
     };
     text += &format!("{}  {running}\n", style.dim("listening"));
+    if status.paused {
+        let what = "everything; `samara resume` lets it go on";
+        text += &format!("{}  {what}\n", style.dim("paused   "));
+    }
     text += &format!(
         "{}  {} of {}\n",
         style.dim("store    "),
@@ -38,9 +42,11 @@ pub(super) fn text(status: &Status, style: Style) -> String {
     for channel in &status.channels {
         let into = channel.into.as_ref();
         channels.row([
-            match channel.forked {
-                true => format!("{} (forked)", channel.name),
-                false => channel.name.clone(),
+            match (channel.forked, channel.paused) {
+                (true, true) => format!("{} (forked, paused)", channel.name),
+                (true, false) => format!("{} (forked)", channel.name),
+                (false, true) => format!("{} (paused)", channel.name),
+                (false, false) => channel.name.clone(),
             },
             channel.role.clone(),
             channel.records.to_string(),
@@ -92,12 +98,16 @@ pub(super) fn text(status: &Status, style: Style) -> String {
 /// How much of it is here, of what is to be.
 fn here(content: &ContentStatus) -> String {
     let percent = |have: u64, of: u64| format!("{} %", have * 100 / of.max(1));
-    match content.share {
+    let here = match content.share {
         _ if content.complete => "all".to_owned(),
         Some(share) if share.chunks == 0 => "no share".to_owned(),
         Some(share) if share.have == share.chunks => "its share".to_owned(),
         Some(share) => format!("{} of its share", percent(share.have, share.chunks)),
         None => percent(content.have, content.chunks),
+    };
+    match content.paused {
+        true => here + ", paused",
+        false => here,
     }
 }
 
@@ -126,6 +136,31 @@ mod tests {
         assert!(!text.contains('\u{1b}'));
         assert!(text.contains("evil") && text.contains("line break") && text.contains("25 %"));
         assert!(text.contains("no node runs"));
+    }
+
+    #[test]
+    fn what_is_paused_is_said_to_be() {
+        let status = |everything, some| Status {
+            paused: everything,
+            channels: vec![ChannelStatus {
+                name: "news".into(),
+                paused: some,
+                ..ChannelStatus::default()
+            }],
+            contents: vec![ContentStatus {
+                have: 1,
+                chunks: 2,
+                paused: some,
+                ..ContentStatus::default()
+            }],
+            ..Status::default()
+        };
+        let told = text(&status(true, true), Style::PLAIN);
+        assert!(told.contains("paused     everything"), "{told}");
+        let told = text(&status(false, true), Style::PLAIN);
+        assert!(told.contains("news (paused)") && told.contains("50 %, paused"));
+        assert!(!told.contains("everything"), "{told}");
+        assert!(!text(&status(false, false), Style::PLAIN).contains("paused"));
     }
 
     #[test]
