@@ -1,7 +1,7 @@
 //! What it costs to bring a file out of the page cache into encrypted datagrams: by
 //! `pread` into a buffer first, as the node does it, or out of a mapping of the file.
 //!
-//! `cargo run -p samara-store --example serve_speed -- [DIR]`: a file of 256 MiB and a
+//! `cargo run --release -p samara-store --example serve_speed -- [DIR]`: a file of 256 MiB and a
 //! store, made in DIR (default: the folder for temporary files) and removed at the end.
 //! One thread and its processor time, so that what else the machine
 //! does shows little; the ways take turns.
