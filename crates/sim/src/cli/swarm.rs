@@ -5,7 +5,7 @@ use std::{path::PathBuf, process::ExitCode};
 use super::plot;
 use samara_sim::{
     limits::{OutOfRange, SITES, within},
-    swarm::{Behaviour, Early, Group, ScenarioFile, Sharing, SitePart},
+    swarm::{Behaviour, Early, Group, Outcome, ScenarioFile, Sharing, SitePart},
 };
 
 /// A seeder and receivers; node 0 is the seeder. Options change what the file says,
@@ -106,6 +106,9 @@ pub(crate) struct Report {
     pub(crate) plot: Option<(PathBuf, String)>,
 }
 
+/// Tenths of the bound that are told one by one: three times the bound.
+const TENTHS: usize = 30;
+
 /// Runs it and says what came of it. `scenario` is the text of the file; an error is
 /// for whoever wrote it.
 pub(crate) fn run(args: &Args, scenario: Option<&str>) -> Result<Report, String> {
@@ -117,12 +120,10 @@ pub(crate) fn run(args: &Args, scenario: Option<&str>) -> Result<Report, String>
     let scenario = file.scenario().map_err(|error| error.to_string())?;
     let (outcome, took) = crate::timed(|| scenario.run());
     let mut text = format!(
-        "peers {}  T* {:.3} s  last {:.3} T*  median {:.3} T*  mean {:.3} T*  copies from seeder {:.3}  messages {} ({:.2} % of bytes)  events {}  CPU {:.1} s  memory {} MiB  trace {:016x}\n",
+        "peers {}  T* {:.3} s  {}  copies from seeder {:.3}  messages {} ({:.2} % of bytes)  events {}  CPU {:.1} s  memory {} MiB  trace {:016x}\n",
         file.peers,
         outcome.bound.as_secs_f64(),
-        outcome.last(),
-        outcome.median(),
-        outcome.mean(),
+        times(&outcome),
         outcome.copies(0),
         outcome.messages,
         100.0 * outcome.message_bytes as f64 / (outcome.bytes * file.peers as f64),
@@ -131,13 +132,8 @@ pub(crate) fn run(args: &Args, scenario: Option<&str>) -> Result<Report, String>
         crate::peak().unwrap_or(0) >> 20,
         outcome.trace,
     );
-    let used = outcome.used();
-    let per_cent: Vec<_> = used
-        .iter()
-        .map(|part| format!("{:.0}", 100.0 * part))
-        .collect();
-    let per_cent = per_cent.join(" ");
-    text += &format!("uplinks used in each tenth of T*, %: {per_cent}\n");
+    let used = used(&outcome.used());
+    text += &format!("uplinks used in each tenth of T*, %: {used}\n");
     if !file.sites.is_empty() {
         let crossed: Vec<_> = outcome.crossed.iter().map(|b| b / outcome.bytes).collect();
         text += &format!("copies into each site {crossed:.3?}\n");
@@ -153,6 +149,33 @@ pub(crate) fn run(args: &Args, scenario: Option<&str>) -> Result<Report, String>
         code,
         plot: plot.map(|file| (file, plot::svg(&outcome, &title))),
     })
+}
+
+/// When receivers were done; where not all were, of those who were.
+fn times(outcome: &Outcome) -> String {
+    let (done, all) = outcome.complete();
+    let of_most = || {
+        let (median, mean) = (outcome.median(), outcome.mean());
+        format!("median {median:.3} T*  mean {mean:.3} T*")
+    };
+    match done {
+        _ if outcome.is_complete() => format!("last {:.3} T*  {}", outcome.last(), of_most()),
+        0 => format!("0 of {all} complete"),
+        _ => format!("{done} of {all} complete, of these: {}", of_most()),
+    }
+}
+
+/// Per cent of each of the first tenths, and of the others together.
+fn used(tenths: &[f64]) -> String {
+    let per_cent = |part: f64| format!("{:.0}", 100.0 * part);
+    let (first, others) = tenths.split_at(tenths.len().min(TENTHS));
+    let first: Vec<_> = first.iter().copied().map(per_cent).collect();
+    let mut text = first.join(" ");
+    if !others.is_empty() {
+        let mean = others.iter().sum::<f64>() / others.len() as f64;
+        text += &format!(" … {} on average in {} more", per_cent(mean), others.len());
+    }
+    text
 }
 
 /// Changes what the options name.
@@ -214,4 +237,41 @@ fn change(file: &mut ScenarioFile, args: &Args) -> Result<(), OutOfRange> {
         });
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn who_is_not_done_is_counted() {
+        let mut file = ScenarioFile {
+            peers: 4,
+            ..ScenarioFile::default()
+        };
+        file.content.chunks = 8;
+        let mut outcome = file.scenario().unwrap().run();
+        assert!(times(&outcome).starts_with("last "), "{}", times(&outcome));
+        let bound = outcome.bound;
+        outcome.finished = vec![Some(Duration::ZERO), Some(bound), None, None, None];
+        let told = "1 of 4 complete, of these: median 1.000 T*  mean 1.000 T*";
+        assert_eq!(times(&outcome), told);
+        // Who disappeared is not waited for.
+        outcome.gone[2] = true;
+        outcome.finished[1] = None;
+        assert_eq!(times(&outcome), "0 of 3 complete");
+    }
+
+    #[test]
+    fn a_long_run_is_told_in_one_line() {
+        assert_eq!(used(&[0.5, 1.0]), "50 100");
+        let long = used(&[0.25; 1000]);
+        assert!(
+            long.ends_with("25 25 … 25 on average in 970 more"),
+            "{long}"
+        );
+        assert_eq!(long.split(' ').filter(|word| *word == "25").count(), 31);
+    }
 }

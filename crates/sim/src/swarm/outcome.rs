@@ -48,6 +48,15 @@ impl Outcome {
             .all(|(i, finished)| left_out(i) || finished.is_some())
     }
 
+    /// Receivers that are complete, of those that keep the rules and stayed, or were done
+    /// before they left.
+    pub fn complete(&self) -> (usize, usize) {
+        let done = self.times().len();
+        let left = (0..self.finished.len())
+            .filter(|i| self.finished[*i].is_none() && self.honest[*i] && !self.gone[*i]);
+        (done, done + left.count())
+    }
+
     /// When the last honest receiver was done, over the fluid bound. Infinite when one is not.
     pub fn last(&self) -> f64 {
         if !self.is_complete() {
