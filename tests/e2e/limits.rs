@@ -358,6 +358,28 @@ fn a_file_is_read_from_its_beginning_while_it_arrives() {
 }
 
 #[test]
+fn a_folder_is_not_begun_where_one_file_is_to_be_written() {
+    let world = World::new();
+    let (a, b) = (world.peer("a"), world.peer("b"));
+    let folder = world.path("folder");
+    fs::create_dir_all(&folder).unwrap();
+    fs::write(folder.join("file.bin"), noise(300_000, 21)).unwrap();
+    let (_share, link) = a.share(&folder);
+    let out = b.path("out");
+    let get = b
+        .command(["get", &link, "-o", text(&out), "--stdout"])
+        .env_remove("SAMARA_JSON")
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&get.stderr);
+    assert_eq!(get.status.code(), Some(2), "{said}");
+    assert!(said.contains("folder is a folder"), "{said}");
+    assert!(get.stdout.is_empty() && !out.join("folder").exists());
+    let held = b.ask(&["status"], "status");
+    assert_eq!(held["contents"].as_array().map(Vec::len), Some(0), "{held}");
+}
+
+#[test]
 fn an_urgent_release_overtakes_an_old_bulky_one() {
     let world = World::new();
     let (a, b) = (world.peer("a"), world.peer("b"));

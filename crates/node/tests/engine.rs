@@ -117,6 +117,7 @@ async fn receivers_carry_it_on_when_the_origin_has_left() {
         seed: true,
         force: false,
         in_order: false,
+        file_only: false,
     };
     let (_, _b_events, b_cancel) = b
         .begin(request, |e| matches!(e, Event::Complete { .. }))
@@ -130,6 +131,7 @@ async fn receivers_carry_it_on_when_the_origin_has_left() {
         seed: true,
         force: false,
         in_order: false,
+        file_only: false,
     };
     let (_, _c_events, c_cancel) = c
         .begin(request, |e| matches!(e, Event::Complete { .. }))
@@ -201,6 +203,7 @@ async fn what_nobody_wants_rests_and_is_open_again_for_who_wants_something() {
         seed: true,
         force: false,
         in_order: false,
+        file_only: false,
     };
     let is_complete = |e: &Event| matches!(e, Event::Complete { .. });
     let (complete, _part, _cancel_part) = b.begin(get(&b, &["deep/**"]), is_complete).await;
@@ -237,6 +240,7 @@ async fn what_rested_during_a_pause_is_fetched_after_it() {
         seed: true,
         force: false,
         in_order: false,
+        file_only: false,
     };
     let is_progress = |e: &Event| matches!(e, Event::Progress { peers: 1, .. });
     let (progress, mut events, _cancel) = b.begin(request, is_progress).await;

@@ -75,6 +75,7 @@ impl Node {
             seed: true,
             force: false,
             in_order: false,
+            file_only: false,
         }
     }
 

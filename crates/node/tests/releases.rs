@@ -51,6 +51,7 @@ fn get(node: &Node, link: &str) -> Request {
         seed: false,
         force: false,
         in_order: false,
+        file_only: false,
     }
 }
 

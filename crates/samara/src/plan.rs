@@ -87,6 +87,7 @@ impl Plan {
                     seed,
                     force,
                     in_order: in_order || stdout,
+                    file_only: stdout,
                 };
                 Ok(Some(Self {
                     stdout,

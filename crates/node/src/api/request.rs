@@ -44,6 +44,9 @@ pub enum Request {
         /// Fetch the first bytes first, for it is used while it arrives.
         #[serde(default)]
         in_order: bool,
+        /// Refuse a folder, before anything of it is fetched.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        file_only: bool,
     },
     /// Makes a lasting channel owned by this node's identity.
     ChannelCreate {

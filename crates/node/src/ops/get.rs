@@ -38,6 +38,7 @@ pub(super) struct Order {
     pub(super) seed: bool,
     pub(super) force: bool,
     pub(super) in_order: bool,
+    pub(super) file_only: bool,
 }
 
 pub(super) async fn get(context: &Context, order: Order) -> Result<(), EngineError> {
@@ -97,6 +98,7 @@ async fn fetch(
         patience: Some(context.timeout()),
         priority: Priority::Normal,
         in_order: order.in_order,
+        file_only: order.file_only,
         when_paused: WhenPaused::Wait,
     };
     let obtained = obtain(context, want).await?;

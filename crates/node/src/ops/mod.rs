@@ -172,6 +172,7 @@ pub(crate) async fn run(context: Context, request: Request) -> Result<(), Engine
             seed,
             force,
             in_order,
+            file_only,
         } => {
             let order = get::Order {
                 link,
@@ -180,6 +181,7 @@ pub(crate) async fn run(context: Context, request: Request) -> Result<(), Engine
                 seed,
                 force,
                 in_order,
+                file_only,
             };
             get::get(&context, order).await
         }

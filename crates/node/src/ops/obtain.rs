@@ -42,6 +42,8 @@ pub(crate) struct Want {
     pub(crate) priority: Priority,
     /// The first bytes first, for somebody uses them while the rest arrives.
     pub(crate) in_order: bool,
+    /// Nothing is fetched of a folder.
+    pub(crate) file_only: bool,
     /// What to do while the content is paused.
     pub(crate) when_paused: WhenPaused,
 }
@@ -105,6 +107,10 @@ pub(crate) async fn obtain(context: &Context, want: Want) -> Result<Obtained, En
         ));
     }
     let name = found.root().name.clone();
+    if want.file_only && !found.root().single_file() {
+        let message = format!("{name} is a folder; a single file is needed");
+        return Err(EngineError::new(ErrorKind::Usage, message));
+    }
     let destination = match &want.place {
         Place::Under { parent, force } => Destination::Install {
             parent: parent.clone(),

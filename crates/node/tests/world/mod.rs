@@ -139,6 +139,7 @@ impl Node {
             seed: false,
             force: false,
             in_order: false,
+            file_only: false,
         })
         .await
     }

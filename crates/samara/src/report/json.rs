@@ -90,6 +90,7 @@ mod tests {
             seed: false,
             force: false,
             in_order: false,
+            file_only: false,
         }
     }
 

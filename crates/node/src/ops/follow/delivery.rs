@@ -219,6 +219,7 @@ async fn fetch(
         patience,
         priority: due.priority,
         in_order: false,
+        file_only: false,
         when_paused: WhenPaused::GiveUp,
     };
     let obtained = obtain(context, want).await?;
