@@ -48,9 +48,9 @@ pub const LOOK_RATE: u64 = 1 << 20;
 /// second, where an honest peer sends some hundreds at 10 Gbit/s.
 pub const MESSAGE_LOOKS: u64 = 256;
 
-/// Bytes a second below which a peer that sends is given up as if it were silent: a
-/// quarter of the lowest limit that a node can be given, for it may have a few to serve.
-pub const SLOWEST_SENDER: u64 = 256;
+/// Bytes a second below which a peer that sends is given up as if it were silent: an
+/// eighth of the lowest limit that a node can be given, for it may have a few to serve.
+pub const SLOWEST_SENDER: u64 = 128;
 
 /// Peers remembered as banned; the oldest is forgotten.
 pub const MAX_BANNED: usize = 1024;

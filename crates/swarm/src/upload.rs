@@ -60,6 +60,14 @@ const SERVED_AT_LEAST: usize = 4;
 /// Announcements come after so long, from those who have no way out in common.
 const TOLD: Duration = Duration::from_millis(60);
 
+/// A node that needs longer than this for a chunk, or has not sent one yet, sends each peer
+/// one at a time; and if it has all of them, so many peers at once: what it sends is what
+/// the others have to pass on, and the sooner it is whole the better.
+const SLOW_CHUNK: Duration = Duration::from_secs(1);
+const SLOW_SLOTS: usize = 4;
+/// Chunks so small are sent to more at once even if it is not known how long they take.
+const SMALL_CHUNK: u64 = 128 << 10;
+
 /// Who has so many chunks more than one that waits for a place makes room for it.
 const PATIENCE: u64 = 16;
 
@@ -88,6 +96,8 @@ struct Crowd {
     company: Company,
     /// Places for them to be served in.
     slots: usize,
+    /// There are several, and a chunk takes long: each gets one at a time.
+    slow: bool,
     /// For each content, the chunks that its peers keep to themselves, and the peers.
     kept: Vec<(ContentKey, u32, u32)>,
 }
@@ -181,7 +191,7 @@ impl Swarm {
         }
         let crowd = self.crowd();
         while let Some((key, peer)) = self.next_to_serve(&crowd) {
-            self.grant_to(key, peer, crowd.company, out);
+            self.grant_to(key, peer, &crowd, out);
         }
     }
 
@@ -206,13 +216,19 @@ impl Swarm {
         // leaves at full rate can be passed on soonest. More as they have more, and
         // so are busy with each other.
         let more = known / all.max(1) as u64 / SLOT_RAMP;
+        let slots = self.slower(self.config.upload_slots.min(FIRST_SLOTS + more as usize));
+        let slow = all > 1 && self.sends_slowly();
         Crowd {
             company: match all {
                 0 | 1 => Company::None,
                 CROWD.. => Company::Crowd,
                 _ => Company::Some,
             },
-            slots: self.slower(self.config.upload_slots.min(FIRST_SLOTS + more as usize)),
+            slots: match slow && self.only_seeds() {
+                true => slots.min(SLOW_SLOTS),
+                false => slots,
+            },
+            slow,
             kept,
         }
     }
@@ -240,6 +256,26 @@ impl Swarm {
         let most = steady.map_or(f64::INFINITY, |steady| MARGIN * steady as f64);
         let part = (SLOWER * most.min(rate.get() as f64) / comes as f64).min(1.0);
         ((slots as f64 * part * part).round() as usize).max(LEAST_SLOTS.min(slots))
+    }
+
+    /// Whether a chunk takes this node long, or it does not know yet. Whatever it sent of
+    /// many at once, none would be whole for a long time, and nobody could pass it on.
+    fn sends_slowly(&self) -> bool {
+        let contents = self.uplink.demand.iter();
+        let contents = contents.filter_map(|key| self.contents.get(key));
+        let average = contents.map(|content| content.average()).max();
+        let average = average.unwrap_or(0);
+        match self.uplink.rate.time_for(average) {
+            Some(time) => time > SLOW_CHUNK,
+            None => average > SMALL_CHUNK,
+        }
+    }
+
+    /// Whether it has all of what anybody wants.
+    fn only_seeds(&self) -> bool {
+        let contents = self.uplink.demand.iter();
+        let mut contents = contents.filter_map(|key| self.contents.get(key));
+        contents.all(|content| content.is_complete())
     }
 
     /// Links that hold a place among those served.
@@ -291,7 +327,7 @@ impl Swarm {
                 if link.held_until > self.now
                     || !content.role.serves()
                     || !link.is_interested(self.now)
-                    || Self::room(content, link, crowd.company).is_none()
+                    || Self::room(content, link, crowd).is_none()
                 {
                     continue;
                 }
@@ -355,7 +391,8 @@ impl Swarm {
     /// which matters more the fewer there are.
     /// For one that is alone the pipe is twice that: there is nobody to delay, and it
     /// finds the rate of a fast path in half the time.
-    fn room(content: &Content, link: &Link, company: Company) -> Option<u64> {
+    fn room(content: &Content, link: &Link, crowd: &Crowd) -> Option<u64> {
+        let company = crowd.company;
         let rtt = link.rtt;
         let time = (3 * rtt + TURNAROUND) * if company == Company::None { 2 } else { 1 };
         let taken = (link.taken.get() as f64 * time.as_secs_f64()) as u64;
@@ -363,7 +400,10 @@ impl Swarm {
         let slow = link.taken.time_for(average).is_some_and(|t| t > 2 * time);
         let crowded = slow && company == Company::Crowd;
         let few = content.have.len() < FEW_CHUNKS;
-        let chunks = 3 - u64::from(crowded) - u64::from(few);
+        let chunks = match crowd.slow {
+            true => 1,
+            false => 3 - u64::from(crowded) - u64::from(few),
+        };
         let unknown = company == Company::None && link.taken.get() == 0;
         let first = if unknown {
             let fills = (link.rtt.as_secs_f64() * FIRST_RATE) as u64;
@@ -382,9 +422,9 @@ impl Swarm {
         (free >= quantum).then(|| free.min(most.max(quantum)))
     }
 
-    fn grant_to(&mut self, key: ContentKey, peer: PeerId, company: Company, out: &mut Vec<Action>) {
+    fn grant_to(&mut self, key: ContentKey, peer: PeerId, crowd: &Crowd, out: &mut Vec<Action>) {
         let content = self.contents.get_mut(&key).expect("chosen above");
-        let Some(room) = Self::room(content, &content.links[&peer], company) else {
+        let Some(room) = Self::room(content, &content.links[&peer], crowd) else {
             return;
         };
         let Some((bytes, suggested)) = self.suggest(key, &peer, room) else {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use samara_content::ChunkSet;
-use samara_swarm::{Action, Config, Event, Message, limits::SLOWEST_SENDER};
+use samara_swarm::{Action, Config, Event, Message, ServeId, limits::SLOWEST_SENDER};
 use samara_wire::PeerId;
 
 use crate::node::*;
@@ -123,4 +123,48 @@ fn who_takes_slowly_keeps_its_place_but_not_for_ever() {
     };
     assert_eq!(serve(false), 3);
     assert_eq!(serve(true), 30);
+}
+
+#[test]
+fn who_does_not_know_how_long_a_large_chunk_takes_sends_a_few_one_each() {
+    let mut node = Node::new(Config::default());
+    let mut given = large(64);
+    given.have = ChunkSet::full(64);
+    node.add(given);
+    let peers: Vec<_> = (1..=8).map(|n| PeerId([n; 32])).collect();
+    peers.iter().for_each(|peer| drop(node.join(*peer)));
+    let chunk = u64::from(LARGE);
+    // Who is alone delays nobody.
+    let out = node.hear(peers[0], Message::Want(64 * chunk));
+    let alone: u64 = grants(&out).iter().map(|(_, bytes)| bytes).sum();
+    assert_eq!(alone, 2 * chunk);
+    let mut granted = Vec::new();
+    for peer in &peers[1..] {
+        granted.extend(grants(&node.hear(*peer, Message::Want(64 * chunk))));
+    }
+    let one = |peer: &PeerId| (*peer, chunk);
+    let few: Vec<_> = peers[1..4].iter().map(one).collect();
+    assert_eq!(granted, few);
+    // A chunk takes a tenth of a second: now it may serve everybody.
+    let (key, peer, serve, taken) = (KEY, peers[1], ServeId(1), true);
+    assert!(is_served(&node.ask(peer, &[1])));
+    node.now += Duration::from_millis(100);
+    node.tell(Event::Served {
+        key,
+        peer,
+        serve,
+        chunk: 1,
+        bytes: LARGE,
+    });
+    let out = grants(&node.tell(Event::ServeEnded {
+        key,
+        peer,
+        serve,
+        taken,
+    }));
+    assert!(
+        peers[4..]
+            .iter()
+            .all(|peer| out.iter().any(|g| g.0 == *peer))
+    );
 }
