@@ -170,9 +170,14 @@ impl Shapers {
     /// so far.
     pub(crate) fn settle(&self, lan: bool, v4: bool, meter: &Meter, up: UdpStats, down: UdpStats) {
         let headers = if v4 { HEADERS_V4 } else { HEADERS_V6 };
+        let is_limited = self.is_limited();
         for (is_up, stats) in [(true, up), (false, down)] {
             let wire = stats.bytes + stats.datagrams * headers;
             let mut side = meter.side(is_up);
+            if !is_limited {
+                *side = Side::since(wire);
+                continue;
+            }
             // What is sent waits for its turn in the transport; what is read has come.
             let most_ahead = match is_up {
                 true => u64::MAX,
@@ -250,6 +255,14 @@ struct Settled {
 }
 
 impl Side {
+    /// All that passed until now is nobody's.
+    fn since(wire: u64) -> Self {
+        Self {
+            seen: wire,
+            ..Self::default()
+        }
+    }
+
     /// Compares what passed with what was paid for. More than `most_ahead` bytes cannot be
     /// paid for and yet to come.
     fn settle(&mut self, wire: u64, most_ahead: u64) -> Settled {
@@ -296,10 +309,12 @@ impl Lane {
 
     /// Until so many bytes may pass.
     pub(crate) async fn take(&self, bytes: usize) {
+        let bytes = bytes as u64;
         if self.buckets().all(|bucket| bucket.rate().is_none()) {
+            // Or others on the connection that have a limit would pay for it.
+            self.paid(bytes);
             return;
         }
-        let bytes = bytes as u64;
         let mut inside = None;
         for bucket in self.buckets() {
             let waits = || {
@@ -307,10 +322,14 @@ impl Lane {
             };
             bucket.take(bytes, waits).await;
         }
+        self.paid(bytes);
+        self.stirred.store(true, Ordering::Relaxed);
+    }
+
+    fn paid(&self, bytes: u64) {
         let mut side = self.meter.side(self.up);
         side.ahead += bytes;
         *side.paid.entry(self.channel).or_default() += bytes;
-        self.stirred.store(true, Ordering::Relaxed);
     }
 
     /// So many bytes are asked for.
@@ -390,6 +409,23 @@ mod tests {
         let Settled { owed, shares, .. } = settled(9000);
         assert_eq!((owed, shares[&A], shares[&B]), (500, 3000, 1000));
         assert_eq!(settled(9000).owed, 0);
+    }
+
+    #[tokio::test]
+    async fn who_has_a_limit_does_not_pay_for_who_has_none() {
+        let mut shapers = Shapers::default();
+        let (meter, watch) = (Arc::new(Meter::default()), Stopwatch::default());
+        let [a, b] = [A, B].map(|id| shapers.lane((false, true), id, &meter, [&watch; 2]));
+        // Before there is a limit, all of it is forgotten.
+        b.take(5000).await;
+        shapers.settle(true, true, &meter, counted(0, 0), counted(4000, 0));
+        assert_eq!(meter.side(false).ahead, 0);
+        assert_eq!(meter.side(false).seen, 4000);
+        shapers.channels[&A].get(Line::Down).set(Some(1 << 40));
+        a.take(1000).await;
+        b.take(99_000).await;
+        let Settled { owed, shares, .. } = meter.side(false).settle(114_000, u64::MAX);
+        assert_eq!((owed, shares[&A], shares[&B]), (10_000, 1000, 99_000));
     }
 
     #[test]
