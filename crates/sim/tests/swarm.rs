@@ -5,7 +5,7 @@ use std::time::Duration;
 use samara_sim::swarm::{
     Behaviour, Fault, Outcome, Scenario, ScenarioFile, Sharing, SitePipes, When,
 };
-use samara_swarm::Offence;
+use samara_swarm::{Offence, Order};
 
 /// 40 Mbit/s in bytes a second.
 const SLOW: f64 = 40e6 / 8.0;
@@ -49,6 +49,43 @@ fn sixteen_receivers_are_done_near_the_fluid_bound() {
 #[test]
 fn few_chunks_for_many_cost_little() {
     assert_near_bound(&equal(16, 256).run(), 1.12, 1.02);
+}
+
+/// All use the content while it arrives.
+fn streamed(peers: usize) -> Scenario {
+    let mut scenario = equal(peers, 1024);
+    for node in &mut scenario.nodes {
+        node.order = Order::Stream;
+    }
+    scenario
+}
+
+#[test]
+fn receivers_in_order_share_what_they_have() {
+    for (peers, last, copies, longest) in [
+        (1, 1.01, 1.01, 0.005),
+        (3, 1.01, 1.01, 0.02),
+        (16, 1.06, 1.05, 0.08),
+    ] {
+        let outcome = streamed(peers).run();
+        assert_near_bound(&outcome, last, copies);
+        let waits = outcome.waits(0.8);
+        println!("{peers}: {waits:.3?}");
+        assert_eq!(waits.len(), peers);
+        assert!(waits[peers - 1] <= longest, "{peers}: {waits:?}");
+    }
+}
+
+#[test]
+fn receivers_in_order_that_come_one_after_the_other_share_as_well() {
+    let mut scenario = streamed(16);
+    for (node, place) in scenario.nodes[1..].iter_mut().zip(0..) {
+        node.start = Duration::from_millis(800) * place;
+    }
+    let outcome = scenario.run();
+    assert_near_bound(&outcome, 1.03, 1.95);
+    let waits = outcome.waits(0.8);
+    assert!(waits[15] <= 0.1, "{waits:?}");
 }
 
 #[test]

@@ -9,6 +9,7 @@ use crate::{
     content::{Asked, Content},
     limits::{MAX_BAD_CHUNKS, MAX_IN_FLIGHT, MAX_REQUEST_CHUNKS},
     site::{Near, weight},
+    stream::Window,
     swarm::Swarm,
 };
 
@@ -92,7 +93,8 @@ impl Swarm {
     ) -> i64 {
         let piece = (credit.max(0) as u64 / 4).min(REQUEST_BYTES);
         let mut left = credit;
-        let mut suggested = suggested.iter().copied();
+        let window = Window::of(&self.contents[&key]);
+        let mut in_turn = suggested.iter().copied();
         let mut put_off = None;
         while left > 0 {
             let content = self.contents.get_mut(&key).expect("looked up by hear");
@@ -116,8 +118,13 @@ impl Swarm {
                 let takes = |c: u32| open(c) || content.takes_shard(c);
                 let next = put_off.take().filter(|c| takes(*c));
                 let next = next.or_else(|| match content.order {
-                    Order::Stream => earliest(content, ours),
-                    Order::Rarest => suggested
+                    Order::Stream => window
+                        .as_ref()
+                        .and_then(|w| {
+                            w.choose(content, (&self.our_id, &peer), suggested, free, ours)
+                        })
+                        .or_else(|| earliest(content, ours)),
+                    Order::Rarest => in_turn
                         .by_ref()
                         .find(|c| free(*c) || seeds && content.takes_shard(*c))
                         .or_else(|| rarest(content, &peer, &mut self.rng, ours)),

@@ -53,7 +53,8 @@ pub enum Order {
     /// pass on.
     #[default]
     Rarest,
-    /// As they lie in the content, for one that is used while it arrives.
+    /// As they lie in the content, for one that is used while it arrives: one after the
+    /// other if nobody else fetches, else about so, within a window of the next ones.
     Stream,
 }
 

@@ -26,6 +26,7 @@ mod rarity;
 mod room;
 mod site;
 mod spread;
+mod stream;
 mod stripes;
 mod swarm;
 mod terms;

@@ -21,6 +21,8 @@ pub(crate) struct Rarity {
     place: Vec<u32>,
     /// `ends[n]`: end in `order` of the members with at most `n` copies.
     ends: Vec<u32>,
+    /// Every member before this one has copies.
+    fresh: u32,
 }
 
 impl Rarity {
@@ -31,6 +33,7 @@ impl Rarity {
             order: Vec::new(),
             place: vec![ABSENT; chunks as usize],
             ends: vec![0],
+            fresh: 0,
         }
     }
 
@@ -42,6 +45,7 @@ impl Rarity {
             place: vec![ABSENT; copies.len()],
             ends: vec![0; usize::from(most) + 1],
             copies,
+            fresh: 0,
         }
     }
 
@@ -65,6 +69,7 @@ impl Rarity {
             return;
         }
         let bucket = self.bucket(chunk);
+        self.freshen(chunk);
         let mut hole = self.order.len();
         self.order.push(chunk);
         // Every later bucket moves its first to behind its last.
@@ -119,6 +124,7 @@ impl Rarity {
         let bucket = self.bucket(chunk);
         debug_assert!(bucket > 0, "more copies dropped than added");
         self.copies[chunk as usize] -= 1;
+        self.freshen(chunk);
         if self.contains(chunk) {
             let edge = self.ends[bucket - 1] as usize;
             self.swap(chunk, edge);
@@ -129,6 +135,20 @@ impl Rarity {
     /// The members that nobody has.
     pub(crate) fn without_copies(&self) -> &[u32] {
         &self.order[..self.ends[0] as usize]
+    }
+
+    /// Prepares [`first_without_copies`](Self::first_without_copies), which looks from here on.
+    pub(crate) fn skip_copied(&mut self) {
+        while (self.fresh as usize) < self.copies.len() && !self.is_fresh(self.fresh) {
+            self.fresh += 1;
+        }
+    }
+
+    /// The first member that nobody has for which `fits`; of very many not all are looked at.
+    pub(crate) fn first_without_copies(&self, mut fits: impl FnMut(u32) -> bool) -> Option<u32> {
+        (self.fresh..self.copies.len() as u32)
+            .take(SCAN)
+            .find(|chunk| self.is_fresh(*chunk) && fits(*chunk))
     }
 
     /// The member with the fewest copies for which `fits`, any of several.
@@ -162,6 +182,17 @@ impl Rarity {
     /// whether there are more than that.
     pub(crate) fn is_long(&self) -> bool {
         self.order.len() > SCAN
+    }
+
+    fn is_fresh(&self, chunk: u32) -> bool {
+        self.bucket(chunk) == 0 && self.contains(chunk)
+    }
+
+    /// The chunk may have become one without copies.
+    fn freshen(&mut self, chunk: u32) {
+        if self.bucket(chunk) == 0 {
+            self.fresh = self.fresh.min(chunk);
+        }
     }
 
     fn bucket(&self, chunk: u32) -> usize {
@@ -213,7 +244,7 @@ mod tests {
     proptest! {
         #[test]
         fn the_order_stands_after_every_change(
-            steps in proptest::collection::vec((0u8..4, 0u32..12), 0..200)
+            steps in proptest::collection::vec((0u8..5, 0u32..12), 0..200)
         ) {
             let mut rarity = Rarity::new(12);
             for (step, chunk) in steps {
@@ -221,6 +252,11 @@ mod tests {
                     0 => rarity.insert(chunk),
                     1 => rarity.remove(chunk),
                     2 => rarity.add_copy(chunk),
+                    3 => {
+                        rarity.skip_copied();
+                        let fresh = (chunk..12).find(|c| rarity.is_fresh(*c));
+                        assert_eq!(rarity.first_without_copies(|c| c >= chunk), fresh);
+                    }
                     _ if rarity.copies(chunk) > 0 => rarity.drop_copy(chunk),
                     _ => {}
                 }
@@ -237,6 +273,7 @@ mod tests {
         let mut rng = ChaCha8Rng::seed_from_u64(1);
         let mut rarity = Rarity::new(4);
         (0..4).for_each(|c| rarity.insert(c));
+        assert_eq!(rarity.first_without_copies(|_| true), Some(0));
         for (chunk, copies) in [(0, 3), (1, 1), (2, 2)] {
             (0..copies).for_each(|_| rarity.add_copy(chunk));
         }

@@ -482,8 +482,9 @@ impl Swarm {
         let (mut suggested, mut bytes) = (Vec::new(), 0);
         let mut young: Option<Duration> = None;
         while bytes < room && suggested.len() < MAX_SUGGESTED {
+            content.rarity.skip_copied();
             let link = &content.links[peer];
-            let fits = |chunk: u32| {
+            let mut fits = |chunk: u32| {
                 if content.is_shard(chunk)
                     && (shards_wait || !content.is_worth_handing_out(chunk, link))
                 {
@@ -508,7 +509,11 @@ impl Swarm {
                 }
                 until.is_none()
             };
-            let Some(chunk) = content.rarity.choose(&mut self.rng, fits) else {
+            // First copies in order, for those who use them as they come; to the others it
+            // is all the same.
+            let first = content.rarity.first_without_copies(&mut fits);
+            let chunk = first.or_else(|| content.rarity.choose(&mut self.rng, fits));
+            let Some(chunk) = chunk else {
                 break;
             };
             content.suggest(self.now, peer, chunk);

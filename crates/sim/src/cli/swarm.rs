@@ -134,6 +134,14 @@ pub(crate) fn run(args: &Args, scenario: Option<&str>) -> Result<Report, String>
     );
     let used = used(&outcome.used());
     text += &format!("uplinks used in each tenth of T*, %: {used}\n");
+    let waits = outcome.waits(0.8);
+    if let Some(longest) = waits.last() {
+        text += &format!(
+            "wait before reading at 80 % of the rate received, % of a receiver's time: median {:.1}  longest {:.1}\n",
+            100.0 * waits[waits.len() / 2],
+            100.0 * longest,
+        );
+    }
     if !file.sites.is_empty() {
         let crossed: Vec<_> = outcome.crossed.iter().map(|b| b / outcome.bytes).collect();
         text += &format!("copies into each site {crossed:.3?}\n");

@@ -7,6 +7,7 @@ mod neighbours;
 mod outcome;
 mod pipes;
 mod queue;
+mod reading;
 mod scenario;
 mod streams;
 mod world;

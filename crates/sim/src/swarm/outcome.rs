@@ -7,6 +7,11 @@ use samara_swarm::Offence;
 pub struct Outcome {
     /// When each node was complete; `None`: not, or gone.
     pub finished: Vec<Option<Duration>>,
+    /// When each node that reads while it receives had all chunks up to each one,
+    /// parity not counted; empty for others.
+    pub readable: Vec<Vec<Duration>>,
+    /// When each node came.
+    pub started: Vec<Duration>,
     /// Which nodes keep the rules.
     pub honest: Vec<bool>,
     /// Which nodes disappeared.
@@ -78,6 +83,29 @@ impl Outcome {
         let times = self.times();
         let all: Duration = times.iter().sum();
         all.as_secs_f64() / times.len().max(1) as f64 / self.bound.as_secs_f64()
+    }
+
+    /// For each receiver in order that is complete, how long it has to wait, from when it
+    /// came, before it can read to the end without a stop at `part` of the mean rate at
+    /// which it receives; over the time that it took. Ascending.
+    pub fn waits(&self, part: f64) -> Vec<f64> {
+        let mut waits: Vec<f64> = (0..self.finished.len())
+            .filter(|node| self.honest[*node])
+            .filter_map(|node| self.wait(node, part))
+            .collect();
+        waits.sort_by(f64::total_cmp);
+        waits
+    }
+
+    fn wait(&self, node: usize, part: f64) -> Option<f64> {
+        let readable = &self.readable[node];
+        let start = self.started[node];
+        let took = (self.finished[node]? - start).as_secs_f64();
+        // It reads chunk `i` at `i * step` after it began.
+        let step = took / part / readable.len() as f64;
+        let waits = (0..).zip(readable);
+        let wait = waits.map(|(i, at)| (*at - start).as_secs_f64() - f64::from(i) * step);
+        (!readable.is_empty()).then(|| wait.fold(0.0, f64::max) / took)
     }
 
     /// Copies of the content that node `node` sent.

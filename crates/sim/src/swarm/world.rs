@@ -11,7 +11,9 @@ use std::{
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use samara_content::{ChunkSet, Stripes};
-use samara_swarm::{Action, Config, ContentKey, Event, Message, ServeId, SiteId, Swarm, Tier};
+use samara_swarm::{
+    Action, Config, ContentKey, Event, Message, Order, ServeId, SiteId, Swarm, Tier,
+};
 use samara_wire::PeerId;
 
 use super::{
@@ -20,6 +22,7 @@ use super::{
     neighbours,
     pipes::{Pair, Pipes},
     queue::Queue,
+    reading::Reading,
     streams::{Streams, Ticket},
 };
 
@@ -130,6 +133,8 @@ struct News {
 struct Node {
     swarm: Swarm,
     behaviour: Behaviour,
+    /// Of one that asks for chunks in their order.
+    reading: Option<Reading>,
     tick_at: Option<Duration>,
     acked: u64,
     started: bool,
@@ -187,6 +192,7 @@ impl<'a> World<'a> {
                     rng.next_u64(),
                 ),
                 behaviour: spec.behaviour,
+                reading: (spec.order == Order::Stream && !spec.seeder).then(Reading::default),
                 tick_at: None,
                 acked: 0,
                 started: false,
@@ -225,6 +231,8 @@ impl<'a> World<'a> {
             trace: DefaultHasher::new(),
             outcome: Outcome {
                 finished: vec![None; n],
+                readable: Vec::new(),
+                started: (scenario.nodes.iter().map(|spec| spec.start)).collect(),
                 honest: (scenario.nodes.iter())
                     .map(|spec| spec.behaviour == Behaviour::Honest)
                     .collect(),
@@ -264,6 +272,8 @@ impl<'a> World<'a> {
             self.now = at;
             self.step(next);
         }
+        let readings = self.nodes.into_iter().map(|node| node.reading);
+        self.outcome.readable = readings.map(|r| r.unwrap_or_default().upto).collect();
         self.outcome.trace = self.trace.finish();
         self.outcome
     }
@@ -415,6 +425,11 @@ impl<'a> World<'a> {
         self.outcome.events += 1;
         (self.now, node, std::mem::discriminant(&event)).hash(&mut self.trace);
         let stored = matches!(event, Event::ChunkStored { .. });
+        if let Event::ChunkStored { chunk, .. } = event
+            && let Some(reading) = &mut self.nodes[node].reading
+        {
+            reading.store(self.now, chunk, self.scenario.chunks);
+        }
         let mut actions = std::mem::take(&mut self.actions);
         self.nodes[node].swarm.handle(self.now, event, &mut actions);
         let mut news: Option<News> = None;

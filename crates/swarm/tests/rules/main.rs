@@ -6,6 +6,7 @@ mod progress;
 mod room;
 mod site;
 mod spread;
+mod stream;
 mod stripes;
 mod swarm;
 mod terms;

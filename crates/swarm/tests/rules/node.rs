@@ -51,8 +51,12 @@ impl Given {
 
 impl Node {
     pub(crate) fn new(config: Config) -> Self {
+        Self::named(US, config)
+    }
+
+    pub(crate) fn named(us: PeerId, config: Config) -> Self {
         Self {
-            swarm: Swarm::new(config, US, 1),
+            swarm: Swarm::new(config, us, 1),
             now: Duration::ZERO,
             serves: 0,
         }
