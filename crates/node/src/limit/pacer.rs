@@ -99,9 +99,10 @@ impl Pacer {
         self.rate
     }
 
-    /// Bytes that are best paid for at once.
+    /// Bytes that are best paid for at once: at low rates so few that something comes
+    /// every quarter of a second, or the peer would take it for silence.
     pub(super) fn piece(&self) -> u64 {
-        u64::from(self.burst) * UNIT
+        (u64::from(self.burst) * UNIT).min(self.rate / 4).max(UNIT)
     }
 
     /// Pays for what is owed and then for `left`, as far as the rate allows; `left` is
@@ -193,6 +194,23 @@ mod tests {
             pacer.owe(now, more, 0);
         }
         passed
+    }
+
+    #[test]
+    fn something_passes_often_at_the_lowest_rate() {
+        for rate in [1024, 20_000, 100_000] {
+            let mut pacer = Pacer::new(rate);
+            // Past the burst that is there at the start.
+            let (mut now, mut last) = (Duration::from_secs(1), Duration::ZERO);
+            for _ in 0..40 {
+                let mut left = pacer.piece();
+                last = Duration::ZERO;
+                while let Some(wait) = pacer.pay(now, &mut left) {
+                    (now, last) = (now + wait, last + wait);
+                }
+            }
+            assert!(last <= Duration::from_secs(1), "{rate}: {last:?}");
+        }
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Swarms. A [`Scenario`] is data: nodes with their links and behaviour, and faults.
 
+mod agenda;
 mod bounds;
 mod file;
 mod fluid;
