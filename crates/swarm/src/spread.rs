@@ -77,7 +77,8 @@ impl Spread {
 /// this is, and than those `on_the_way` to be passed on wherever that is fast. What waits at
 /// those who send slowly is what the fast ones, who would bring it to everybody sooner, lack.
 pub(crate) fn lags(kept: u32, on_the_way: u32, total: u32, others: u32) -> bool {
-    others > 0 && kept > 1 + on_the_way + total / (2 * others)
+    // What is on the way comes of measured rates: however large, it is no overflow.
+    others > 0 && kept.saturating_sub(1 + total / (2 * others)) > on_the_way
 }
 
 /// Whether a peer keeps what it gets to itself: far more of its chunks did not get
@@ -118,6 +119,7 @@ mod tests {
         assert!(lags(7, 0, 30, 3));
         assert!(!lags(10, 4, 30, 3));
         assert!(lags(11, 4, 30, 3));
+        assert!(!lags(u32::MAX, u32::MAX, 0, 3));
     }
 
     #[test]
